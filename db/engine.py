@@ -1,0 +1,151 @@
+"""Opening a database: the same behaviour on SQLite and PostgreSQL, and errors without report text.
+
+Whoever owns a transaction opens it with `reading` or `writing`; queries take the Connection.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from db.errors import ConfigurationError, DatabaseFailure
+
+# longer than any transaction of ours: another program holding the lock is the rare case worth waiting for
+SQLITE_BUSY_TIMEOUT_S = 60.0
+
+
+def open_engine(url: str) -> Engine:
+    """An engine on `url`; nothing is connected yet. Raises ConfigurationError for an unusable URL."""
+    parsed = _parse(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite and parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = create_engine(
+            parsed,
+            hide_parameters=True,
+            pool_pre_ping=not sqlite,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S} if sqlite else {},
+        )
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            f"the driver {missing.name!r} for {parsed.drivername} is not installed; "
+            f"run: pip install {missing.name}"
+        ) from None
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes. SQLite takes its one write lock at the start, not half-way."""
+    with _scrubbed(), engine.connect().execution_options(laudos_writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, on one consistent state of the database."""
+    with _scrubbed(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def _scrubbed() -> Iterator[None]:
+    """Turn database errors into DatabaseFailures that carry neither statement nor parameters.
+
+    `hide_parameters` alone leaks: PostgreSQL's DETAIL line quotes the offending row.
+    """
+    failure: DatabaseFailure | None = None
+    try:
+        yield
+    except SQLAlchemyError as error:
+        failure = failure_of(error)
+    if failure is not None:
+        # raised outside the except block: no cause and no context to carry the original along
+        raise failure
+
+
+def failure_of(error: SQLAlchemyError) -> DatabaseFailure:
+    """What may be told about a database error: its type and code."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return DatabaseFailure(f"{type(error).__name__} from the database layer")
+    original: Any = error.orig
+    code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    place = f" (table {original.diag.table_name})" if _names_a_table(original) else ""
+    advice = _ADVICE.get(str(code), "")
+    retryable = error.connection_invalidated or code in _RETRYABLE or _lost(original)
+    return DatabaseFailure(
+        f"{type(original).__name__} {code or 'without a code'} from the database{place}{advice}",
+        retryable=bool(retryable),
+    )
+
+
+_ADVICE = {
+    "SQLITE_BUSY": ": another program holds the lock; close it and run again",
+    "SQLITE_FULL": ": the disk is full; free some space and run again, nothing was lost",
+    "SQLITE_IOERR_WRITE": ": the disk cannot be written; check space and permissions",
+    "SQLITE_CANTOPEN": ": the file cannot be opened; check the path and its permissions",
+    "SQLITE_READONLY": ": the file is read-only for this user",
+    "SQLITE_NOTADB": ": the file is no SQLite database",
+    "SQLITE_CORRUPT": ": the file is damaged; restore the last back-up",
+    "53100": ": the disk is full; free some space and run again, nothing was lost",
+    "28P01": ": the password was refused",
+    "3D000": ": the database does not exist",
+    "42501": ": this user lacks the permission",
+    "42P01": ': a table is missing; run "laudos db upgrade"',
+}
+_RETRYABLE = {"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08006"}
+
+
+def _lost(original: BaseException) -> bool:
+    """psycopg reports a dead server as an OperationalError without a code."""
+    return type(original).__name__ == "OperationalError" and getattr(original, "sqlstate", "") is None
+
+
+def _names_a_table(original: Any) -> bool:
+    return bool(getattr(getattr(original, "diag", None), "table_name", None))
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except ArgumentError:
+        # the text itself may hold a password: do not quote it
+        raise ConfigurationError(
+            "a database URL could not be read; it looks like sqlite:///laudos.db "
+            "or postgresql+psycopg://user:${PASSWORD}@host/name"
+        ) from None
+    except NoSuchModuleError:
+        raise ConfigurationError(
+            f"no database driver is known as {url.split(':', 1)[0]!r}; "
+            "laudos itself uses sqlite or postgresql+psycopg"
+        ) from None
+    return parsed
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("laudos_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def worker_name() -> str:
+    """This process, for a lease: machine and process id."""
+    return f"{os.uname().nodename}:{os.getpid()}"

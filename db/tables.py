@@ -1,0 +1,377 @@
+"""Every table laudos owns, on one page; the same on SQLite and PostgreSQL.
+
+Comments travel: PostgreSQL stores them, and docs/tables.md is generated from them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the key's type is exactly INTEGER
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC: timezone-aware in Python on both databases (SQLite keeps no zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({quoted})", name=f"{column}_known")
+
+
+def _count(name: str, comment: str) -> Column[Any]:
+    return Column(name, Integer, nullable=False, server_default="0", comment=comment)
+
+
+def _ledger() -> list[Any]:
+    """The five counts of whatever reads rows, and the promise that none went missing."""
+    return [
+        _count("read", "rows read from the source"),
+        _count("new", "reports seen for the first time"),
+        _count("updated", "reports whose raw content changed: a new version each"),
+        _count("unchanged", "rows already known with the same content"),
+        _count("quarantined", "rows that could not be taken in; see quarantine"),
+        CheckConstraint("read = new + updated + unchanged + quarantined", name="balances"),
+    ]
+
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(32), nullable=False, comment="ingest, synthesize, retrain, classify, monitor, nightly"),
+    Column("state", String(16), nullable=False, server_default="running"),
+    Column("parent_id", ForeignKey("run.id"), comment="the nightly run this one belongs to"),
+    Column("code_revision", String(64), nullable=False, comment="git commit or package version"),
+    Column("config_sha", String(64), nullable=False, comment="sha256 of the settings, secrets left out"),
+    Column("prefect_run_id", String(36), comment="where to look in the Prefect UI"),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("failure", Text, comment="type and place of what ended the run; never report text"),
+    *_ledger(),
+    _one_of("state", "running", "completed", "failed", "crashed"),
+    comment="one row a run of any kind",
+)
+
+source = Table(
+    "source",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True, comment="its name in laudos.toml"),
+    Column("kind", String(16), nullable=False, comment="database (a hospital's) or synthetic (written here)"),
+    Column("watermark", Instant, comment="the latest updated_at taken in; never in the future"),
+    Column("last_key", Text, comment="the id that goes with the watermark"),
+    Column("overlap_s", Integer, nullable=False, server_default="0", comment="seconds re-read behind the watermark"),
+    Column("fence", Integer, nullable=False, server_default="0", comment="counts ingests; a stale one cannot commit"),
+    Column("reconciled_at", Instant, comment="last full key + hash comparison with the source"),
+    _one_of("kind", "database", "synthetic"),
+    comment="where reports come from, and how far we have read",
+)
+
+run_batch = Table(
+    "run_batch",
+    metadata,
+    Column("run_id", ForeignKey("run.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), nullable=False),
+    Column("at", Instant, nullable=False),
+    *_ledger(),
+    comment="one row a committed batch of an ingest: its share of the run's ledger",
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), nullable=False),
+    Column("external_id", Text, nullable=False, comment="the report's id at its source, as text"),
+    Column("patient_key", String(64), nullable=False, comment="sha256 of the patient's id: groups, never names"),
+    Column("current_version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("deleted_at", Instant, comment="gone at the source since"),
+    Column("erased_at", Instant, comment="text removed on request since"),
+    UniqueConstraint("source_id", "external_id"),
+    Index("ix_report_patient_key", "patient_key"),
+    comment="one row a report, whatever its versions",
+)
+
+report_version = Table(
+    "report_version",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("report_id", ForeignKey("report.id"), nullable=False),
+    Column("version", Integer, nullable=False, comment="1, 2, 3...: no gaps"),
+    Column("raw_sha", String(64), nullable=False, comment="sha256 of the text as it stood at the source"),
+    Column("text", Text, comment="cleaned text; null once erased"),
+    Column("cleaning_revision", Integer, nullable=False, comment="which rules cleaned it"),
+    Column("repairs", JSON, nullable=False, comment="what was repaired and how often, by name"),
+    Column("report_date", Date, comment="the date the report bears"),
+    Column("source_updated_at", Instant, comment="updated_at at the source"),
+    Column("run_id", ForeignKey("run.id"), nullable=False, comment="the run that took it in"),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("report_id", "version"),
+    comment="one row a content a report has had",
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), nullable=False),
+    Column("external_id", Text, nullable=False, comment="empty where the row had no id"),
+    Column("raw_sha", String(64), nullable=False),
+    Column("reason", String(64), nullable=False, comment="a fixed word, such as no_letters"),
+    Column("payload", LargeBinary, nullable=False, comment="the row as read (JSON), kept for a retry"),
+    Column("state", String(16), nullable=False, server_default="waiting"),
+    Column("seen", Integer, nullable=False, server_default="1", comment="how often it was read"),
+    Column("first_run_id", ForeignKey("run.id"), nullable=False),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("closed_because", Text, comment="why it was dismissed or how it was resolved"),
+    UniqueConstraint("source_id", "external_id", "raw_sha", "reason"),
+    _one_of("state", "waiting", "resolved", "dismissed"),
+    comment="what could not be taken in, and why; nothing is dropped",
+)
+
+label = Table(
+    "label",
+    metadata,
+    Column("report_version_id", ForeignKey("report_version.id"), primary_key=True),
+    Column("classifier", String(64), primary_key=True),
+    Column("origin", String(16), primary_key=True, comment="source, feedback or synthetic"),
+    Column("actor", String(64), primary_key=True, comment="who said so: a source's name, a person's login"),
+    Column("value", String(128), nullable=False),
+    Column("at", Instant, nullable=False),
+    _one_of("origin", "source", "feedback", "synthetic"),
+    Index("ix_label_classifier_origin", "classifier", "origin"),
+    comment="what a report version was said to be, by whom",
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("classifier", String(64), nullable=False),
+    Column("sha", String(64), nullable=False, comment="sha256 over items: contents, labels and splits"),
+    Column("recipe", JSON, nullable=False, comment="how it was made: origins, seeds, counts by label and split"),
+    Column("reports", Integer, nullable=False),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("classifier", "sha"),
+    comment="a frozen training set",
+)
+
+snapshot_item = Table(
+    "snapshot_item",
+    metadata,
+    Column("snapshot_id", ForeignKey("snapshot.id"), primary_key=True),
+    Column("report_version_id", ForeignKey("report_version.id"), primary_key=True),
+    Column("label", String(128), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("split", String(16), nullable=False, comment="by patient, by hash, for ever"),
+    _one_of("split", "train", "calibration", "holdout"),
+    comment="which report versions a snapshot holds, with which label, in which split",
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("classifier", String(64), nullable=False),
+    Column("path", Text, nullable=False, comment="its folder, relative to the model folder"),
+    Column("manifest_sha", String(64), nullable=False, comment="sha256 of its MANIFEST.json"),
+    Column("encoder_sha", String(64), nullable=False, comment="body weights, tokenizer and windowing: what a feature depends on"),
+    Column("snapshot_id", ForeignKey("snapshot.id"), nullable=False),
+    Column("trained", String(16), nullable=False, comment="full (the whole network) or head (the last layer)"),
+    Column("config", JSON, nullable=False, comment="the training configuration"),
+    Column("config_sha", String(64), nullable=False),
+    Column("state", String(16), nullable=False, server_default="ready"),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    _one_of("state", "ready", "retired", "tainted"),
+    _one_of("trained", "full", "head"),
+    comment="one row a trained model",
+)
+
+champion = Table(
+    "champion",
+    metadata,
+    Column("classifier", String(64), primary_key=True),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("epoch", Integer, nullable=False, comment="compare-and-set: rises by one with every change"),
+    Column("since", Instant, nullable=False),
+    comment="which model answers for a classifier now",
+)
+
+promotion = Table(
+    "promotion",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("classifier", String(64), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False, comment="the challenger, or what was rolled back to"),
+    Column("previous_model_id", ForeignKey("model.id"), comment="the champion at that moment"),
+    Column("epoch", Integer, comment="the champion's new epoch; null for a refusal"),
+    Column("reasons", JSON, nullable=False, comment="each rule: name, passed, what was found, what was asked"),
+    Column("plan_sha", String(64), nullable=False, comment="sha256 of the promotion rules in force"),
+    Column("actor", String(64), nullable=False),
+    Column("run_id", ForeignKey("run.id")),
+    Column("at", Instant, nullable=False),
+    UniqueConstraint("classifier", "epoch"),
+    _one_of("decision", "promoted", "refused", "rolled_back"),
+    comment="the whole chain of how each champion got there, refusals included",
+)
+
+score_job = Table(
+    "score_job",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("classifier", String(64), nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("state", String(16), nullable=False, server_default="open"),
+    Column("reports", Integer, nullable=False, comment="backlog when the job was cut"),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    _one_of("state", "open", "done", "stopped"),
+    comment="one backlog to score with one model",
+)
+
+score_chunk = Table(
+    "score_chunk",
+    metadata,
+    Column("job_id", ForeignKey("score_job.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("first_version_id", Id, nullable=False),
+    Column("last_version_id", Id, nullable=False),
+    Column("reports", Integer, nullable=False),
+    Column("state", String(16), nullable=False, server_default="open"),
+    Column("fence", Integer, nullable=False, server_default="0", comment="rises with every claim; only the last may write"),
+    Column("leased_by", String(128)),
+    Column("leased_until", Instant),
+    Column("done_at", Instant),
+    Column("encoded", Integer, comment="reports that went through the encoder"),
+    Column("written", Integer, comment="predictions written"),
+    _one_of("state", "open", "leased", "done"),
+    Index("ix_score_chunk_job_id_state", "job_id", "state"),
+    comment="a range of report versions that one worker scores at a time",
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("model_id", ForeignKey("model.id"), primary_key=True),
+    Column("report_version_id", ForeignKey("report_version.id"), primary_key=True),
+    Column("label", String(128), nullable=False, comment="the most probable label"),
+    Column("probabilities", JSON, nullable=False, comment="label -> calibrated probability"),
+    Column("decision", String(16), nullable=False, comment="auto, or review: a person must look"),
+    Column("tokens_seen", Integer, nullable=False),
+    Column("tokens_total", Integer, nullable=False, comment="equal to tokens_seen unless the report was cut"),
+    Column("backend", String(32), nullable=False, comment="what computed it, such as torch-fp32"),
+    Column("job_id", Id, nullable=False),
+    Column("chunk_seq", Integer, nullable=False),
+    Column("fence", Integer, nullable=False, comment="the lease it was written under"),
+    Column("at", Instant, nullable=False),
+    _one_of("decision", "auto", "review"),
+    ForeignKeyConstraint(["job_id", "chunk_seq"], ["score_chunk.job_id", "score_chunk.seq"]),
+    Index("ix_prediction_report_version_id", "report_version_id"),
+    comment="exactly one row a (report version, model)",
+)
+
+feature = Table(
+    "feature",
+    metadata,
+    Column("encoder_sha", String(64), primary_key=True),
+    Column("report_version_id", ForeignKey("report_version.id"), primary_key=True),
+    Column("vector", LargeBinary, nullable=False, comment="what the head reads: float32, little-endian"),
+    Column("tokens_seen", Integer, nullable=False),
+    Column("tokens_total", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("ix_feature_report_version_id", "report_version_id"),
+    comment="a report version as an encoder sees it, so that a new head costs no encoding",
+)
+
+metric = Table(
+    "metric",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("model_id", ForeignKey("model.id")),
+    Column("subject", String(64), nullable=False, comment="model, or a baseline such as tfidf_word"),
+    Column("population", String(64), nullable=False, comment="whose reports: holdout, source, backlog..."),
+    Column("slice", String(64), nullable=False, server_default="all", comment="all, or a part such as label=maligno"),
+    Column("name", String(64), nullable=False, comment="auroc_report, sensitivity, ece..."),
+    Column("value", Float, comment="null where it cannot be computed"),
+    Column("low", Float, comment="lower end of the 95 % bootstrap interval over patients"),
+    Column("high", Float),
+    Column("n", Integer, nullable=False, comment="reports (or patients, for *_patient) it stands on"),
+    Column("at", Instant, nullable=False),
+    Index("ix_metric_model_id", "model_id"),
+    Index("ix_metric_run_id", "run_id"),
+    comment="every figure, with its interval",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(128), nullable=False, comment="what it was done to, such as model 3"),
+    Column("detail", JSON, nullable=False),
+    Column("previous_sha", String(64), nullable=False, comment="the row before: altering one breaks the chain"),
+    Column("sha", String(64), nullable=False, unique=True),
+    comment="who did what, hash-chained",
+)
