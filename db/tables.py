@@ -350,7 +350,7 @@ metric = Table(
     Column("model_id", ForeignKey("model.id")),
     Column("subject", String(64), nullable=False, comment="model, or a baseline such as tfidf_word"),
     Column("population", String(64), nullable=False, comment="whose reports: holdout, source, backlog..."),
-    Column("slice", String(64), nullable=False, server_default="all", comment="all, or a part such as label=maligno"),
+    Column("slice", String(320), nullable=False, server_default="all", comment="all, or a part such as label=maligno"),
     Column("name", String(64), nullable=False, comment="auroc_report, sensitivity, ece..."),
     Column("value", Float, comment="null where it cannot be computed"),
     Column("low", Float, comment="lower end of the 95 % bootstrap interval over patients"),
