@@ -1,0 +1,44 @@
+"""Every figure, with its interval: written once, read by reports and the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from db.tables import metric
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure: whose (subject), on whom (population), on which part (slice)."""
+
+    subject: str
+    population: str
+    slice: str
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def put(c: Connection, run_id: int, model_id: int | None, metrics: Iterable[Metric], now: datetime) -> int:
+    """Write the figures in the caller's transaction; returns how many."""
+    rows = [asdict(one) | {"run_id": run_id, "model_id": model_id, "at": now} for one in metrics]
+    if rows:
+        c.execute(insert(metric), rows)
+    return len(rows)
+
+
+def of_model(c: Connection, model_id: int, population: str = "holdout") -> list[Metric]:
+    """The figures of a model and of the baselines beside it, from the latest run that measured them."""
+    chosen = (metric.c.model_id == model_id) & (metric.c.population == population)
+    latest = select(metric.c.run_id).where(chosen).order_by(metric.c.id.desc()).limit(1).scalar_subquery()
+    rows = c.execute(select(metric).where(chosen, metric.c.run_id == latest).order_by(metric.c.id))
+    return [
+        Metric(row.subject, row.population, row.slice, row.name, row.value, row.low, row.high, row.n)
+        for row in rows
+    ]

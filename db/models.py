@@ -1,0 +1,203 @@
+"""Models, the champion of each classifier, and the chain of decisions that made it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.errors import Busy
+from db.tables import champion, model, promotion
+
+Trained = Literal["full", "head"]
+State = Literal["ready", "retired", "tainted"]
+Decision = Literal["promoted", "refused", "rolled_back"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model's row. `path` is relative to the folder of all models.
+
+    ready: may answer, or answer again. retired: a person rolled back from it; it is not promoted
+    again by itself. tainted: its folder is missing or no longer what was published.
+    """
+
+    id: int
+    classifier: str
+    path: str
+    manifest_sha: str
+    encoder_sha: str
+    snapshot_id: int
+    trained: Trained
+    config: dict[str, Any]
+    config_sha: str
+    state: State
+    run_id: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Which model answers now; `epoch` rises by one with every change."""
+
+    model: Model
+    epoch: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One decision about a challenger, a refusal included. `reasons` are plain JSON objects."""
+
+    id: int
+    classifier: str
+    decision: Decision
+    model_id: int
+    previous_model_id: int | None
+    epoch: int | None
+    reasons: list[dict[str, Any]]
+    plan_sha: str
+    actor: str
+    run_id: int | None
+    at: datetime
+
+
+def add(
+    c: Connection,
+    *,
+    classifier: str,
+    path: str,
+    manifest_sha: str,
+    encoder_sha: str,
+    snapshot_id: int,
+    trained: Trained,
+    config: Mapping[str, Any],
+    config_sha: str,
+    run_id: int,
+    now: datetime,
+) -> int:
+    """Insert a ready model; returns its id. Its folder must be published before."""
+    added = insert(model).values(
+        classifier=classifier,
+        path=path,
+        manifest_sha=manifest_sha,
+        encoder_sha=encoder_sha,
+        snapshot_id=snapshot_id,
+        trained=trained,
+        config=dict(config),
+        config_sha=config_sha,
+        run_id=run_id,
+        created_at=now,
+    )
+    return int(c.execute(added.returning(model.c.id)).scalar_one())
+
+
+def get(c: Connection, model_id: int) -> Model | None:
+    row = c.execute(select(model).where(model.c.id == model_id)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def of_classifier(c: Connection, classifier: str | None = None) -> list[Model]:
+    """All models, newest first."""
+    query = select(model).order_by(model.c.id.desc())
+    if classifier is not None:
+        query = query.where(model.c.classifier == classifier)
+    return [_model(row) for row in c.execute(query)]
+
+
+def trained_on(c: Connection, snapshot_id: int, config_sha: str) -> list[Model]:
+    """Models that are not tainted, trained on exactly this, newest first."""
+    same = (model.c.snapshot_id == snapshot_id) & (model.c.config_sha == config_sha)
+    query = select(model).where(same, model.c.state != "tainted").order_by(model.c.id.desc())
+    return [_model(row) for row in c.execute(query)]
+
+
+def set_state(c: Connection, model_id: int, state: State) -> None:
+    c.execute(update(model).where(model.c.id == model_id).values(state=state))
+
+
+def champion_of(c: Connection, classifier: str) -> Champion | None:
+    query = (
+        select(model, champion.c.epoch, champion.c.since)
+        .join(champion, champion.c.model_id == model.c.id)
+        .where(champion.c.classifier == classifier)
+    )
+    row = c.execute(query).one_or_none()
+    return None if row is None else Champion(_model(row), row.epoch, row.since)
+
+
+def crown(
+    c: Connection, classifier: str, model_id: int, *, expected_epoch: int | None, now: datetime
+) -> int:
+    """Make the model the champion if the champion is still the one that was looked at.
+
+    `expected_epoch` is the epoch read when the decision was made, None where there was no champion.
+    Returns the new epoch. Raises Busy when another process changed the champion in between.
+    """
+    if expected_epoch is None:
+        dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
+        epoch = 1
+        change: Any = (
+            dialect.insert(champion)
+            .values(classifier=classifier, model_id=model_id, epoch=epoch, since=now)
+            .on_conflict_do_nothing()
+        )
+    else:
+        epoch = expected_epoch + 1
+        change = (
+            update(champion)
+            .where(champion.c.classifier == classifier, champion.c.epoch == expected_epoch)
+            .values(model_id=model_id, epoch=epoch, since=now)
+        )
+    if c.execute(change).rowcount != 1:
+        raise Busy(
+            f"the champion of {classifier!r} changed while model {model_id} was being judged against it; "
+            'run "laudos retrain" again to compare with the new one'
+        )
+    return epoch
+
+
+def add_promotion(
+    c: Connection,
+    *,
+    classifier: str,
+    decision: Decision,
+    model_id: int,
+    previous_model_id: int | None,
+    epoch: int | None,
+    reasons: Sequence[Mapping[str, Any]],
+    plan_sha: str,
+    actor: str,
+    run_id: int | None,
+    now: datetime,
+) -> int:
+    """Record a decision; returns its id."""
+    added = insert(promotion).values(
+        classifier=classifier,
+        decision=decision,
+        model_id=model_id,
+        previous_model_id=previous_model_id,
+        epoch=epoch,
+        reasons=[dict(reason) for reason in reasons],
+        plan_sha=plan_sha,
+        actor=actor,
+        run_id=run_id,
+        at=now,
+    )
+    return int(c.execute(added.returning(promotion.c.id)).scalar_one())
+
+
+def promotions(c: Connection, classifier: str | None = None) -> list[Promotion]:
+    """Every decision, newest first."""
+    query = select(promotion).order_by(promotion.c.id.desc())
+    if classifier is not None:
+        query = query.where(promotion.c.classifier == classifier)
+    return [Promotion(**row._mapping) for row in c.execute(query)]
+
+
+def _model(row: Row[Any]) -> Model:
+    return Model(**{column.name: row._mapping[column.name] for column in model.columns})

@@ -1,0 +1,163 @@
+"""Frozen training sets: which report versions, with which label, in which split."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, case, insert, or_, select
+
+from db.tables import label, report, report_version, snapshot, snapshot_item, source
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A current report version and the label that counts for it."""
+
+    report_version_id: int
+    source: str
+    external_id: str
+    raw_sha: str
+    patient_key: str
+    label: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One report of a snapshot, without its text."""
+
+    report_version_id: int
+    external_id: str
+    patient_key: str
+    label: str
+    origin: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A frozen set's row; `recipe` says how it was made and holds its counts."""
+
+    id: int
+    classifier: str
+    sha: str
+    recipe: dict[str, Any]
+    reports: int
+    run_id: int
+    created_at: datetime
+
+
+def labelled(
+    c: Connection, classifier: str, origins: Collection[str], sources: Collection[str] | None
+) -> list[Labelled]:
+    """Current, present, labelled report versions, one row each.
+
+    Where several labels exist, feedback counts before the source and the source before synthetic;
+    within one origin the latest counts. `sources` limits the hospital's sources (None: all);
+    what was written here for the classifier is always read.
+    """
+    rank = case({"feedback": 0, "source": 1, "synthetic": 2}, value=label.c.origin)
+    query = (
+        select(
+            report_version.c.id,
+            source.c.name,
+            report.c.external_id,
+            report_version.c.raw_sha,
+            report.c.patient_key,
+            label.c.value,
+            label.c.origin,
+        )
+        .join(report_version, report_version.c.id == label.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(
+            label.c.classifier == classifier,
+            label.c.origin.in_(list(origins)),
+            report_version.c.version == report.c.current_version,
+            report_version.c.text.is_not(None),
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+        )
+        .order_by(report_version.c.id, rank, label.c.at.desc(), label.c.actor)
+    )
+    if sources is not None:
+        query = query.where(or_(source.c.kind == "synthetic", source.c.name.in_(list(sources))))
+    chosen: dict[int, Labelled] = {}
+    for row in c.execute(query):
+        chosen.setdefault(row.id, Labelled(*row))
+    return list(chosen.values())
+
+
+def freeze(
+    c: Connection,
+    *,
+    classifier: str,
+    sha: str,
+    recipe: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    run_id: int,
+    now: datetime,
+) -> int:
+    """Write a snapshot and its items; the same content again gives the row that is there.
+
+    An item has report_version_id, label, origin and split.
+    """
+    known = select(snapshot.c.id).where(snapshot.c.classifier == classifier, snapshot.c.sha == sha)
+    found = c.scalar(known)
+    if found is not None:
+        return int(found)
+    added = insert(snapshot).values(
+        classifier=classifier, sha=sha, recipe=dict(recipe), reports=len(items), run_id=run_id, created_at=now
+    )
+    snapshot_id = int(c.execute(added.returning(snapshot.c.id)).scalar_one())
+    c.execute(insert(snapshot_item), [dict(item) | {"snapshot_id": snapshot_id} for item in items])
+    return snapshot_id
+
+
+def get(c: Connection, snapshot_id: int) -> Snapshot | None:
+    row = c.execute(select(snapshot).where(snapshot.c.id == snapshot_id)).one_or_none()
+    return None if row is None else Snapshot(**row._mapping)
+
+
+def items(c: Connection, snapshot_id: int, split: str | None = None) -> list[Item]:
+    """A snapshot's items in a fixed order (by report version)."""
+    query = (
+        select(
+            snapshot_item.c.report_version_id,
+            report.c.external_id,
+            report.c.patient_key,
+            snapshot_item.c.label,
+            snapshot_item.c.origin,
+            snapshot_item.c.split,
+        )
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(snapshot_item.c.snapshot_id == snapshot_id)
+        .order_by(snapshot_item.c.report_version_id)
+    )
+    if split is not None:
+        query = query.where(snapshot_item.c.split == split)
+    return [Item(*row) for row in c.execute(query)]
+
+
+def exported(c: Connection, snapshot_id: int, split: str, page: int = 1000) -> Iterator[list[dict[str, Any]]]:
+    """A split's rows with their texts, a page at a time, for an export the user asked for."""
+    query = (
+        select(
+            snapshot_item.c.report_version_id,
+            report_version.c.text,
+            snapshot_item.c.label,
+            snapshot_item.c.origin,
+            report.c.patient_key,
+        )
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(snapshot_item.c.snapshot_id == snapshot_id, snapshot_item.c.split == split)
+        .order_by(snapshot_item.c.report_version_id)
+        .execution_options(yield_per=page)
+    )
+    for rows in c.execute(query).partitions():
+        yield [dict(row._mapping) for row in rows]
