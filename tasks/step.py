@@ -8,22 +8,26 @@ as a LaudosError, whose message is safe by contract, or reduced to its type and 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.flows import Flow
+from prefect.runtime import flow_run
 from prefect.tasks import Task
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from db.errors import DatabaseFailure, LaudosError, StepFailed
+from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFailed
 from tasks.ml.errors import MlError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What a flow may be given besides numbers and booleans: a name out of laudos.toml, nothing longer
+# What a flow may be given besides numbers and booleans: a name out of laudos.toml, nothing longer.
+# Deployments show the pattern in their form, and the server refuses what does not match it.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -31,6 +35,9 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let only safe exceptions out of the function: no report text, no cause, no context."""
 
     def decorate(body: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(body) or inspect.isgeneratorfunction(body):
+            raise TypeError(f"{where} must be a plain function: an async one would run outside the seal")
+
         @functools.wraps(body)
         def closed(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
@@ -40,8 +47,12 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 safe = _bare(error)
             except MlError as error:
                 safe = LaudosError(str(error))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 safe = StepFailed(f"{type(error).__name__} in {where}{_line_of(error)}")
+            except BaseException as interrupt:
+                # Ctrl-C and Prefect's own signals pass, but not what they interrupted
+                interrupt.__cause__ = interrupt.__context__ = None
+                raise
             raise safe
 
         return closed
@@ -50,16 +61,18 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def step(
-    where: str, *, retries: int = 0, retry_delay_s: float = 5.0
+    where: str, *, run_name: str | None = None, retries: int = 0, retry_delay_s: float = 5.0
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A Prefect task that takes and returns ids and counts.
 
+    `run_name` is a template over the parameters, such as "train {classifier}".
     `retries` only repeats what a repetition can help: a database that was locked or away.
     """
 
     def decorate(body: Callable[P, R]) -> Task[P, R]:
         return prefect.task(
             name=where,
+            task_run_name=run_name,
             persist_result=False,
             cache_policy=NO_CACHE,
             log_prints=False,
@@ -72,35 +85,64 @@ def step(
 
 
 class LaudosFlow(Flow[P, R]):
-    """A flow that refuses unfit parameters before Prefect has stored them."""
+    """A flow that refuses unfit parameters before Prefect has stored them, and quotes no value of theirs."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        refused = False
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What Prefect is about to store with the run. Raises ConfigurationError."""
+        return super().serialize_parameters(self.validate_parameters(parameters))
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters, converted and complete. Raises ConfigurationError where Prefect would log values."""
+        expected = _model_of(self.fn)
         try:
-            self.validate_parameters(prefect.utilities.callables.get_call_parameters(self.fn, args, kwargs))
-        except Exception:
-            refused = True
-        if refused:
-            raise LaudosError(f"{self.name}: a parameter does not fit; see laudos {self.name} --help")
-        return super().__call__(*args, **kwargs)
+            given = expected.model_validate(parameters)
+        except ValidationError as error:
+            unfit = {str(problem["loc"][0]) for problem in error.errors(include_input=False)}
+        else:
+            return {name: getattr(given, name) for name in expected.model_fields}
+        # a key that is no parameter may hold anything: it is counted, not quoted
+        known = sorted(unfit & expected.model_fields.keys())
+        raise ConfigurationError(
+            f"{self.name}: {', '.join(known) or 'a parameter it does not have'} cannot be taken as given; "
+            f"it takes {', '.join(expected.model_fields) or 'none'}, where a name is one out of laudos.toml"
+        )
 
 
-def flow(
-    name: str, *, run_name: str, **options: Any
-) -> Callable[[Callable[P, R]], LaudosFlow[P, R]]:
-    """A Prefect flow whose parameters are checked first and whose exceptions are safe."""
+def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R]], LaudosFlow[P, R]]:
+    """A Prefect flow whose parameters are checked first and whose exceptions are safe.
+
+    `run_name` is a template over the parameters and {day}, such as "ingest {source} {day}"; a
+    parameter that was left out reads "all".
+    """
 
     def decorate(body: Callable[P, R]) -> LaudosFlow[P, R]:
         return LaudosFlow(
             sealed(name)(body),
             name=name,
-            flow_run_name=run_name,
+            flow_run_name=functools.partial(_run_name, run_name),
             persist_result=False,
             log_prints=False,
             **options,
         )
 
     return decorate
+
+
+def _model_of(body: Callable[..., Any]) -> type[BaseModel]:
+    hints = get_type_hints(body, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(body).parameters.items()
+    }
+    config = ConfigDict(extra="forbid", protected_namespaces=())
+    return create_model("Parameters", __config__=config, **fields)
+
+
+def _run_name(template: str) -> str:
+    context = FlowRunContext.get()
+    given = (context and context.parameters) or {}
+    told = {name: "all" if value is None else value for name, value in given.items()}
+    return template.format(day=flow_run.get_scheduled_start_time().astimezone().date(), **told)
 
 
 def _bare(error: LaudosError) -> LaudosError:
@@ -115,7 +157,7 @@ def _worth_repeating(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(error, DatabaseFailure) and error.retryable
 
 
-def _line_of(error: Exception) -> str:
+def _line_of(error: BaseException) -> str:
     """File and line of ours where it happened: enough to debug by, and no text."""
     trace, place = error.__traceback__, ""
     while trace is not None:
