@@ -92,7 +92,7 @@ class LaudosFlow(Flow[P, R]):
         return super().serialize_parameters(self.validate_parameters(parameters))
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The parameters, converted and complete. Raises ConfigurationError where Prefect would log values."""
+        """The parameters, converted and complete. Raises ConfigurationError, quoting no value."""
         expected = _model_of(self.fn)
         try:
             given = expected.model_validate(parameters)
