@@ -24,22 +24,16 @@ SQLITE_BUSY_TIMEOUT_S = 60.0
 
 def open_engine(url: str) -> Engine:
     """An engine on `url`; nothing is connected yet. Raises ConfigurationError for an unusable URL."""
-    parsed = _parse(url)
+    parsed = parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
-    try:
-        engine = create_engine(
-            parsed,
-            hide_parameters=True,
-            pool_pre_ping=not sqlite,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S} if sqlite else {},
-        )
-    except ModuleNotFoundError as missing:
-        raise ConfigurationError(
-            f"the driver {missing.name!r} for {parsed.drivername} is not installed; "
-            f"run: pip install {missing.name}"
-        ) from None
+    engine = create_engine(
+        parsed,
+        hide_parameters=True,
+        pool_pre_ping=not sqlite,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S} if sqlite else {},
+    )
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -117,12 +111,12 @@ def _names_a_table(original: Any) -> bool:
     return bool(getattr(getattr(original, "diag", None), "table_name", None))
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL, its driver being installed. Raises ConfigurationError, which never quotes the URL."""
     try:
         parsed = make_url(url)
-        parsed.get_dialect()
+        parsed.get_dialect().import_dbapi()
     except ArgumentError:
-        # the text itself may hold a password: do not quote it
         raise ConfigurationError(
             "a database URL could not be read; it looks like sqlite:///laudos.db "
             "or postgresql+psycopg://user:${PASSWORD}@host/name"
@@ -131,6 +125,11 @@ def _parse(url: str) -> URL:
         raise ConfigurationError(
             f"no database driver is known as {url.split(':', 1)[0]!r}; "
             "laudos itself uses sqlite or postgresql+psycopg"
+        ) from None
+    except ImportError as missing:
+        raise ConfigurationError(
+            f"the driver {missing.name!r} for {parsed.drivername} is not installed; "
+            f"run: pip install {missing.name}"
         ) from None
     return parsed
 

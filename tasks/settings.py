@@ -2,49 +2,41 @@
 
 `Settings.load()` looks at $LAUDOS_CONFIG, else ./laudos.toml; every key can be overridden by the
 environment (LAUDOS_DATABASE, LAUDOS_SOURCES__HIS__URL...). Secrets stay out of the file: any value
-may say ${NAME}, which is taken from the environment.
+may say ${NAME}, which is taken from the environment. Relative paths, SQLite URLs among them, start
+at the folder of the file, so that a command from cron finds what the same command found by hand.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
-import re
+import tomllib
+from collections.abc import Iterable
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from db.errors import ConfigurationError
+from tasks.settings_errors import nearest, nearest_variable, told
+from tasks.settings_values import CronLine, Duration, Share, ZoneName, expanded, rooted_url
 
 DEFAULT_FILE = "laudos.toml"
+PREFIX = "LAUDOS_"
 NAME = r"^[A-Za-z0-9_.-]{1,64}$"
-
-_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-
-
-def _duration(value: Any) -> Any:
-    """'6h', '30min', '45s', '2d' or a number of seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*", value)
-        if not match:
-            raise ValueError("a duration looks like 45s, 30min, 6h or 2d")
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    return timedelta(seconds=value) if isinstance(value, (int, float)) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Share = Annotated[float, Field(ge=0, le=1)]
+# variables of ours that are no settings: where the file is, how errors are told, what the tests need
+BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN"}
 
 
 class _Strict(BaseModel):
@@ -56,15 +48,30 @@ class SourceSettings(_Strict):
 
     url: str = Field(description="any SQLAlchemy URL; keep the password in the environment: ${HIS_PASSWORD}")
     table: str = Field(description="table or view")
-    schema_: str | None = Field(None, alias="schema", description="database schema, where it is not the default")
+    schema_: str | None = Field(
+        None, alias="schema", description="database schema, where it is not the default"
+    )
     id: str = Field(description="column that identifies a report for ever")
     text: str = Field(description="column with the report's text")
-    updated_at: str | None = Field(None, description="column that moves when a row changes; without it every run compares everything")
-    patient: str | None = Field(None, description="column that identifies the patient; without it every report counts as a patient of its own")
+    updated_at: str | None = Field(
+        None, description="column that moves when a row changes; without it every run compares everything"
+    )
+    patient: str | None = Field(
+        None,
+        description="column that identifies the patient; without it every report is a patient of its own",
+    )
     date: str | None = Field(None, description="column with the date the report bears")
-    labels: dict[str, str] = Field(default_factory=dict, description="classifier -> column with its true label, where known")
-    timezone: str | None = Field(None, description="zone of updated_at where the column has none; default: the top-level timezone")
-    overlap: Duration = Field(timedelta(hours=6), description="how far behind the watermark each ingest reads again: longer than the longest transaction at the source")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="classifier -> column with its true label, where known"
+    )
+    timezone: ZoneName | None = Field(
+        None, description="zone of updated_at where the column has none; default: the top-level timezone"
+    )
+    overlap: Duration = Field(
+        timedelta(hours=6),
+        description="how far behind the watermark each ingest reads again: "
+        "longer than the longest transaction at the source",
+    )
     page_rows: int = Field(1000, ge=1, le=100_000, description="rows a transaction")
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -74,25 +81,41 @@ class SyntheticSettings(_Strict):
     """Labelled training reports written from a table of measurements."""
 
     exam: str = Field("paaf", description="which generator")
-    mode: Literal["findings", "full", "seed"] = Field("findings", description="findings: no conclusion; full: with one; seed: the leaky recipe, only to show what a leak is")
+    mode: Literal["findings", "full", "seed"] = Field(
+        "findings",
+        description="findings: no conclusion; full: with one; seed: the leaky recipe, to show what a leak is",
+    )
     reports_per_row: int = Field(12, ge=1, le=1000)
-    reserved_share: Share = Field(0.0, description="share of measurement rows kept out of every training set (the demo writes its hospital from them)")
-    renew_after: Duration = Field(timedelta(days=7), description="how old a synthetic set may grow before the nightly run writes a new one")
+    reserved_share: Share = Field(
+        0.0,
+        description="share of measurement rows kept out of every training set "
+        "(the demo writes its hospital from them)",
+    )
+    renew_after: Duration = Field(
+        timedelta(days=7),
+        description="how old a synthetic set may grow before the nightly run writes a new one",
+    )
 
 
 class TrainingSettings(_Strict):
     """How a classifier is trained."""
 
-    window_tokens: int = Field(256, ge=16, le=8192, description="tokens a window; longer reports are read in several")
+    window_tokens: int = Field(
+        256, ge=16, le=8192, description="tokens a window; longer reports are read in several"
+    )
     stride_tokens: int = Field(64, ge=0, description="tokens two neighbouring windows share")
     hidden_size: int = Field(128, ge=16, description="scratch encoder: width")
     layers: int = Field(2, ge=1, le=48, description="scratch encoder: depth")
     attention_heads: int = Field(2, ge=1)
     vocabulary: int = Field(4000, ge=100, description="scratch encoder: WordPiece entries")
     epochs: float = Field(3.0, gt=0)
-    learning_rate: float | None = Field(None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one")
+    learning_rate: float | None = Field(
+        None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
+    )
     batch_reports: int = Field(32, ge=1)
-    max_train_reports: int | None = Field(None, ge=1, description="stop at so many reports of the training split; default all")
+    max_train_reports: int | None = Field(
+        None, ge=1, description="stop at so many reports of the training split; default all"
+    )
 
     @model_validator(mode="after")
     def _windows_advance(self) -> TrainingSettings:
@@ -104,7 +127,11 @@ class TrainingSettings(_Strict):
 class PromotionSettings(_Strict):
     """What a challenger must show before it answers. Recorded with its sha at every decision."""
 
-    margin: Share = Field(0.02, description="how much worse than the champion it may be, overall and per class, at the lower end of a one-sided 95 % interval")
+    margin: Share = Field(
+        0.02,
+        description="how much worse than the champion it may be, overall and per class, "
+        "at the lower end of a one-sided 95 % interval",
+    )
     class_margin: Share = Field(0.05, description="the same, for each class's recall")
     holdout_patients_min: int = Field(20, ge=2, description="fewer patients than this decide nothing")
     beat_baselines: bool = Field(True, description="must beat the keyword rule and the majority class")
@@ -115,15 +142,31 @@ class ClassifierSettings(_Strict):
 
     labels: list[str] = Field(min_length=2)
     critical: str = Field(description="the label that must not be missed")
-    sensitivity_floor: Share = Field(0.85, description="least sensitivity for the critical label on the holdout, by the lower end of its 95 % interval")
-    review_error: Share = Field(0.05, description="share of each class's reports that may get a wrong sure answer; decides what goes to a person")
+    sensitivity_floor: Share = Field(
+        0.85,
+        description="least sensitivity for the critical label on the holdout, "
+        "by the lower end of its 95 % interval",
+    )
+    review_error: Share = Field(
+        0.05,
+        description="share of each class's reports that may get a wrong sure answer; "
+        "decides what goes to a person",
+    )
     critical_review_error: Share = Field(0.02, description="the same for the critical label")
-    encoder: str = Field("scratch", description="scratch, a local folder, or a hub name together with revision")
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits")
-    training_labels: list[Literal["source", "feedback", "synthetic"]] = Field(default_factory=lambda: ["source", "feedback"])
+    encoder: str = Field("scratch", description="scratch, a local folder, or a hub name with revision")
+    revision: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits"
+    )
+    training_labels: list[Literal["source", "feedback", "synthetic"]] = Field(
+        default_factory=lambda: ["source", "feedback"]
+    )
     sources: list[str] | None = Field(None, description="which sources it reads; default all")
-    label_values: dict[str, str] = Field(default_factory=dict, description="what the sources write -> label, such as M = 'maligno'")
-    keywords: dict[str, list[str]] = Field(default_factory=dict, description="label -> words, for the keyword rule every model is compared with")
+    label_values: dict[str, str] = Field(
+        default_factory=dict, description="what the sources write -> label, such as M = 'maligno'"
+    )
+    keywords: dict[str, list[str]] = Field(
+        default_factory=dict, description="label -> words, for the keyword rule every model is compared with"
+    )
     synthetic: SyntheticSettings = Field(default_factory=SyntheticSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
@@ -132,10 +175,12 @@ class ClassifierSettings(_Strict):
     def _fits_together(self) -> ClassifierSettings:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ")
-        for where, named in (("critical", [self.critical]), ("label_values", self.label_values.values()), ("keywords", self.keywords)):
-            for value in named:
-                if value not in self.labels:
-                    raise ValueError(f"{where} names {value!r}, which is none of the labels{_nearest(value, self.labels)}")
+        for where, named in (
+            ("critical", [self.critical]),
+            ("label_values", self.label_values.values()),
+            ("keywords", self.keywords),
+        ):
+            _require_known(where, named, self.labels, "the labels")
         return self
 
 
@@ -143,39 +188,52 @@ class ScoringSettings(_Strict):
     chunks: int = Field(200, ge=1, le=100_000, description="pieces a backlog is cut into at most")
     chunk_reports_min: int = Field(64, ge=1, description="reports a piece at least")
     batch_tokens: int = Field(8192, ge=64, description="tokens a forward pass")
-    lease: Duration = Field(timedelta(minutes=15), description="how long a worker may be silent before its piece is given to another")
+    lease: Duration = Field(
+        timedelta(minutes=15),
+        description="how long a worker may be silent before its piece is given to another",
+    )
 
 
 class ScheduleSettings(_Strict):
     """Cron lines in `timezone`; an empty one switches the schedule off."""
 
-    ingest: str = "0 * * * *"
-    nightly: str = "0 2 * * *"
-    weekly_full: str = "0 4 * * 0"
+    ingest: CronLine = "0 * * * *"
+    nightly: CronLine = "0 2 * * *"
+    weekly_full: CronLine = "0 4 * * 0"
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="LAUDOS_", env_nested_delimiter="__", nested_model_default_partial_update=True
+        extra="forbid",
+        frozen=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
     )
 
     database: str = Field("sqlite:///laudos-data/laudos.db", description="where laudos keeps its own tables")
     folder: Path = Field(Path("laudos-data"), description="model folders, checkpoints and exports")
-    timezone: str = "America/Sao_Paulo"
+    timezone: ZoneName = "America/Sao_Paulo"
     seed: int = 0
     sources: dict[Annotated[str, Field(pattern=NAME)], SourceSettings] = Field(default_factory=dict)
     classifiers: dict[Annotated[str, Field(pattern=NAME)], ClassifierSettings] = Field(default_factory=dict)
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
 
-    @field_validator("timezone")
+    @model_validator(mode="before")
     @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"no time zone is called {name!r}; America/Sao_Paulo is one") from None
-        return name
+    def _expanded(cls, merged: Any) -> Any:
+        return expanded(merged, os.environ)
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Settings:
+        for name, source in self.sources.items():
+            _require_known(f"sources.{name}.labels", source.labels, self.classifiers, "the classifiers")
+        for name, classifier in self.classifiers.items():
+            _require_known(
+                f"classifiers.{name}.sources", classifier.sources or [], self.sources, "the sources"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -186,18 +244,33 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = _config_path()
+        path = config_path()
         toml = TomlConfigSettingsSource(settings_cls, toml_file=path if path.exists() else None)
         return init_settings, env_settings, toml
 
     @classmethod
     def load(cls) -> Settings:
-        """The settings in force. Raises ConfigurationError naming each wrong key and the nearest right one."""
+        """The settings in force. Raises ConfigurationError naming each wrong key and the nearest one."""
+        path = config_path()
+        if "LAUDOS_CONFIG" in os.environ and not path.is_file():
+            raise ConfigurationError(f'{path} is no file; write one with "laudos init --to {path}"')
         try:
-            return cls()
+            settings = cls()
+            _refuse_unknown_variables(path)
+            return _rooted(settings, path.parent.resolve())
         except ValidationError as error:
-            problems = "; ".join(_told(problem) for problem in error.errors())
-        raise ConfigurationError(f"{_config_path()}: {problems}")
+            problem = told(error, cls)
+        except tomllib.TOMLDecodeError as error:
+            problem = f"not valid TOML: {error}"
+        except UnicodeDecodeError:
+            problem = "not UTF-8; save it as UTF-8"
+        except SettingsError:
+            problem = "a LAUDOS_... variable that stands for a list or a table must hold JSON"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        except ConfigurationError as error:
+            problem = str(error)
+        raise ConfigurationError(f"{path}: {problem}")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -206,54 +279,124 @@ class Settings(BaseSettings):
     def classifier(self, name: str) -> ClassifierSettings:
         if name not in self.classifiers:
             raise ConfigurationError(
-                f"no classifier {name!r} in the configuration{_nearest(name, self.classifiers)}"
+                f"no classifier {name!r} in the configuration{nearest(name, self.classifiers)}"
             )
         return self.classifiers[name]
 
     def source(self, name: str) -> SourceSettings:
         if name not in self.sources:
-            raise ConfigurationError(f"no source {name!r} in the configuration{_nearest(name, self.sources)}")
+            raise ConfigurationError(f"no source {name!r} in the configuration{nearest(name, self.sources)}")
         return self.sources[name]
 
     def sha(self) -> str:
-        """sha256 of what decides results: everything but the URLs, which hold secrets."""
-        content = self.model_dump(mode="json", exclude={"database": True, "sources": {"__all__": {"url"}}})
+        """sha256 of what decides results: everything but the URLs, which hold secrets, and the folder."""
+        content = self.model_dump(
+            mode="json", exclude={"database": True, "folder": True, "sources": {"__all__": {"url"}}}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _config_path() -> Path:
+def config_path() -> Path:
+    """Which file `Settings.load()` reads."""
     return Path(os.environ.get("LAUDOS_CONFIG", DEFAULT_FILE))
 
 
-def _nearest(name: str, known: Any) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(map(repr, known))}" if known else "; none is configured"
+def write_template(path: Path) -> None:
+    """Write the commented laudos.toml. Raises ConfigurationError where a file already stands."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(files("deployments").joinpath("laudos.template.toml").read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise ConfigurationError(f"{path} exists and was left alone; name another file with --to") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _told(problem: Any) -> str:
-    """One validation problem in words; values are left out, for they may be secrets."""
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _keys_beside(problem["loc"])
-        return f"unknown key {where!r}{_nearest(str(problem['loc'][-1]), known)}"
-    if problem["type"] == "missing":
-        return f"{where!r} is missing"
-    return f"{where!r}: {problem['msg'].removeprefix('Value error, ')}"
+def overrule_environment(*, config: Path | None, verbose: bool, debug: bool) -> None:
+    """What the command line says counts more than the environment, for this process and its children."""
+    if config is not None:
+        os.environ["LAUDOS_CONFIG"] = str(config.absolute())
+    if verbose:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+    if debug:
+        os.environ["LAUDOS_DEBUG"] = "1"
 
 
-def _keys_beside(location: tuple[Any, ...]) -> list[str]:
-    """The keys that would have been right where the unknown one stands."""
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        for inner in _models_in(model.model_fields[part].annotation) if part in model.model_fields else []:
-            model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
+def wants_debug() -> bool:
+    return os.environ.get("LAUDOS_DEBUG", "") not in ("", "0")
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+def prepare_environment(settings: Settings) -> None:
+    """Set what Prefect and transformers read at import; what the user has set stays."""
+    quiet = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        # errors are told once, in one line, by the command; the API still receives every log
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        # its own 20 s are too few for a busy machine's first start
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        quiet["PREFECT_HOME"] = str(settings.folder / "prefect")
+    if not any(classifier.revision for classifier in settings.classifiers.values()):
+        quiet["HF_HUB_OFFLINE"] = "1"
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+
+
+def _require_known(where: str, named: Iterable[str], known: Iterable[str], what: str) -> None:
+    for name in named:
+        if name not in known:
+            raise ValueError(f"{where} names {name!r}, which is none of {what}{nearest(name, known)}")
+
+
+def _refuse_unknown_variables(path: Path) -> None:
+    """A misspelt variable would change nothing, silently. What the file names by ${...} is the user's."""
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    for name in os.environ:
+        key = name.removeprefix(PREFIX).split("__")[0].lower()
+        ours = name.startswith(PREFIX) and name not in BESIDE_SETTINGS
+        if ours and key not in Settings.model_fields and f"${{{name}}}" not in written:
+            raise ConfigurationError(
+                f"unknown environment variable {name}{nearest_variable(name, PREFIX, Settings)}"
+            )
+
+
+def _rooted(settings: Settings, folder: Path) -> Settings:
+    """The settings with every path absolute and every URL's driver known to be there."""
+    from db.engine import parse_url  # SQLAlchemy takes a moment: not for `laudos --help`
+
+    urls = {f"sources.{name}.url": source.url for name, source in settings.sources.items()}
+    for key, url in {"database": settings.database, **urls}.items():
+        try:
+            parse_url(url)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{key!r}: {error}") from None
+    return settings.model_copy(
+        update={
+            "database": rooted_url(settings.database, folder),
+            "folder": folder / settings.folder.expanduser(),
+            "sources": {
+                name: source.model_copy(update={"url": rooted_url(source.url, folder)})
+                for name, source in settings.sources.items()
+            },
+            "classifiers": {
+                name: _with_encoder(name, classifier, folder)
+                for name, classifier in settings.classifiers.items()
+            },
+        }
+    )
+
+
+def _with_encoder(name: str, classifier: ClassifierSettings, folder: Path) -> ClassifierSettings:
+    if classifier.encoder == "scratch" or classifier.revision:
+        return classifier
+    local = folder / Path(classifier.encoder).expanduser()
+    if not local.is_dir():
+        raise ConfigurationError(
+            f"'classifiers.{name}.encoder' is {classifier.encoder!r}: no folder of that name is here, "
+            "and a hub name needs its revision, all 40 hex digits, beside it"
+        )
+    return classifier.model_copy(update={"encoder": str(local)})

@@ -1,0 +1,128 @@
+"""The `laudos` command: starts a flow, or answers a question.
+
+Exit codes: 0 done; 1 it failed, or `doctor` found something; 2 configuration or usage; 3 something
+must come first (the message names the command); 4 another run holds the lock; 5 the database
+refused; 130 Ctrl-C. Prefect, torch and SQL are imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows import cli_models, cli_quarantine, cli_questions, cli_setup
+from flows.cli_session import AsJson, ClassifierName, fail, ready, show
+from tasks.settings import overrule_environment
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Classify medical reports with BERT models, as scheduled batch jobs.",
+    epilog="Start with: laudos demo --folder demo    or, for your own database: laudos init",
+)
+cli_questions.add_to(app)
+cli_setup.add_to(app)
+app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_quarantine.app, name="quarantine")
+app.add_typer(cli_questions.export_app, name="export")
+app.add_typer(cli_setup.db_app, name="db")
+
+Full = Annotated[bool, typer.Option("--full", help="Compare every row with the source, deletions included.")]
+
+
+@app.callback()
+def options(
+    config: Annotated[
+        Path | None, typer.Option(help="The configuration; default: $LAUDOS_CONFIG, else ./laudos.toml.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on the console.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="On an error, show where it came from.")] = False,
+) -> None:
+    overrule_environment(config=config, verbose=verbose, debug=debug)
+
+
+@app.command(epilog="Example: laudos ingest --source his --full")
+def ingest(
+    source: Annotated[str | None, typer.Option(help="Only this one; default: all of them.")] = None,
+    full: Full = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in new and amended reports from the sources."""
+    ready()
+    from flows.ingest import ingest as run
+
+    show(run(source=source, full=full), as_json)
+
+
+@app.command(epilog="Example: laudos synthesize --classifier paaf --seed 7")
+def synthesize(
+    classifier: ClassifierName = None,
+    seed: Annotated[int | None, typer.Option(help="Another one writes another set.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write labelled training reports from a table of measurements."""
+    ready()
+    from flows.synthesize import synthesize as run
+
+    show(run(classifier=classifier, seed=seed), as_json)
+
+
+@app.command(epilog="Example: laudos retrain --classifier paaf --how head")
+def retrain(
+    classifier: ClassifierName = None,
+    how: Annotated[
+        Literal["auto", "full", "head"],
+        typer.Option(help="full: the whole network; head: the last layer; auto: full only where it must be."),
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a challenger, evaluate it, and promote it if it earned it."""
+    ready()
+    from flows.retrain import retrain as run
+
+    show(run(classifier=classifier, how=how), as_json)
+
+
+@app.command(epilog="Example: laudos classify --classifier paaf --json")
+def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None:
+    """Score every report that the champion has not read yet."""
+    ready()
+    from flows.classify import classify as run
+
+    show(run(classifier=classifier), as_json)
+
+
+@app.command(epilog="Example: laudos monitor --json")
+def monitor(as_json: AsJson = False) -> None:
+    """Measure the champion on labels that arrived since, and raise alarms."""
+    ready()
+    from flows.monitor import monitor as run
+
+    show(run(), as_json)
+
+
+@app.command(epilog="Example: laudos nightly --full")
+def nightly(
+    full: Annotated[bool, typer.Option("--full", help="Train the whole network, as weekly.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Everything in order: ingest, synthesize, retrain, classify, monitor."""
+    ready()
+    from flows.nightly import nightly as run
+
+    show(run(full=full), as_json)
+
+
+def main() -> None:
+    """Run the command; every error becomes one line on stderr and its exit code."""
+    try:
+        app()
+    except Exception as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

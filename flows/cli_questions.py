@@ -1,0 +1,95 @@
+"""Commands that answer a question: status, doctor, predict, export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ready, show
+
+export_app = typer.Typer(no_args_is_help=True, help="Write predictions or a training set to files.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands that stand alone on the root."""
+    app.command(epilog="Example: laudos status --json")(status)
+    app.command(epilog="Example: laudos doctor")(doctor)
+    app.command(
+        epilog="Example: laudos predict 'Esfregaço hipercelular...'   or: laudos predict --csv in.csv --out out.csv"
+    )(predict)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Sources, backlog, champions, quarantine and the last runs."""
+    settings = ready()
+    from tasks.status import status as answer
+
+    show(answer(settings), as_json)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check every invariant of the database and the model folders; exit code 1 where one is broken."""
+    settings = ready()
+    from tasks.doctor import doctor as examine
+
+    violations = examine(settings)
+    show(violations, as_json, words=None if violations else "sound: every invariant holds")
+    if violations:
+        raise typer.Exit(1)
+
+
+def predict(
+    text: Annotated[str | None, typer.Argument(help="One report, or - to read it from stdin.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Many reports, a column with their text.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="The same, as Parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the answers go: .csv or .parquet.")] = None,
+    column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    model: Annotated[Path | None, typer.Option(help="A model folder; default: the champion.")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Whose champion; default: the only one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the champion about one's own text; needs no database."""
+    given = [value for value in (text, csv, parquet) if value is not None]
+    if len(given) != 1:
+        raise typer.BadParameter("give a TEXT, --csv or --parquet: one of them")
+    settings = ready()
+    from tasks.predict import predict_file, predict_text
+
+    if text is not None:
+        report = sys.stdin.read() if text == "-" else text
+        show(predict_text(settings, report, model=model, classifier=classifier), as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("many reports need --out FILE")
+    source = csv or parquet
+    assert source is not None
+    show(predict_file(settings, source, out, column=column, model=model, classifier=classifier), as_json)
+
+
+@export_app.command("predictions", epilog="Example: laudos export predictions --out answers.parquet")
+def export_predictions(
+    out: Annotated[Path, typer.Option(help="A file that ends in .csv or .parquet.")],
+    classifier: Annotated[str | None, typer.Option(help="Whose answers; default: the only one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The champion's answers, one row a report."""
+    settings = ready()
+    from tasks.classify import export_predictions as export
+
+    show(export(settings, classifier, out), as_json)
+
+
+@export_app.command("snapshot", epilog="Example: laudos export snapshot 3 --folder snapshot-3")
+def export_snapshot(
+    snapshot_id: Annotated[int, typer.Argument(help="Its number; `laudos models show` names it.")],
+    folder: Annotated[Path, typer.Option(help="A new folder for Parquet files and a datasets folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """A frozen training set, with text. Personal data: keep it where reports may be kept."""
+    settings = ready()
+    from tasks.training_set import export_snapshot as export
+
+    show(export(settings, snapshot_id, folder), as_json)

@@ -1,0 +1,112 @@
+"""What every command shares: getting ready, showing a result, and ending well or badly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tasks.errors import safe_form, trail
+from tasks.settings import Settings, prepare_environment, wants_debug
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+ClassifierName = Annotated[str | None, typer.Option("--classifier", help="Only this one; default: all.")]
+
+
+def ready() -> Settings:
+    """The settings in force, with the environment set for what is imported next (Prefect, transformers)."""
+    settings = Settings.load()
+    prepare_environment(settings)
+    return settings
+
+
+def show(result: Any, as_json: bool, *, words: str | None = None) -> None:
+    """Print a result on stdout: as JSON, in the words given, or as its fields and tables."""
+    if as_json:
+        typer.echo(json.dumps(plain(result), ensure_ascii=False, indent=2))
+    elif words is not None:
+        typer.echo(words)
+    else:
+        _print(plain(result), Console(soft_wrap=True))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, moments and paths as what JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "timetuple") else str(value)
+
+
+def fail(error: Exception) -> NoReturn:
+    """One line on stderr and the exit code of the error's kind."""
+    safe = safe_form(error)
+    if wants_debug():
+        typer.echo("\n".join(f"  {line}" for line in trail(error)), err=True)
+    typer.echo(f"laudos: {safe}", err=True)
+    sys.exit(safe.exit_code)
+
+
+def _print(value: Any, console: Console, indent: str = "") -> None:
+    """Plain values for people: `name: value` lines, and a table for a list of records."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(inner, (Mapping, list)) and inner:
+                console.print(f"{indent}{_title(key)}:", highlight=False, markup=False)
+                _print(inner, console, indent + "  ")
+            else:
+                console.print(f"{indent}{_title(key)}: {_cell(inner)}", highlight=False, markup=False)
+    elif isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
+        _print_rows(value, console)
+    elif isinstance(value, list):
+        for inner in value:
+            console.print(f"{indent}{_cell(inner)}", highlight=False, markup=False)
+        if not value and not indent:
+            console.print("nothing")
+    else:
+        console.print(f"{indent}{_cell(value)}", highlight=False, markup=False)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    nested = any(isinstance(inner, (Mapping, list)) and inner for row in rows for inner in row.values())
+    if nested or len(rows[0]) > 9:
+        for row in rows:
+            _print(row, console)
+            console.print()
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        numeric = _is_number(rows[0][name])
+        table.add_column(_title(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(inner) for inner in row.values()))
+    console.print(table, highlight=False)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,45 @@
+"""Commands that set something up: init, demo, db upgrade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ready, show
+from tasks.settings import write_template
+
+db_app = typer.Typer(no_args_is_help=True, help="Look after laudos' own tables.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands that stand alone on the root."""
+    app.command(epilog="Example: laudos init --to /etc/laudos/laudos.toml")(init)
+    app.command(epilog="Example: laudos demo --folder demo")(demo)
+
+
+def init(
+    to: Annotated[Path, typer.Option(help="The file; an existing one stays.")] = Path("laudos.toml"),
+) -> None:
+    """Write a commented laudos.toml to start from."""
+    write_template(to)
+    typer.echo(f'wrote {to}; name your database there, then run "laudos ingest"')
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path("demo"),
+) -> None:
+    """A made-up hospital and one real nightly run on it; a few minutes, nothing is downloaded."""
+    from flows.demo import demo as run
+
+    run(folder)
+
+
+@db_app.command("upgrade", epilog="Example: laudos db upgrade")
+def upgrade(as_json: AsJson = False) -> None:
+    """Create laudos' tables, or bring them to this version."""
+    settings = ready()
+    from tasks.database import upgrade_database
+
+    show({"revision": upgrade_database(settings)}, as_json)
