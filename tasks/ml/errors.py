@@ -26,3 +26,7 @@ class UnfitData(MlError):
 
 class UnfitEncoder(MlError):
     """An encoder that may not or cannot be loaded."""
+
+
+class TrainingDiverged(MlError):
+    """The loss is no longer a number; the message names the step."""

@@ -1,0 +1,194 @@
+"""Where an encoder comes from: made here, a local folder, or a hub name at a pinned revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.features import last_linear
+from tasks.ml.quiet import quietly
+from tasks.ml.vocabulary import word_piece_tokenizer
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib")
+NOT_COMPUTING = {  # what a configuration holds without changing a single vector
+    "_name_or_path", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "num_labels",
+    "problem_type", "transformers_version", "pad_token_id",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoder, and for one made here its size."""
+
+    kind: Literal["scratch", "folder", "hub"] = "scratch"
+    name: str | None = None  # a folder's path or a hub name
+    revision: str | None = None  # 40 hex digits, for a hub name
+    window_tokens: int = 256  # scratch: positions it can tell apart
+    hidden_size: int = 128
+    layers: int = 2
+    attention_heads: int = 2
+    vocabulary: int = 4000
+
+
+def make_scratch(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    spec: EncoderSpec,
+    seed: int,
+    *,
+    patients: Sequence[str] | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A small BERT with its own WordPiece vocabulary, learnt from `texts`: give the training split only.
+
+    `patients`: one key a text, so that no word of a single patient's reports enters the vocabulary
+    (see vocabulary.py). The same input and seed give the same weights and vocabulary.
+    """
+    if spec.hidden_size % spec.attention_heads:
+        raise UnfitEncoder(
+            f"hidden_size {spec.hidden_size} is no multiple of attention_heads {spec.attention_heads}"
+        )
+    tokenizer = word_piece_tokenizer(texts, patients, spec.vocabulary, spec.window_tokens)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.attention_heads,
+        intermediate_size=4 * spec.hidden_size,
+        max_position_embeddings=spec.window_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        **_label_names(labels),
+    )
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertForSequenceClassification(config)
+    return model.eval(), tokenizer
+
+
+def load_encoder(
+    spec: EncoderSpec, labels: Sequence[str], *, seed: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A pretrained network with a fresh head of `labels`; float32, safetensors only, never remote code.
+
+    Raises UnfitEncoder for a hub name without its revision, a folder that is absent or holds
+    pickles, and whatever transformers cannot load as a sequence classifier.
+    """
+    if spec.name is None:
+        raise UnfitEncoder("an encoder needs a name: a folder or a hub name")
+    if spec.kind == "hub":
+        if not re.fullmatch(r"[0-9a-f]{40}", spec.revision or ""):
+            raise UnfitEncoder(f"{spec.name}: give the revision with all its 40 hex digits")
+        where: dict[str, Any] = {"revision": spec.revision}
+    else:
+        refuse_pickles(Path(spec.name))
+        where = {"local_files_only": True}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the fresh head is drawn here
+        return load_classifier(spec.name, **where, **_label_names(labels), ignore_mismatched_sizes=True)
+
+
+def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Network (in evaluation mode, float32) and tokenizer; raises UnfitEncoder with what to do."""
+    where = {key: options[key] for key in ("revision", "local_files_only") if key in options}
+    try:
+        with quietly():
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **options
+            )
+    except Exception as error:  # transformers raises whatever its dozens of parts raise
+        raise UnfitEncoder(
+            f"{name} cannot be loaded as a sequence classifier ({type(error).__name__}); it needs "
+            "config.json, tokenizer.json and model.safetensors of a family transformers knows "
+            "(no remote code), and a hub name needs the network or a filled cache"
+        ) from None
+    _can_pad(model, tokenizer)
+    return model.eval(), tokenizer
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raise UnfitEncoder for a folder that is absent or holds files that run code when read."""
+    if not folder.is_dir():
+        raise UnfitEncoder(f"{folder} is no folder; give the path of a Hugging Face model folder")
+    found = sorted({str(path.relative_to(folder)) for pattern in PICKLES for path in folder.rglob(pattern)})
+    if found:
+        raise UnfitEncoder(
+            f"{folder} holds {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}: formats that can run "
+            "code when read. Where model.safetensors stands beside, delete them; else convert the model once, "
+            "on a machine you can lose: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
+        )
+
+
+def check_window(model: PreTrainedModel, window_tokens: int) -> None:
+    """Raise UnfitEncoder where a window is longer than the network has positions."""
+    most = positions(model)
+    if most is not None and window_tokens > most:
+        raise UnfitEncoder(f"this encoder reads {most} tokens at most; set window_tokens to {most} or less")
+
+
+def positions(model: PreTrainedModel) -> int | None:
+    """How many tokens the network can tell apart; None where it has no table of positions."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and re.search(r"(position_embeddings|\bwpe)$", name):
+            # RoBERTa's table starts after the padding index
+            used = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - used
+    most = getattr(model.config, "max_position_embeddings", None)
+    return None if most is None else int(most)
+
+
+def encoder_sha(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, window_tokens: int, stride_tokens: int
+) -> str:
+    """sha256 over everything a stored vector depends on, and nothing else: the head is left out."""
+    head, _ = last_linear(model)
+    sha = hashlib.sha256()
+    config = {key: value for key, value in model.config.to_dict().items() if key not in NOT_COMPUTING}
+    sha.update(_canonical([config, window_tokens, stride_tokens]))
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    # padding and truncation are whatever the last call left behind
+    sha.update(_canonical({key: part for key, part in backend.items() if key not in ("padding", "truncation")}))
+    for name, tensor in sorted(model.state_dict().items()):
+        if name not in (f"{head}.weight", f"{head}.bias"):
+            sha.update(_canonical([name, str(tensor.dtype), list(tensor.shape)]))
+            sha.update(tensor.detach().cpu().contiguous().numpy().data)
+    return sha.hexdigest()
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, default=str).encode()
+
+
+def _label_names(labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def _can_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A decoder has no padding token: give it its end-of-text, and tell the network."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise UnfitEncoder("the tokenizer has neither a padding nor an end-of-text token to pad with")
+    tokenizer.padding_side = "right"
+    model.config.pad_token_id = tokenizer.pad_token_id

@@ -1,0 +1,116 @@
+"""What a classifier's last linear layer reads, for whole reports.
+
+Cutting every network at its last linear layer is what makes a head refresh cheap: the vectors are
+stored once, and any later head is a matrix product on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
+
+Progress = Callable[[int, int], None]
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Reports as the head reads them."""
+
+    vectors: Vectors  # (texts, hidden)
+    tokens_seen: Ints  # (texts,)
+    tokens_total: Ints  # (texts,) equal to tokens_seen: nothing is cut
+    windows: Ints  # (texts,)
+
+
+def last_linear(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """Name and module of the head: the last linear layer with one output a label.
+
+    Raises UnfitEncoder where there is none (a head that is a convolution, or hashed projections).
+    """
+    labels = model.config.num_labels
+    heads = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == labels
+    ]
+    if not heads:
+        raise UnfitEncoder(
+            f"{type(model).__name__} has no linear layer with {labels} outputs to use as a head; "
+            "use an encoder of another family"
+        )
+    return heads[-1]
+
+
+def encode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    window_tokens: int,
+    stride_tokens: int,
+    batch_tokens: int = 8192,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Read whole texts with the body of `model`; `progress(windows done, windows)`.
+
+    A text's vector is the plain mean over its windows, which are all of one length (see windows_of).
+    For a text of one window, the head applied to its vector gives exactly the model's own logits.
+    """
+    windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
+    _, head = last_linear(model)
+    sums = np.zeros((len(texts), head.in_features), np.float64)
+    done = 0
+    with _evaluating(model), torch.inference_mode(), _heard(head) as heard:
+        for batch in token_budget_batches(windows.lengths, batch_tokens):
+            rows = [windows.ids[index] for index in batch]
+            ids, mask = padded(rows, tokenizer.pad_token_id)
+            model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
+            read = heard.pop()
+            if read.ndim == 3:  # a decoder scores every token: the last real one has read them all
+                last = torch.as_tensor([len(row) - 1 for row in rows], device=read.device)
+                read = read[torch.arange(len(rows), device=read.device), last]
+            np.add.at(sums, windows.owner[batch], read.float().cpu().numpy())
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(windows.ids))
+    counts = windows.per_text
+    vectors = (sums / counts[:, None]).astype(np.float32)
+    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts)
+
+
+@contextmanager
+def _heard(head: nn.Linear) -> Iterator[list[torch.Tensor]]:
+    """What the head is given at each forward pass, appended to the list."""
+    heard: list[torch.Tensor] = []
+
+    def listen(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        heard.append(inputs[0])
+
+    hook = head.register_forward_pre_hook(listen)
+    try:
+        yield heard
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Dropout off inside the block."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

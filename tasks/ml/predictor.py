@@ -1,0 +1,135 @@
+"""A published model that answers: texts in, calibrated probabilities and a decision out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.ml.artifact import LaudosJson, read_facts, verify
+from tasks.ml.conformal import Decision, decide
+from tasks.ml.encoder import encoder_sha, load_classifier
+from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
+from tasks.ml.features import Encoded, Progress, Vectors, encode
+from tasks.ml.head import Floats, head_of, softmax_of
+
+BACKEND = "torch-fp32"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one report."""
+
+    label: str  # the most probable one
+    probabilities: dict[str, float]  # label -> calibrated probability, summing to 1
+    decision: Decision  # auto, or review: a person must look
+    tokens_seen: int
+    tokens_total: int  # equal to tokens_seen: reports are read whole
+    windows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A verified model folder in memory."""
+
+    facts: LaudosJson
+    manifest_sha: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    weight: Floats  # (labels, hidden)
+    bias: Floats  # (labels,)
+
+    @classmethod
+    def load(cls, folder: Path, manifest_sha: str | None = None) -> Predictor:
+        """Verify, then load. Raises BrokenArtifact for anything but the folder as it was published.
+
+        `manifest_sha`: what the database recorded; without it the folder is only held against itself.
+        """
+        found_sha = verify(folder, manifest_sha)
+        facts = read_facts(folder)
+        try:
+            model, tokenizer = load_classifier(str(folder), local_files_only=True)
+        except UnfitEncoder as error:
+            raise BrokenArtifact(str(error)) from None
+        if encoder_sha(model, tokenizer, facts.window_tokens, facts.stride_tokens) != facts.encoder_sha:
+            raise BrokenArtifact(
+                f"{folder} reads reports differently from when it was made (another transformers version?): "
+                "stored features would not fit it; retrain, or go back to the versions in laudos.json"
+            )
+        return cls(facts, found_sha, model, tokenizer, *head_of(model))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.facts.labels
+
+    @property
+    def encoder_sha(self) -> str:
+        """What stored vectors must have been made with to be fit for this head."""
+        return self.facts.encoder_sha
+
+    @property
+    def hidden(self) -> int:
+        """Numbers a vector."""
+        return int(self.weight.shape[1])
+
+    def vectors(
+        self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
+    ) -> Encoded:
+        """What the head reads, (texts, hidden): the part that costs."""
+        return encode(
+            self.model,
+            self.tokenizer,
+            texts,
+            window_tokens=self.facts.window_tokens,
+            stride_tokens=self.facts.stride_tokens,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+
+    def probabilities(self, vectors: Vectors) -> Floats:
+        """Calibrated probabilities (reports, labels). Raises UnfitData for vectors of another encoder."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.hidden:
+            raise UnfitData(f"vectors of shape {vectors.shape} do not fit a head that reads {self.hidden} numbers")
+        return softmax_of(self.weight, self.bias, vectors)
+
+    def from_vectors(
+        self,
+        vectors: Vectors,
+        tokens_seen: Sequence[int] | None = None,
+        tokens_total: Sequence[int] | None = None,
+        windows: Sequence[int] | None = None,
+    ) -> list[Prediction]:
+        """Predictions from vectors, stored or fresh; the counts are passed on (0 where not given)."""
+        probs = self.probabilities(vectors)
+        nothing = [0] * len(probs)
+        columns = zip(
+            probs,
+            decide(probs, self.facts.thresholds) if len(probs) else [],
+            tokens_seen if tokens_seen is not None else nothing,
+            tokens_total if tokens_total is not None else nothing,
+            windows if windows is not None else nothing,
+            strict=True,
+        )
+        return [
+            Prediction(
+                label=self.labels[int(np.argmax(row))],
+                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+                decision=decision,
+                tokens_seen=int(seen),
+                tokens_total=int(total),
+                windows=int(count),
+            )
+            for row, decision, seen, total, count in columns
+        ]
+
+    def predict(
+        self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
+    ) -> list[Prediction]:
+        """Read whole texts and answer, in their order; `progress(windows done, windows)`."""
+        read = self.vectors(texts, batch_tokens=batch_tokens, progress=progress)
+        return self.from_vectors(
+            read.vectors, read.tokens_seen.tolist(), read.tokens_total.tolist(), read.windows.tolist()
+        )

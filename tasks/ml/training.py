@@ -1,0 +1,233 @@
+"""Training the whole network, with transformers' Trainer; a killed run goes on where it stopped.
+
+Checkpoints hold weights and optimizer state, no text. Trainer keeps the optimizer's state as
+tensors that it reads back with `weights_only=True`, which runs no code; they never leave the
+checkpoint folder, and a published model holds none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from tasks.ml.encoder import check_window
+from tasks.ml.errors import TrainingDiverged, UnfitData
+from tasks.ml.features import Progress
+from tasks.ml.quiet import quietly
+from tasks.ml.windows import Ints, Windows, padded, windows_of
+
+COMPLETE = "COMPLETE"
+
+
+@dataclass(frozen=True)
+class BodyTraining:
+    """How the whole network is trained."""
+
+    window_tokens: int = 256
+    stride_tokens: int = 64
+    epochs: float = 3.0
+    learning_rate: float = 1e-3
+    batch_windows: int = 32
+    warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
+    weight_decay: float = 0.01
+    checkpoint_every_steps: int = 100
+
+
+@dataclass(frozen=True)
+class TrainLog:
+    """What a training run did. `losses`: (step, training loss), a few dozen points."""
+
+    steps: int
+    windows: int
+    resumed_from_step: int
+    losses: tuple[tuple[int, float], ...]
+
+
+def train_body(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels_idx: Ints,
+    *,
+    config: BodyTraining,
+    checkpoint_folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> TrainLog:
+    """Train every weight of `model` in place; each window of a report carries the report's label.
+
+    A complete checkpoint in `checkpoint_folder` made from the same windows, labels, settings and
+    seed is taken up; anything else in there is thrown away. On one machine's CPU the final weights
+    are the same, bit for bit, however often the run was killed. `progress(steps done, steps)`.
+    Raises UnfitData without texts, TrainingDiverged when the loss is no longer a number.
+    """
+    if not len(texts):
+        raise UnfitData("the training split is empty; more patients are needed")
+    check_window(model, config.window_tokens)
+    windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
+    labels = np.asarray(labels_idx)[windows.owner]
+    fingerprint = _fingerprint(windows, labels, config, seed)
+    checkpoint = _last_complete(checkpoint_folder, fingerprint)
+    order = _LengthGrouped(windows.lengths, config.batch_windows, seed)
+    steps = max(1, math.ceil(config.epochs * len(order.batches(0))))
+    with quietly():
+        trainer = _Guarded(
+            model=model,
+            args=_arguments(config, checkpoint_folder, steps, seed),
+            train_dataset=Dataset.from_dict({"input_ids": windows.ids, "labels": labels}),
+            data_collator=lambda rows: _collated(rows, tokenizer.pad_token_id),
+            callbacks=[_Keeper(order, fingerprint, progress)],
+        )
+        trainer.order = order
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    model.eval()
+    losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
+    resumed = 0 if checkpoint is None else _step_of(checkpoint)
+    return TrainLog(trainer.state.global_step, len(windows.ids), resumed, losses)
+
+
+def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_windows,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=math.ceil(config.warmup_share * steps),
+        lr_scheduler_type="linear",
+        seed=seed,
+        data_seed=seed,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every_steps,
+        save_total_limit=2,  # one to go on from, should the newest be half-written
+        logging_steps=max(1, steps // 40),
+        logging_nan_inf_filter=False,  # the filter would show a diverged run as a good one
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+class _Guarded(Trainer):
+    """Trainer with an order of batches that is a function of seed and epoch, and an eye on the loss."""
+
+    order: _LengthGrouped
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        return self.order
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().compute_loss(*args, **kwargs)
+        loss = found[0] if isinstance(found, tuple) else found
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is no longer a number at step {self.state.global_step + 1}; "
+                "lower learning_rate (or check that the encoder's weights are sound)"
+            )
+        return found
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Keep the history; Trainer would print it."""
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+
+
+class _LengthGrouped(Sampler[int]):
+    """Windows of similar length in one batch, in an order drawn from seed and epoch alone.
+
+    Trainer's own grouped sampler draws from torch's global generator, so a resumed epoch would see
+    other batches than the one that was killed.
+    """
+
+    def __init__(self, lengths: Ints, batch: int, seed: int) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
+
+    def batches(self, epoch: int) -> list[Ints]:
+        rng = np.random.default_rng([self.seed, epoch])
+        shuffled = rng.permutation(len(self.lengths))
+        pool = 50 * self.batch  # sorted within pools only, else the batches of every epoch were alike
+        pools = [shuffled[start : start + pool] for start in range(0, len(shuffled), pool)]
+        ordered = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
+        batches = [ordered[start : start + self.batch] for start in range(0, len(ordered), self.batch)]
+        # the one short batch stays last: the loader cuts batches by count
+        return [batches[index] for index in rng.permutation(len(batches) - 1)] + batches[-1:]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.concatenate(self.batches(self.epoch)).tolist())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Tells the order which epoch it is, marks whole checkpoints, and reports progress."""
+
+    def __init__(self, order: _LengthGrouped, fingerprint: str, progress: Progress | None) -> None:
+        self.order, self.fingerprint, self.progress = order, fingerprint, progress
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.order.epoch = state.global_step // len(self.order.batches(0))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.progress is not None:
+            self.progress(state.global_step, state.max_steps)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).write_text(self.fingerprint)
+
+
+def _collated(rows: list[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
+    ids, mask = padded([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
+
+
+def _fingerprint(windows: Windows, labels: Ints, config: BodyTraining, seed: int) -> str:
+    """sha256 over what a checkpoint must have in common with the run that takes it up."""
+    sha = hashlib.sha256(repr((config, seed)).encode())
+    sha.update(labels.astype("<i8").tobytes())
+    for ids in windows.ids:
+        sha.update(len(ids).to_bytes(8, "little") + ids.astype("<i4").tobytes())
+    return sha.hexdigest()
+
+
+def _last_complete(folder: Path, fingerprint: str) -> Path | None:
+    """The newest whole checkpoint of this very run; what is not of it is removed."""
+    usable = []
+    for path in folder.glob("checkpoint-*"):
+        mark = path / COMPLETE
+        if mark.is_file() and mark.read_text() == fingerprint:
+            usable.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(usable, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    number = re.search(r"\d+$", checkpoint.name)
+    return int(number[0]) if number else 0

@@ -1,0 +1,173 @@
+"""Whole reports as windows: never a cut, for the conclusion comes last in a laudo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from tasks.ml.errors import UnfitEncoder
+
+Ints = NDArray[np.int64]
+Ids = NDArray[np.int32]
+
+# A tokenizer holds some hundred bytes a character while it works; so much it is given at a time
+PIECE_CHARACTERS = 100_000
+BULK_CHARACTERS = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Every window of a list of texts, in the order of the texts.
+
+    `ids[w]` are the token ids of window w, special tokens included; `owner[w]` is the index of its text.
+    `tokens_total` counts a text's own tokens (no specials), `tokens_seen` those that some window holds.
+    """
+
+    ids: list[Ids]
+    owner: Ints  # (windows,)
+    tokens_seen: Ints  # (texts,)
+    tokens_total: Ints  # (texts,)
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens a window, specials included: (windows,)."""
+        return np.fromiter((len(ids) for ids in self.ids), np.int64, len(self.ids))
+
+    @property
+    def per_text(self) -> Ints:
+        """Windows a text: (texts,), at least 1."""
+        return np.bincount(self.owner, minlength=len(self.tokens_total))
+
+
+def windows_of(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window_tokens: int, stride_tokens: int
+) -> Windows:
+    """Cut texts into windows of at most `window_tokens`, neighbours sharing at least `stride_tokens`.
+
+    A text longer than one window gets as few windows as the stride allows, all of them full and
+    evenly spread: a short last window would weigh the conclusion with less context than the rest.
+    Raises UnfitEncoder where a window leaves no room for text.
+    """
+    prefix, suffix = _specials(tokenizer)
+    room = window_tokens - len(prefix) - len(suffix)
+    if room <= stride_tokens:
+        raise UnfitEncoder(
+            f"a window of {window_tokens} tokens with a stride of {stride_tokens} does not advance; "
+            "raise window_tokens or lower stride_tokens"
+        )
+    ids: list[Ids] = []
+    owner: list[int] = []
+    seen, total = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+    for index, body in enumerate(_bodies(tokenizer, texts)):
+        reached = 0
+        for start in window_starts(len(body), room, stride_tokens):
+            part = body[start : start + room]
+            ids.append(np.concatenate([prefix, part, suffix]))
+            owner.append(index)
+            # counted from what the windows hold, so that a gap could not hide
+            seen[index] += max(0, start + len(part) - max(start, reached))
+            reached = start + len(part)
+        total[index] = len(body)
+    return Windows(ids, np.asarray(owner, np.int64), seen, total)
+
+
+def window_starts(tokens: int, room: int, stride: int) -> list[int]:
+    """Where windows of `room` tokens begin over `tokens` tokens: evenly spread, sharing >= `stride`."""
+    if tokens <= room:
+        return [0]
+    gaps = -(-(tokens - room) // (room - stride))
+    return [(tokens - room) * gap // gaps for gap in range(gaps + 1)]
+
+
+def token_budget_batches(lengths: Ints, budget: int) -> list[Ints]:
+    """Indices in batches of similar length whose padded size stays within `budget` tokens.
+
+    Longest first, so that a machine too small fails at once and not at the end. A window longer
+    than the budget makes a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, int(budget // max(1, lengths[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
+
+
+def padded(rows: Sequence[Ids], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask of a batch, padded on the right: both (rows, longest) int64."""
+    longest = max(len(row) for row in rows)
+    ids = np.full((len(rows), longest), pad_id, np.int64)
+    mask = np.zeros((len(rows), longest), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:
+    """A text in pieces of at most `characters`, cut before white space wherever there is any.
+
+    A word-piece tokenizer reads the pieces exactly as it reads the whole, for it never joins over
+    white space; with a byte-level or sentence-piece one a token next to a cut may differ.
+    """
+    start = 0
+    while len(text) - start > characters:
+        spaces = list(re.finditer(r"\s", text[start + characters // 2 : start + characters]))
+        cut = start + characters // 2 + spaces[-1].start() if spaces else start + characters
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _bodies(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[Ids]:
+    """The tokens of each text without specials, tokenised in bulk but never all texts at once."""
+    bulk: list[str] = []
+    owners: list[int] = []
+    characters, done = 0, 0
+
+    def tokenised(upto: int) -> Iterator[Ids]:
+        rows = tokenizer(bulk, add_special_tokens=False, verbose=False)["input_ids"] if bulk else []
+        parts: list[list[Ids]] = [[] for _ in range(upto - done)]
+        for owner, row in zip(owners, rows, strict=True):
+            parts[owner - done].append(np.asarray(row, np.int32))
+        empty = _stand_in(tokenizer)
+        for part in parts:
+            body = np.concatenate(part)
+            yield body if len(body) else empty
+
+    for index, text in enumerate(texts):
+        for piece in pieces(text):
+            bulk.append(piece)
+            owners.append(index)
+            characters += len(piece)
+        if characters >= BULK_CHARACTERS:
+            yield from tokenised(index + 1)
+            bulk, owners, characters, done = [], [], 0, index + 1
+    yield from tokenised(len(texts))
+
+
+def _specials(tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids]:
+    """What the tokenizer puts before and after a text, read off a probe: works for every family."""
+    encoded = tokenizer("a", return_special_tokens_mask=True, verbose=False)
+    ids, special = np.asarray(encoded["input_ids"], np.int32), np.asarray(encoded["special_tokens_mask"])
+    body = np.flatnonzero(special == 0)
+    if not len(body):
+        # "a" itself is unknown to it, and the unknown token counts as special
+        bare = len(tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
+        before = (len(ids) - bare) // 2
+        return ids[:before], ids[before + bare :]
+    return ids[: body[0]], ids[body[-1] + 1 :]
+
+
+def _stand_in(tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """What stands for a text without a single token where the tokenizer adds no specials (GPT-2)."""
+    if tokenizer.num_special_tokens_to_add():
+        return np.zeros(0, np.int32)
+    return np.asarray([tokenizer.pad_token_id], np.int32)
