@@ -1,0 +1,129 @@
+"""What a model has yet to score: cut into chunks, and read chunk by chunk.
+
+The backlog is "no prediction by this model", never a watermark: whatever a killed job, a late commit
+or a restored report left behind is in the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, exists, func, insert, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
+
+SCORING_FAILED = "scoring_failed"
+
+
+def waiting(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
+    """Current versions (id, text) without a prediction by the model, of these hospital sources (None: all).
+
+    Left out: what is gone or erased, and what made the model fail before and still lies in quarantine.
+    """
+    predicted = exists().where(
+        prediction.c.model_id == model_id, prediction.c.report_version_id == report_version.c.id
+    )
+    given_up = exists().where(
+        quarantine.c.source_id == report.c.source_id,
+        quarantine.c.external_id == report.c.external_id,
+        quarantine.c.raw_sha == report_version.c.raw_sha,
+        quarantine.c.reason == SCORING_FAILED,
+        quarantine.c.state != "resolved",
+    )
+    query = (
+        select(report_version.c.id, report_version.c.text)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(
+            report_version.c.version == report.c.current_version,
+            report_version.c.text.is_not(None),
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+            source.c.kind == "database",
+            ~predicted,
+            ~given_up,
+        )
+    )
+    return query if sources is None else query.where(source.c.name.in_(sources))
+
+
+def count(c: Connection, model_id: int, sources: Sequence[str] | None) -> int:
+    """How many report versions wait for the model."""
+    return int(c.scalar(select(func.count()).select_from(waiting(model_id, sources).subquery())) or 0)
+
+
+def cut(
+    c: Connection,
+    classifier: str,
+    model_id: int,
+    *,
+    sources: Sequence[str] | None,
+    chunks: int,
+    chunk_reports_min: int,
+    run_id: int,
+    now: datetime,
+) -> int | None:
+    """Cut the backlog into at most `chunks` ranges of version ids; the job's id, None if nothing waits.
+
+    Call `hold_champion` first in the same transaction: it keeps two runs from cutting the same backlog.
+    """
+    reports = count(c, model_id, sources)
+    if reports == 0:
+        return None
+    job = insert(score_job).values(
+        classifier=classifier, model_id=model_id, reports=reports, run_id=run_id, created_at=now
+    )
+    job_id = int(c.execute(job.returning(score_job.c.id)).scalar_one())
+    pieces = max(1, min(chunks, reports // chunk_reports_min))
+    versions = waiting(model_id, sources).subquery()
+    tiles = select(versions.c.id, func.ntile(pieces).over(order_by=versions.c.id).label("seq")).subquery()
+    ranges = select(
+        literal(job_id), tiles.c.seq, func.min(tiles.c.id), func.max(tiles.c.id), func.count()
+    ).group_by(tiles.c.seq)
+    columns = ["job_id", "seq", "first_version_id", "last_version_id", "reports"]
+    c.execute(insert(score_chunk).from_select(columns, ranges))
+    return job_id
+
+
+def hold_champion(c: Connection, classifier: str) -> None:
+    """Let no promotion and no other cut of this classifier in until the transaction ends.
+
+    PostgreSQL locks the champion's row; SQLite's one writer needs no lock beyond `writing`.
+    """
+    c.execute(select(champion.c.model_id).where(champion.c.classifier == classifier).with_for_update())
+
+
+def texts(
+    c: Connection, model_id: int, sources: Sequence[str] | None, first: int, last: int
+) -> dict[int, str]:
+    """What waits between two version ids (both included): version id -> text."""
+    query = waiting(model_id, sources).where(report_version.c.id.between(first, last))
+    return {row.id: row.text for row in c.execute(query.order_by(report_version.c.id))}
+
+
+def give_up(c: Connection, version_ids: Sequence[int], run_id: int, now: datetime) -> None:
+    """Quarantine report versions that make the model fail; the payload holds the version's id, no text."""
+    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
+    query = (
+        select(report_version.c.id, report.c.source_id, report.c.external_id, report_version.c.raw_sha)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(report_version.c.id.in_(version_ids))
+    )
+    for row in c.execute(query).all():
+        refused = dialect.insert(quarantine).values(
+            source_id=row.source_id,
+            external_id=row.external_id,
+            raw_sha=row.raw_sha,
+            reason=SCORING_FAILED,
+            payload=json.dumps({"report_version_id": row.id}).encode(),
+            first_run_id=run_id,
+            first_seen_at=now,
+            last_seen_at=now,
+        )
+        key = [quarantine.c.source_id, quarantine.c.external_id, quarantine.c.raw_sha, quarantine.c.reason]
+        again = {"state": "waiting", "seen": quarantine.c.seen + 1, "last_seen_at": now, "closed_at": None}
+        c.execute(refused.on_conflict_do_update(index_elements=key, set_={**again, "closed_because": None}))

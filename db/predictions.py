@@ -1,0 +1,137 @@
+"""Predictions: written in bulk by a finished chunk, read as counts and for export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from sqlalchemy import Connection, func, insert, select, text
+
+from db.tables import prediction, report, report_version, source
+
+EXPORT_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A prediction ready to be written. `probabilities`: label -> calibrated probability."""
+
+    report_version_id: int
+    label: str
+    probabilities: dict[str, float]
+    decision: Literal["auto", "review"]
+    tokens_seen: int
+    tokens_total: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A prediction with the ids that find its report again; never its text or patient."""
+
+    source: str
+    external_id: str
+    version: int
+    report_date: date | None
+    label: str
+    probabilities: dict[str, float]
+    decision: str
+    tokens_seen: int
+    tokens_total: int
+    model_id: int
+    at: datetime
+
+
+# One statement with arrays: several times faster than executemany on PostgreSQL
+_UNNEST = text(
+    """
+    INSERT INTO prediction (model_id, report_version_id, label, probabilities, decision,
+                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at)
+    SELECT :model_id, version_id, label, probabilities, decision, seen, total,
+           :backend, :job_id, :chunk_seq, :fence, :at
+    FROM unnest(CAST(:versions AS bigint[]), CAST(:labels AS text[]), CAST(:probabilities AS json[]),
+                CAST(:decisions AS text[]), CAST(:seen AS integer[]), CAST(:total AS integer[]))
+         AS scored (version_id, label, probabilities, decision, seen, total)
+    """
+)
+
+
+def add(
+    c: Connection,
+    scored: Sequence[Scored],
+    *,
+    model_id: int,
+    backend: str,
+    job_id: int,
+    chunk_seq: int,
+    fence: int,
+    now: datetime,
+) -> None:
+    """Write a chunk's predictions; only `db.scoring.finish`, which checks the fence, may call this."""
+    if not scored:
+        return
+    lease = {"job_id": job_id, "chunk_seq": chunk_seq, "fence": fence}
+    common = {"model_id": model_id, "backend": backend, "at": now, **lease}
+    if c.dialect.name == "postgresql":
+        columns = {
+            "versions": [one.report_version_id for one in scored],
+            "labels": [one.label for one in scored],
+            "probabilities": [json.dumps(one.probabilities, allow_nan=False) for one in scored],
+            "decisions": [one.decision for one in scored],
+            "seen": [one.tokens_seen for one in scored],
+            "total": [one.tokens_total for one in scored],
+        }
+        c.execute(_UNNEST, {**common, **columns})
+    else:
+        c.execute(insert(prediction), [{**common, **vars(one)} for one in scored])
+
+
+def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:
+    """(label, decision) -> current reports, neither deleted nor erased, that the model said so of."""
+    query = (
+        select(prediction.c.label, prediction.c.decision, func.count())
+        .join(report_version, report_version.c.id == prediction.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(
+            prediction.c.model_id == model_id,
+            report_version.c.version == report.c.current_version,
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+        )
+        .group_by(prediction.c.label, prediction.c.decision)
+    )
+    return {(label, decision): n for label, decision, n in c.execute(query)}
+
+
+def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:
+    """The model's predictions of current reports in the order they came in, a page at a time."""
+    query = (
+        select(
+            source.c.name,
+            report.c.external_id,
+            report_version.c.version,
+            report_version.c.report_date,
+            prediction.c.label,
+            prediction.c.probabilities,
+            prediction.c.decision,
+            prediction.c.tokens_seen,
+            prediction.c.tokens_total,
+            prediction.c.model_id,
+            prediction.c.at,
+        )
+        .join(report_version, report_version.c.id == prediction.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(
+            prediction.c.model_id == model_id,
+            report_version.c.version == report.c.current_version,
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+        )
+        .order_by(prediction.c.report_version_id)
+        .execution_options(yield_per=EXPORT_ROWS)
+    )
+    for page in c.execute(query).partitions():
+        yield [Exported(*row) for row in page]
