@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: laudos status --json")(status)
     app.command(epilog="Example: laudos doctor")(doctor)
     app.command(
-        epilog="Example: laudos predict 'Esfregaço hipercelular...'   or: laudos predict --csv in.csv --out out.csv"
+        epilog="Example: laudos predict 'Esfregaço...'  or  laudos predict --csv in.csv --out out.csv"
     )(predict)
 
 
