@@ -85,7 +85,7 @@ def roc(
         drawn_on.append(closer)
     said = np.argmax(probs, axis=1) == at
     for each in drawn_on:
-        for name, probabilities in reversed(scored.items()):
+        for name, probabilities in list(scored.items())[::-1]:
             false_alarms, caught, _ = roc_curve(is_critical, np.asarray(probabilities)[:, at])
             _curve(each, name, false_alarms, caught)
         # where the model stands when it gives the most probable label
@@ -105,7 +105,7 @@ def precision_recall(
     is_critical = np.asarray(labels_idx) == at
     figure, axes = _paper(f"Precision and sensitivity: {_short(critical, 28)}")
     axes.axhline(is_critical.mean(), color=FAINT, linewidth=1)
-    for name, probabilities in reversed(scored.items()):
+    for name, probabilities in list(scored.items())[::-1]:
         precision, caught, _ = precision_recall_curve(is_critical, np.asarray(probabilities)[:, at])
         _curve(axes, name, caught[::-1], precision[::-1], drawstyle="steps-pre")
     axes.set_xlabel("caught: sensitivity")
