@@ -130,9 +130,7 @@ def champion_of(c: Connection, classifier: str) -> Champion | None:
     return None if row is None else Champion(_model(row), row.epoch, row.since)
 
 
-def crown(
-    c: Connection, classifier: str, model_id: int, *, expected_epoch: int | None, now: datetime
-) -> int:
+def crown(c: Connection, classifier: str, model_id: int, *, expected_epoch: int | None, now: datetime) -> int:
     """Make the model the champion if the champion is still the one that was looked at.
 
     `expected_epoch` is the epoch read when the decision was made, None where there was no champion.

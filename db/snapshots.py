@@ -26,18 +26,6 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Item:
-    """One report of a snapshot, without its text."""
-
-    report_version_id: int
-    external_id: str
-    patient_key: str
-    label: str
-    origin: str
-    split: str
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """A frozen set's row; `recipe` says how it was made and holds its counts."""
 
@@ -122,29 +110,10 @@ def get(c: Connection, snapshot_id: int) -> Snapshot | None:
     return None if row is None else Snapshot(**row._mapping)
 
 
-def items(c: Connection, snapshot_id: int, split: str | None = None) -> list[Item]:
-    """A snapshot's items in a fixed order (by report version)."""
-    query = (
-        select(
-            snapshot_item.c.report_version_id,
-            report.c.external_id,
-            report.c.patient_key,
-            snapshot_item.c.label,
-            snapshot_item.c.origin,
-            snapshot_item.c.split,
-        )
-        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
-        .join(report, report.c.id == report_version.c.report_id)
-        .where(snapshot_item.c.snapshot_id == snapshot_id)
-        .order_by(snapshot_item.c.report_version_id)
-    )
-    if split is not None:
-        query = query.where(snapshot_item.c.split == split)
-    return [Item(*row) for row in c.execute(query)]
-
-
-def exported(c: Connection, snapshot_id: int, split: str, page: int = 1000) -> Iterator[list[dict[str, Any]]]:
-    """A split's rows with their texts, a page at a time, for an export the user asked for."""
+def with_texts(
+    c: Connection, snapshot_id: int, split: str, page: int = 1000
+) -> Iterator[list[dict[str, Any]]]:
+    """A split's rows with their texts, by report version, a page at a time; an erased text is None."""
     query = (
         select(
             snapshot_item.c.report_version_id,

@@ -1,0 +1,142 @@
+"""Judge a model on the holdout of its own snapshot, beside the cheap answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from db import metrics, models
+from db.engine import reading, writing
+from db.errors import LaudosError
+from db.metrics import Metric
+from db.models import Model
+from tasks.database import open_database
+from tasks.learning_data import Part, read_part, vectors_of
+from tasks.ml.baselines import baselines
+from tasks.ml.evaluation import evaluate
+from tasks.ml.predictor import Predictor
+from tasks.ml.synthesis.exams import generator
+from tasks.model_folders import folder_of
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """How many figures were written (0: they were there already), and on how many holdout reports."""
+
+    model_id: int
+    figures: int
+    holdout_reports: int
+    holdout_patients: int
+
+
+@step("evaluate", run_name="evaluate model {model_id}", retries=2)
+def evaluate_model(run_id: int, model_id: int) -> Evaluated:
+    """Write the figures of the model and of every baseline; a model is measured once."""
+    settings = Settings.load()
+    return evaluate_on_holdout(open_database(settings), settings, run_id, model_id, datetime.now(UTC))
+
+
+def evaluate_on_holdout(
+    engine: Engine, settings: Settings, run_id: int, model_id: int, now: datetime
+) -> Evaluated:
+    model = model_row(engine, model_id)
+    holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
+    with reading(engine) as c:
+        measured = bool(metrics.of_model(c, model_id))
+    rows = [] if measured else _figures(engine, settings, model, holdout, now)
+    with writing(engine) as c:
+        written = metrics.put(c, run_id, model_id, rows, now)
+    return Evaluated(model_id, written, len(holdout.ids), len(set(holdout.patients)))
+
+
+def model_row(engine: Engine, model_id: int) -> Model:
+    """The model's row. Raises LaudosError where there is none."""
+    with reading(engine) as c:
+        model = models.get(c, model_id)
+    if model is None:
+        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
+    return model
+
+
+def probabilities_on(
+    engine: Engine, settings: Settings, model: Model, part: Part, now: datetime
+) -> Probabilities:
+    """(reports, labels) by the model's published folder; encodes only what no vector is stored for.
+
+    Raises BrokenArtifact where the folder is not what was published.
+    """
+    predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
+    vectors, _ = vectors_of(engine, part, model.encoder_sha, predictor.vectors, now)
+    return predictor.probabilities(vectors)
+
+
+def baselines_on(
+    engine: Engine, settings: Settings, model: Model, holdout: Part
+) -> dict[str, NDArray[np.float64]]:
+    """Probabilities of every baseline on the holdout, by name."""
+    asked = settings.classifier(model.classifier)
+    labels = model.config["labels"]
+    taught = read_part(engine, model.snapshot_id, "train", labels)
+    return baselines(
+        taught.texts,
+        taught.labels_idx,
+        holdout.texts,
+        labels,
+        asked.keywords,
+        measurements=_measurements(asked),
+        train_patients=taught.patients,
+        holdout_patients=holdout.patients,
+        seed=settings.seed,
+    )
+
+
+def _figures(engine: Engine, settings: Settings, model: Model, holdout: Part, now: datetime) -> list[Metric]:
+    """Of the model and each baseline on the whole holdout; of the model also by where labels came from."""
+    ours = probabilities_on(engine, settings, model, holdout, now)
+    subjects = {"model": ours} | baselines_on(engine, settings, model, holdout)
+    rows = [
+        row
+        for subject, scored in subjects.items()
+        for row in _judged(settings, model, subject, "holdout", scored, holdout, np.arange(len(holdout.ids)))
+    ]
+    origins = sorted(set(holdout.origins))
+    for origin in origins if len(origins) > 1 else ():
+        chosen = np.flatnonzero(np.array(holdout.origins) == origin)
+        rows += _judged(settings, model, "model", f"holdout_{origin}", ours, holdout, chosen)
+    return rows
+
+
+def _judged(
+    settings: Settings,
+    model: Model,
+    subject: str,
+    population: str,
+    scored: Probabilities,
+    holdout: Part,
+    chosen: NDArray[np.int64],
+) -> list[Metric]:
+    figures = evaluate(
+        scored[chosen],
+        holdout.labels_idx[chosen],
+        [holdout.patients[index] for index in chosen],
+        model.config["labels"],
+        model.config["critical"],
+        seed=settings.seed,
+    )
+    return [Metric(subject, population, f.slice, f.name, f.value, f.low, f.high, f.n) for f in figures]
+
+
+def _measurements(asked: ClassifierSettings) -> Mapping[str, tuple[float, ...]] | None:
+    """Row key -> what was measured, where reports are written from a table of measurements."""
+    if "synthetic" not in asked.training_labels:
+        return None
+    return {row.key: row.measurements for row in generator(asked.synthetic.exam).rows()}

@@ -1,0 +1,98 @@
+"""A snapshot's reports as arrays, and their vectors, encoded only where none is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from db import features, snapshots
+from db.engine import reading, writing
+from db.errors import NothingToWorkOn
+from db.features import Feature
+from tasks.ml.features import Encoded, Progress, Vectors
+from tasks.ml.splits import Split, unit_interval
+
+# one transaction's worth: what a kill costs at most
+TEXTS_A_CHUNK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One split of a snapshot; the four run alike, one entry a report."""
+
+    ids: list[int]  # report versions
+    texts: list[str]
+    labels_idx: NDArray[np.int64]
+    patients: list[str]
+    origins: list[str]
+
+    def first(self, reports: int | None) -> Part:
+        """So many reports at most, the same ones every time and from all over the split."""
+        if reports is None or reports >= len(self.ids):
+            return self
+        drawn = sorted(range(len(self.ids)), key=lambda index: unit_interval(str(self.ids[index]), "first"))
+        kept = sorted(drawn[:reports])
+        return Part(
+            [self.ids[index] for index in kept],
+            [self.texts[index] for index in kept],
+            self.labels_idx[kept],
+            [self.patients[index] for index in kept],
+            [self.origins[index] for index in kept],
+        )
+
+
+def read_part(engine: Engine, snapshot_id: int, split: Split, labels: Sequence[str]) -> Part:
+    """A split with its texts. Raises NothingToWorkOn where a report was erased since the freeze."""
+    with reading(engine) as c:
+        rows = [row for page in snapshots.with_texts(c, snapshot_id, split) for row in page]
+    erased = sum(row["text"] is None for row in rows)
+    if erased:
+        raise NothingToWorkOn(
+            f"{erased} reports of snapshot {snapshot_id} were erased since it was frozen; "
+            'run "laudos retrain" to freeze what is left'
+        )
+    place = {label: index for index, label in enumerate(labels)}
+    return Part(
+        [row["report_version_id"] for row in rows],
+        [row["text"] for row in rows],
+        np.array([place[row["label"]] for row in rows], np.int64),
+        [row["patient_key"] for row in rows],
+        [row["origin"] for row in rows],
+    )
+
+
+def vectors_of(
+    engine: Engine,
+    part: Part,
+    encoder_sha: str,
+    encode: Callable[[list[str]], Encoded],
+    now: datetime,
+    progress: Progress | None = None,
+) -> tuple[Vectors, int]:
+    """What the head reads of each report, (reports, hidden), and how many had to be encoded.
+
+    No transaction is open while the encoder computes; each chunk is stored as soon as it is ready.
+    """
+    with reading(engine) as c:
+        known = {at: one.vector for at, one in features.get(c, encoder_sha, part.ids).items()}
+    missing = [index for index, at in enumerate(part.ids) if at not in known]
+    for start in range(0, len(missing), TEXTS_A_CHUNK):
+        chunk = missing[start : start + TEXTS_A_CHUNK]
+        encoded = encode([part.texts[index] for index in chunk])
+        rows = [
+            Feature(part.ids[index], vector.astype("<f4").tobytes(), int(seen), int(total))
+            for index, vector, seen, total in zip(
+                chunk, encoded.vectors, encoded.tokens_seen, encoded.tokens_total, strict=True
+            )
+        ]
+        with writing(engine) as c:
+            features.put(c, encoder_sha, rows, now)
+        known.update((row.report_version_id, row.vector) for row in rows)
+        if progress is not None:
+            progress(start + len(chunk), len(missing))
+    return np.stack([np.frombuffer(known[at], "<f4") for at in part.ids]), len(missing)

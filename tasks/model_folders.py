@@ -1,0 +1,97 @@
+"""Where models lie on disk, whether they are still what was published, and which one answers.
+
+<folder>/models/<classifier>/run7-full/      one published model
+<folder>/champion-<classifier>.json          which one answers, for predictions without a database
+<folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
+<folder>/reports/model-3.md, .html           what a physician reads
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from db import audit, models
+from db.engine import reading, writing
+from db.models import Model
+from tasks.ml.artifact import verify
+from tasks.ml.errors import BrokenArtifact
+from tasks.settings import Settings
+
+
+def models_folder(settings: Settings) -> Path:
+    return settings.folder / "models"
+
+
+def folder_of(settings: Settings, model: Model) -> Path:
+    return models_folder(settings) / model.path
+
+
+def checkpoints_of(settings: Settings, classifier: str) -> Path:
+    return settings.folder / "training" / classifier
+
+
+def pointer_path(settings: Settings, classifier: str) -> Path:
+    return settings.folder / f"champion-{classifier}.json"
+
+
+def fault_of(settings: Settings, model: Model) -> str | None:
+    """What is wrong with the model's folder, in words; None where it is what was published."""
+    try:
+        verify(folder_of(settings, model), model.manifest_sha)
+    except BrokenArtifact as broken:
+        return str(broken)
+    return None
+
+
+def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:
+    """None where the model can be used; else what is wrong, and the model is marked tainted, on record."""
+    fault = fault_of(settings, model)
+    if fault is not None and model.state != "tainted":
+        with writing(engine) as c:
+            models.set_state(c, model.id, "tainted")
+            audit.record(
+                c,
+                actor=actor,
+                action="tainted",
+                subject=f"model {model.id}",
+                detail={"fault": fault},
+                now=now,
+            )
+    if fault is None and model.state == "tainted":
+        return f"model {model.id} was found altered before"
+    return fault
+
+
+def point_at_champion(engine: Engine, settings: Settings, classifier: str) -> None:
+    """Make champion-<classifier>.json say what the database says; atomic, and nothing where it does."""
+    with reading(engine) as c:
+        champion = models.champion_of(c, classifier)
+    if champion is None:
+        return
+    content = {
+        "classifier": classifier,
+        "model_id": champion.model.id,
+        "epoch": champion.epoch,
+        # relative to the folder this file stands in, so that the whole folder can be moved
+        "path": f"models/{champion.model.path}",
+        "manifest_sha": champion.model.manifest_sha,
+    }
+    path, text = pointer_path(settings, classifier), json.dumps(content, indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader sees the old content or the new, never half of it, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

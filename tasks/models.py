@@ -1,0 +1,182 @@
+"""What a person asks of the models: which there are, how each was judged, and going back to one."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from db import audit, metrics, models, snapshots
+from db.engine import reading, writing
+from db.errors import LaudosError
+from db.metrics import Metric
+from db.models import Champion, Model, Promotion
+from tasks.database import open_database
+from tasks.model_folders import fault_of, folder_of, point_at_champion
+from tasks.settings import Settings
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """One model in a list. `decision` is the last one about it, None where it was never judged."""
+
+    id: int
+    classifier: str
+    champion: bool
+    trained: models.Trained
+    state: models.State
+    decision: models.Decision | None
+    snapshot_id: int
+    created_at: datetime
+    folder: str
+
+
+@dataclass(frozen=True)
+class ModelStory:
+    """One model: what it learnt from, its figures beside the baselines, every decision about it."""
+
+    model: ModelLine
+    fault: str | None
+    config: dict[str, Any]
+    training_set: dict[str, Any]
+    figures: list[Metric]
+    decisions: list[Promotion]
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Which model answers now, and which did before."""
+
+    classifier: str
+    model_id: int
+    previous_model_id: int
+    epoch: int
+
+
+def list_models(settings: Settings, classifier: str | None = None) -> list[ModelLine]:
+    """Every model, newest first."""
+    if classifier is not None:
+        settings.classifier(classifier)  # a mistyped name is told, not answered with an empty list
+    with reading(open_database(settings)) as c:
+        found = models.of_classifier(c, classifier)
+        history = models.promotions(c, classifier)
+        champions = [models.champion_of(c, name) for name in {model.classifier for model in found}]
+    answering = {champion.model.id for champion in champions if champion is not None}
+    return [_line(settings, model, answering, history) for model in found]
+
+
+def show_model(settings: Settings, model_id: int) -> ModelStory:
+    """One model's whole story. Raises LaudosError where there is none of that number."""
+    with reading(open_database(settings)) as c:
+        model = _existing(c, model_id)
+        history = models.promotions(c, model.classifier)
+        champion = models.champion_of(c, model.classifier)
+        figures = metrics.of_model(c, model_id)
+        snapshot = snapshots.get(c, model.snapshot_id)
+    answering = {champion.model.id} if champion is not None else set()
+    return ModelStory(
+        _line(settings, model, answering, history),
+        fault_of(settings, model),
+        model.config,
+        {} if snapshot is None else snapshot.recipe,
+        figures,
+        [past for past in history if model_id in (past.model_id, past.previous_model_id)],
+    )
+
+
+def rollback(settings: Settings, classifier: str, to: int | None = None) -> RolledBack:
+    """Let an earlier model answer again: champion, promotion and audit rows in one transaction.
+
+    `to`: which model; default: the champion that the present one replaced. The model rolled back from
+    is retired: a retraining does not promote it again by itself. Raises LaudosError where there is
+    nothing to go back to or the folder is not what was published.
+    """
+    settings.classifier(classifier)
+    return roll_back(open_database(settings), settings, classifier, to, getpass.getuser(), datetime.now(UTC))
+
+
+def roll_back(
+    engine: Engine, settings: Settings, classifier: str, to: int | None, actor: str, now: datetime
+) -> RolledBack:
+    """`rollback`, with who does it and when."""
+    with reading(engine) as c:
+        champion = models.champion_of(c, classifier)
+        if champion is None:
+            raise LaudosError(f'{classifier!r} has no champion to roll back from; run "laudos retrain" first')
+        target = _existing(c, _before(c, champion) if to is None else to)
+    _refuse_unfit(settings, champion, target)
+    before = champion.model.id
+    with writing(engine) as c:
+        epoch = models.crown(c, classifier, target.id, expected_epoch=champion.epoch, now=now)
+        if champion.model.state == "ready":  # a tainted one stays tainted
+            models.set_state(c, before, "retired")
+        models.set_state(c, target.id, "ready")
+        reason = {"rule": "asked for by a person", "passed": True, "found": f"by {actor}", "asked": "nothing"}
+        models.add_promotion(
+            c,
+            classifier=classifier,
+            decision="rolled_back",
+            model_id=target.id,
+            previous_model_id=before,
+            epoch=epoch,
+            reasons=[reason],
+            plan_sha="",
+            actor=actor,
+            run_id=None,
+            now=now,
+        )
+        detail = {"from": before, "epoch": epoch}
+        audit.record(
+            c, actor=actor, action="rolled_back", subject=f"model {target.id}", detail=detail, now=now
+        )
+    point_at_champion(engine, settings, classifier)
+    return RolledBack(classifier, target.id, before, epoch)
+
+
+def _refuse_unfit(settings: Settings, champion: Champion, target: Model) -> None:
+    name = f"model {target.id}"
+    if target.classifier != champion.model.classifier:
+        raise LaudosError(f"{name} belongs to {target.classifier!r}, not to {champion.model.classifier!r}")
+    if target.id == champion.model.id:
+        raise LaudosError(f"{name} is the champion already")
+    fault = fault_of(settings, target)
+    if fault is not None:
+        raise LaudosError(
+            f"{name} cannot answer again: {fault}; the champion stays model {champion.model.id}"
+        )
+
+
+def _before(c: Connection, champion: Champion) -> int:
+    """The champion that the present one replaced when it was promoted."""
+    for past in models.promotions(c, champion.model.classifier):
+        if past.model_id == champion.model.id and past.decision == "promoted" and past.previous_model_id:
+            return past.previous_model_id
+    raise LaudosError(
+        f"model {champion.model.id} is the first champion of {champion.model.classifier!r}; "
+        "there is none before it (--to names any other model)"
+    )
+
+
+def _existing(c: Connection, model_id: int) -> Model:
+    model = models.get(c, model_id)
+    if model is None:
+        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
+    return model
+
+
+def _line(settings: Settings, model: Model, answering: set[int], history: list[Promotion]) -> ModelLine:
+    decisions = [past.decision for past in history if past.model_id == model.id]
+    return ModelLine(
+        model.id,
+        model.classifier,
+        model.id in answering,
+        model.trained,
+        model.state,
+        decisions[0] if decisions else None,
+        model.snapshot_id,
+        model.created_at,
+        str(folder_of(settings, model)),
+    )

@@ -1,0 +1,103 @@
+"""What a retraining has to do: the whole network, the head only, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Engine
+
+from db import models
+from db.engine import reading
+from db.errors import NothingToWorkOn
+from db.models import Model, Trained
+from tasks.model_folders import intact
+from tasks.settings import ClassifierSettings, Settings
+
+How = Literal["auto", "full", "head"]
+
+# raise when the same data and settings would give another model
+TRAINING_REVISION = 1
+# what decides the body; the rest of the configuration only moves the head or its thresholds
+BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train (`trained`), on which body (`base`: the champion, for a head), or what to reuse."""
+
+    trained: Trained
+    config: dict[str, Any]
+    config_sha: str
+    base: Model | None = None
+    reused: Model | None = None
+    notes: tuple[str, ...] = ()
+
+
+def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, Any]:
+    """Everything in the configuration that decides what a training gives."""
+    keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
+    decisive = asked.model_dump(mode="json", include=keep)
+    return decisive | {"seed": settings.seed, "training_revision": TRAINING_REVISION}
+
+
+def config_sha(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def plan(
+    engine: Engine, settings: Settings, classifier: str, snapshot_id: int, how: How, now: datetime
+) -> Plan:
+    """Decide. A champion that is altered, or that knows other labels, cannot carry a new head: full then.
+
+    Raises NothingToWorkOn where "head" was asked for and there is no body to put it on.
+    """
+    config = training_config(settings, settings.classifier(classifier))
+    sha = config_sha(config)
+    base, notes = _usable_champion(engine, settings, classifier, config, now)
+    if how == "head" and base is None:
+        why = f" ({notes[0]})" if notes else ""
+        raise NothingToWorkOn(
+            f"no champion of {classifier!r} whose encoder a new head could use{why}; "
+            'run "laudos retrain --how full" first'
+        )
+    trained: Trained = "full" if how == "full" or base is None else "head"
+    with reading(engine) as c:
+        same = models.trained_on(c, snapshot_id, sha)
+    for known in same:
+        if not (known.trained == "full" if trained == "full" else _same_body(known, base)):
+            continue
+        fault = intact(engine, settings, known, "retrain", now)
+        if fault is None:
+            note = f"already trained: model {known.id} on snapshot {snapshot_id}"
+            return Plan(trained, config, sha, base, reused=known, notes=(*notes, note))
+        notes = (*notes, f"model {known.id} cannot be used again: {fault}")
+    return Plan(trained, config, sha, base if trained == "head" else None, notes=notes)
+
+
+def _usable_champion(
+    engine: Engine, settings: Settings, classifier: str, config: dict[str, Any], now: datetime
+) -> tuple[Model | None, tuple[str, ...]]:
+    """The champion, if a new head fits its body; else None and why."""
+    with reading(engine) as c:
+        champion = models.champion_of(c, classifier)
+    if champion is None:
+        return None, ()
+    model = champion.model
+    fault = intact(engine, settings, model, "retrain", now)
+    if fault is not None:
+        return None, (f"champion model {model.id} is tainted: {fault}; training the whole network",)
+    changed = [key for key in BODY_KEYS if model.config.get(key) != config[key]]
+    if changed:
+        what = ", ".join(changed)
+        return None, (
+            f"{what} changed since champion model {model.id} was trained; training the whole network",
+        )
+    return model, ()
+
+
+def _same_body(known: Model, base: Model | None) -> bool:
+    return base is not None and known.encoder_sha == base.encoder_sha

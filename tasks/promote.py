@@ -1,0 +1,190 @@
+"""Let a challenger answer if it earned it, and record why it did or did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from sqlalchemy import Engine
+
+from db import audit, models
+from db.engine import reading, writing
+from db.models import Champion, Model, Promotion
+from tasks.database import open_database
+from tasks.evaluate import Probabilities, model_row, probabilities_on
+from tasks.learning_data import Part, read_part
+from tasks.ml.baselines import keyword_rule
+from tasks.ml.promotion import Reason, Rules, Verdict, judge, rules_sha
+from tasks.model_folders import intact, point_at_champion
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+
+ACTOR = "retrain"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a challenger; `champion_id` answers from now on. Reasons are whole sentences.
+
+    unchanged: nothing was judged anew, and the only reason says why.
+    """
+
+    model_id: int
+    decision: Literal["promoted", "refused", "unchanged"]
+    champion_id: int | None
+    reasons: tuple[str, ...]
+
+
+@step("promote if earned", run_name="judge model {model_id}", retries=2)
+def promote_if_earned(run_id: int, model_id: int) -> Decided:
+    """Judge the model against the champion and the rules in force. A refusal is a normal outcome."""
+    settings = Settings.load()
+    return decide(open_database(settings), settings, run_id, model_id, datetime.now(UTC))
+
+
+def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: datetime) -> Decided:
+    """Judge, then write champion, promotion and audit in one transaction.
+
+    Raises Busy where another process changed the champion while this one was judging.
+    """
+    model = model_row(engine, model_id)
+    asked = settings.classifier(model.classifier)
+    with reading(engine) as c:
+        champion = models.champion_of(c, model.classifier)
+        history = models.promotions(c, model.classifier)
+    settled = _settled(model, champion, history, asked)
+    if settled is not None:
+        # a run that was killed between the rows and the file left the file behind
+        point_at_champion(engine, settings, model.classifier)
+        return Decided(model_id, "unchanged", champion.model.id if champion else None, (settled,))
+    verdict = _verdict(engine, settings, model, champion, now)
+    decided = _record(engine, model, champion, verdict, run_id, now)
+    point_at_champion(engine, settings, model.classifier)
+    return decided
+
+
+def _settled(
+    model: Model, champion: Champion | None, history: Sequence[Promotion], asked: ClassifierSettings
+) -> str | None:
+    """Why there is nothing to judge; None where there is."""
+    if champion is not None and champion.model.id == model.id:
+        return f"model {model.id} is the champion already"
+    if model.state == "retired":
+        return f"model {model.id} was rolled back from; only a person lets it answer again"
+    if model.state == "tainted":
+        return f"model {model.id} is tainted: its folder is not what was published"
+    against = None if champion is None else champion.model.id
+    last = next((past for past in history if past.model_id == model.id), None)
+    plan = rules_sha(_rules(asked), asked.critical, asked.sensitivity_floor)
+    if last is not None and (last.decision, last.previous_model_id, last.plan_sha) == (
+        "refused",
+        against,
+        plan,
+    ):
+        failed = [_sentence(reason) for reason in last.reasons if not reason["passed"]]
+        return f"model {model.id} was refused under the same rules before: {'; '.join(failed)}"
+    return None
+
+
+def _verdict(
+    engine: Engine, settings: Settings, model: Model, champion: Champion | None, now: datetime
+) -> Verdict:
+    """Challenger and champion on the same holdout: that of the challenger's snapshot."""
+    asked, labels = settings.classifier(model.classifier), model.config["labels"]
+    holdout = read_part(engine, model.snapshot_id, "holdout", labels)
+    theirs, why_not = _champion_on(engine, settings, model, champion, holdout, now)
+    verdict = judge(
+        probabilities_on(engine, settings, model, holdout, now),
+        theirs,
+        _trivial(engine, model, asked, holdout),
+        holdout.labels_idx,
+        holdout.patients,
+        labels,
+        asked.critical,
+        _rules(asked),
+        asked.sensitivity_floor,
+        settings.seed,
+    )
+    reasons = verdict.reasons if why_not is None else (*verdict.reasons, why_not)
+    return Verdict(verdict.promoted, reasons, verdict.rules_sha)
+
+
+def _champion_on(
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    champion: Champion | None,
+    holdout: Part,
+    now: datetime,
+) -> tuple[Probabilities | None, Reason | None]:
+    """The champion's probabilities, or a reason, for the record, why there is no comparison."""
+    rule, asked = "comparison with the champion", "an intact champion with the same labels, if any"
+    if champion is None:
+        return None, Reason(rule, True, "there is no champion yet", asked)
+    name = f"champion model {champion.model.id}"
+    if champion.model.config["labels"] != model.config["labels"]:
+        return None, Reason(rule, True, f"{name} answers with other labels", asked)
+    fault = intact(engine, settings, champion.model, ACTOR, now)
+    if fault is not None:
+        return None, Reason(rule, True, f"{name} is tainted: {fault}", asked)
+    return probabilities_on(engine, settings, champion.model, holdout, now), None
+
+
+def _trivial(
+    engine: Engine, model: Model, asked: ClassifierSettings, holdout: Part
+) -> dict[str, Probabilities]:
+    """The two baselines that a challenger must beat; the others are too slow to fit twice."""
+    labels = model.config["labels"]
+    truth = read_part(engine, model.snapshot_id, "train", labels).labels_idx
+    shares = np.bincount(truth, minlength=len(labels)) / len(truth)
+    return {
+        "majority": np.tile(shares, (len(holdout.ids), 1)),
+        "keyword_rule": keyword_rule(holdout.texts, labels, asked.keywords, shares),
+    }
+
+
+def _record(
+    engine: Engine,
+    model: Model,
+    champion: Champion | None,
+    verdict: Verdict,
+    run_id: int,
+    now: datetime,
+) -> Decided:
+    before = None if champion is None else champion.model.id
+    decision: Literal["promoted", "refused"] = "promoted" if verdict.promoted else "refused"
+    reasons = [asdict(reason) for reason in verdict.reasons]
+    with writing(engine) as c:
+        epoch = None
+        if verdict.promoted:
+            seen = None if champion is None else champion.epoch
+            epoch = models.crown(c, model.classifier, model.id, expected_epoch=seen, now=now)
+        models.add_promotion(
+            c,
+            classifier=model.classifier,
+            decision=decision,
+            model_id=model.id,
+            previous_model_id=before,
+            epoch=epoch,
+            reasons=reasons,
+            plan_sha=verdict.rules_sha,
+            actor=ACTOR,
+            run_id=run_id,
+            now=now,
+        )
+        detail = {"run": run_id, "champion_before": before, "epoch": epoch, "rules_sha": verdict.rules_sha}
+        audit.record(c, actor=ACTOR, action=decision, subject=f"model {model.id}", detail=detail, now=now)
+    sentences = tuple(_sentence(reason) for reason in reasons)
+    return Decided(model.id, decision, model.id if verdict.promoted else before, sentences)
+
+
+def _rules(asked: ClassifierSettings) -> Rules:
+    return Rules(**asked.promotion.model_dump())
+
+
+def _sentence(reason: dict[str, Any]) -> str:
+    held = "held" if reason["passed"] else "NOT HELD"
+    return f"{held}: {reason['rule']}: {reason['found']} (asked: {reason['asked']})"

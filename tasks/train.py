@@ -1,0 +1,199 @@
+"""Train a challenger: the whole network, or a new head on the champion's body."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+from sqlalchemy import Engine
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from db import audit, models, snapshots
+from db.engine import reading, writing
+from db.errors import LaudosError
+from db.snapshots import Snapshot
+from tasks.database import open_database
+from tasks.learning_data import Part, read_part, vectors_of
+from tasks.ml.artifact import LaudosJson, publish
+from tasks.ml.conformal import fit_thresholds
+from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.features import encode, last_linear
+from tasks.ml.head import fit_head, probabilities
+from tasks.ml.predictor import Predictor
+from tasks.ml.training import BodyTraining, train_body
+from tasks.model_folders import checkpoints_of, folder_of, models_folder
+from tasks.plan import How, Plan, plan
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+
+# whose versions a model's numbers depend on
+PACKAGES = ("laudos", "torch", "transformers", "tokenizers", "scikit-learn", "numpy")
+
+Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A challenger: `trained` full or head, `reused` where nothing had to be done, `encoded` reports."""
+
+    model_id: int
+    trained: models.Trained
+    reused: bool
+    encoded: int
+    notes: tuple[str, ...]
+
+
+@step("train", run_name="train {classifier} on snapshot {snapshot_id} ({how})")
+def train(run_id: int, classifier: str, snapshot_id: int, how: How = "auto") -> Trained:
+    """Train what the plan asks for and publish it; the same snapshot and configuration is reused."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    now = datetime.now(UTC)
+    planned = plan(engine, settings, classifier, snapshot_id, how, now)
+    if planned.reused is not None:
+        return Trained(planned.reused.id, planned.reused.trained, True, 0, planned.notes)
+    return train_planned(engine, settings, run_id, classifier, snapshot_id, planned, now)
+
+
+def train_planned(
+    engine: Engine,
+    settings: Settings,
+    run_id: int,
+    classifier: str,
+    snapshot_id: int,
+    planned: Plan,
+    now: datetime,
+) -> Trained:
+    """Body (new, or the champion's), vectors, head, thresholds, folder, row: in this order."""
+    asked = settings.classifier(classifier)
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, snapshot_id)
+    if snapshot is None:
+        raise LaudosError(f'there is no snapshot {snapshot_id}; run "laudos retrain" to freeze one')
+    taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
+    calibration = read_part(engine, snapshot_id, "calibration", asked.labels)
+
+    if planned.base is None:
+        model, tokenizer = _train_body(settings, classifier, asked, snapshot, planned, taught)
+    else:
+        base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
+        model, tokenizer = base.model, base.tokenizer
+    windows = {
+        "window_tokens": asked.training.window_tokens,
+        "stride_tokens": asked.training.stride_tokens,
+    }
+    body_sha = encoder_sha(model, tokenizer, **windows)
+    read = partial(encode, model, tokenizer, **windows, batch_tokens=settings.scoring.batch_tokens)
+    vectors, encoded = vectors_of(engine, taught, body_sha, read, now)
+    calibration_vectors, more = vectors_of(engine, calibration, body_sha, read, now)
+
+    head = fit_head(
+        vectors,
+        taught.labels_idx,
+        len(asked.labels),
+        calibration_vectors,
+        calibration.labels_idx,
+        seed=settings.seed,
+        bias=last_linear(model)[1].bias is not None,
+    )
+    facts = LaudosJson(
+        classifier=classifier,
+        labels=tuple(asked.labels),
+        critical=asked.critical,
+        **windows,
+        encoder_sha=body_sha,
+        snapshot_sha=snapshot.sha,
+        seed=settings.seed,
+        created_at=now,
+        thresholds=fit_thresholds(
+            probabilities(head, calibration_vectors), calibration.labels_idx, review_errors(asked)
+        ),
+        temperature=head.temperature,
+        versions={package: version(package) for package in PACKAGES},
+    )
+    name = f"run{run_id}-{planned.trained}"
+    published = publish(models_folder(settings) / classifier, name, model, tokenizer, head, facts)
+    with writing(engine) as c:
+        model_id = models.add(
+            c,
+            classifier=classifier,
+            path=f"{classifier}/{published.path.name}",
+            manifest_sha=published.manifest_sha,
+            encoder_sha=body_sha,
+            snapshot_id=snapshot_id,
+            trained=planned.trained,
+            config=planned.config,
+            config_sha=planned.config_sha,
+            run_id=run_id,
+            now=now,
+        )
+        detail = {"run": run_id, "snapshot": snapshot_id, "manifest_sha": published.manifest_sha}
+        audit.record(
+            c, actor="retrain", action="trained", subject=f"model {model_id}", detail=detail, now=now
+        )
+    # only now: until the row stands, a kill must find its checkpoint again
+    shutil.rmtree(checkpoints_of(settings, classifier), ignore_errors=True)
+    return Trained(model_id, planned.trained, False, encoded + more, planned.notes)
+
+
+def _train_body(
+    settings: Settings,
+    classifier: str,
+    asked: ClassifierSettings,
+    snapshot: Snapshot,
+    planned: Plan,
+    taught: Part,
+) -> Network:
+    """A whole network trained on the training split, or what a killed run left of it."""
+    spec = encoder_spec(asked)
+    if spec.kind == "scratch":
+        model, tokenizer = make_scratch(
+            taught.texts, asked.labels, spec, settings.seed, patients=taught.patients
+        )
+    else:
+        model, tokenizer = load_encoder(spec, asked.labels, seed=settings.seed)
+    training = asked.training
+    train_body(
+        model,
+        tokenizer,
+        taught.texts,
+        taught.labels_idx,
+        config=BodyTraining(
+            window_tokens=training.window_tokens,
+            stride_tokens=training.stride_tokens,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate or (1e-3 if spec.kind == "scratch" else 3e-5),
+            batch_windows=training.batch_reports,
+        ),
+        checkpoint_folder=checkpoints_of(settings, classifier)
+        / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
+        seed=settings.seed,
+    )
+    return model, tokenizer
+
+
+def review_errors(asked: ClassifierSettings) -> list[float]:
+    """Per label, the share of its reports that may get a sure answer that is wrong."""
+    return [
+        asked.critical_review_error if label == asked.critical else asked.review_error
+        for label in asked.labels
+    ]
+
+
+def encoder_spec(asked: ClassifierSettings) -> EncoderSpec:
+    """Which encoder the configuration means: a revision goes with a hub name, and only with one."""
+    training = asked.training
+    if asked.encoder != "scratch":
+        kind = "hub" if asked.revision else "folder"
+        return EncoderSpec(kind=kind, name=asked.encoder, revision=asked.revision)
+    return EncoderSpec(
+        kind="scratch",
+        window_tokens=training.window_tokens,
+        hidden_size=training.hidden_size,
+        layers=training.layers,
+        attention_heads=training.attention_heads,
+        vocabulary=training.vocabulary,
+    )

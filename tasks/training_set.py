@@ -1,0 +1,115 @@
+"""The training set: labelled reports, split by patient for ever, and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from db import snapshots
+from db.engine import reading, writing
+from db.errors import NothingToWorkOn
+from db.snapshots import Labelled
+from tasks.database import open_database
+from tasks.ml.splits import SPLITS, split_of
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+
+
+@step("freeze training set", retries=2)
+def freeze_training_set(run_id: int, classifier: str) -> int:
+    """Freeze what is labelled now; returns the snapshot's id, an old one where nothing changed.
+
+    Raises NothingToWorkOn, naming the command that helps, where a model cannot be taught or judged.
+    """
+    settings = Settings.load()
+    engine = open_database(settings)
+    return freeze(engine, run_id, classifier, settings.classifier(classifier), datetime.now(UTC))
+
+
+def freeze(engine: Engine, run_id: int, classifier: str, asked: ClassifierSettings, now: datetime) -> int:
+    """Read the labels, check that they suffice, write the snapshot; returns its id."""
+    with reading(engine) as c:
+        found = snapshots.labelled(c, classifier, asked.training_labels, asked.sources)
+    fitting = [one for one in found if one.label in asked.labels]
+    splits = [split_of(one.patient_key) for one in fitting]
+    check_sufficient(fitting, splits, classifier, asked)
+    recipe = {
+        "origins": asked.training_labels,
+        "reports": _counts(fitting, splits),
+        "patients": dict(Counter(split_of(key) for key in {one.patient_key for one in fitting})),
+        # the configuration no longer names these labels
+        "left_out_labels": len(found) - len(fitting),
+    }
+    items = [
+        {"report_version_id": one.report_version_id, "label": one.label, "origin": one.origin, "split": split}
+        for one, split in zip(fitting, splits, strict=True)
+    ]
+    sha = content_sha(fitting, splits)
+    with writing(engine) as c:
+        return snapshots.freeze(
+            c, classifier=classifier, sha=sha, recipe=recipe, items=items, run_id=run_id, now=now
+        )
+
+
+def content_sha(labelled: Sequence[Labelled], splits: Sequence[str]) -> str:
+    """sha256 over which report says what under which label in which split, in no particular order.
+
+    Row ids are left out: the same reports in a restored or another database give the same sha.
+    """
+    lines = sorted(
+        "\x1f".join((one.source, one.external_id, one.raw_sha, one.label, split))
+        for one, split in zip(labelled, splits, strict=True)
+    )
+    return hashlib.sha256("\x1e".join(lines).encode()).hexdigest()
+
+
+def check_sufficient(
+    labelled: Sequence[Labelled], splits: Sequence[str], classifier: str, asked: ClassifierSettings
+) -> None:
+    """Raise NothingToWorkOn where a model could not be taught or judged on this."""
+    if not labelled:
+        raise NothingToWorkOn(
+            f"no labelled reports for {classifier!r} (labels from {', '.join(asked.training_labels)}); "
+            f"{_first_command(asked)} first"
+        )
+    patients = {one.patient_key for one in labelled}
+    if len(patients) == 1:
+        raise NothingToWorkOn(
+            f"all {len(labelled)} labelled reports of {classifier!r} belong to one patient: nothing could be "
+            f"held out for judging; label reports of other patients, or {_first_command(asked)}"
+        )
+    taught = {one.label for one, split in zip(labelled, splits, strict=True) if split == "train"}
+    untaught = [label for label in asked.labels if label not in taught]
+    if untaught:
+        raise NothingToWorkOn(
+            f"no example of {', '.join(map(repr, untaught))} among the {splits.count('train')} training reports "
+            f"of {classifier!r}; label some, or take the label out of classifiers.{classifier}.labels"
+        )
+    empty = [split for split in SPLITS if split not in splits]
+    if empty:
+        raise NothingToWorkOn(
+            f"{len(labelled)} labelled reports of {len(patients)} patients leave the {' and '.join(empty)} part "
+            f"of {classifier!r} empty; label reports of more patients, or {_first_command(asked)}"
+        )
+
+
+def _first_command(asked: ClassifierSettings) -> str:
+    commands = ['"laudos ingest"'] if {"source", "feedback"} & set(asked.training_labels) else []
+    commands += ['"laudos synthesize"'] if "synthetic" in asked.training_labels else []
+    return f"run {' or '.join(commands)}"
+
+
+def _counts(labelled: Sequence[Labelled], splits: Sequence[str]) -> dict[str, dict[str, int]]:
+    """split -> label -> reports."""
+    return {
+        split: dict(
+            sorted(
+                Counter(one.label for one, at in zip(labelled, splits, strict=True) if at == split).items()
+            )
+        )
+        for split in SPLITS
+    }
