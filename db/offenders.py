@@ -1,0 +1,189 @@
+"""The queries of the doctor: each selects what breaks one promise, and nothing where it is kept.
+
+Every query has one column: an id, or ids joined by a slash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Table,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
+
+from db import backlog
+from db.tables import (
+    champion,
+    prediction,
+    promotion,
+    report,
+    report_version,
+    run,
+    run_batch,
+    score_chunk,
+    score_job,
+    snapshot_item,
+)
+
+LEDGER = ("read", "new", "updated", "unchanged", "quarantined")
+
+
+def _ids(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+    joined: ColumnElement[str] = cast(columns[0], String)
+    for column in columns[1:]:
+        joined = joined + literal("/") + cast(column, String)
+    return joined
+
+
+def unbalanced(table: Table, *key: ColumnElement[Any]) -> Select[Any]:
+    columns = table.c
+    return select(_ids(*key)).where(
+        columns.read != columns.new + columns.updated + columns.unchanged + columns.quarantined
+    )
+
+
+def runs_unlike_their_batches() -> Select[Any]:
+    unlike = or_(*(run.c[name] != func.coalesce(func.sum(run_batch.c[name]), 0) for name in LEDGER))
+    return (
+        select(run.c.id)
+        .outerjoin(run_batch, run_batch.c.run_id == run.c.id)
+        .group_by(run.c.id)
+        .having(unlike)
+    )
+
+
+def versions_with_gaps() -> Select[Any]:
+    numbers = report_version.c.version
+    gap = or_(func.min(numbers) != 1, func.max(numbers) != func.count())
+    return select(report_version.c.report_id).group_by(report_version.c.report_id).having(gap)
+
+
+def not_the_last_version() -> Select[Any]:
+    last = (
+        select(func.max(report_version.c.version))
+        .where(report_version.c.report_id == report.c.id)
+        .scalar_subquery()
+    )
+    return select(report.c.id).where(report.c.current_version != func.coalesce(last, 0))
+
+
+def written_under_another_lease() -> Select[Any]:
+    chunk = and_(score_chunk.c.job_id == prediction.c.job_id, score_chunk.c.seq == prediction.c.chunk_seq)
+    job = score_job.c.id == prediction.c.job_id
+    wrong = or_(
+        score_chunk.c.job_id.is_(None),
+        score_chunk.c.fence != prediction.c.fence,
+        score_chunk.c.state != "done",
+        score_job.c.model_id != prediction.c.model_id,
+        ~prediction.c.report_version_id.between(
+            score_chunk.c.first_version_id, score_chunk.c.last_version_id
+        ),
+    )
+    ids = _ids(prediction.c.model_id, prediction.c.report_version_id)
+    return select(ids).outerjoin(score_chunk, chunk).outerjoin(score_job, job).where(wrong)
+
+
+def chunks_with_other_counts() -> Select[Any]:
+    mine = and_(prediction.c.job_id == score_chunk.c.job_id, prediction.c.chunk_seq == score_chunk.c.seq)
+    return (
+        select(_ids(score_chunk.c.job_id, score_chunk.c.seq))
+        .outerjoin(prediction, mine)
+        .group_by(score_chunk.c.job_id, score_chunk.c.seq, score_chunk.c.written)
+        .having(func.coalesce(score_chunk.c.written, 0) != func.count(prediction.c.report_version_id))
+    )
+
+
+def jobs_ended_wrongly() -> Select[Any]:
+    """Done with chunks left, or open with none left."""
+    unfinished = and_(score_chunk.c.job_id == score_job.c.id, score_chunk.c.state != "done")
+    left = select(score_chunk.c.seq).where(unfinished).exists()
+    return select(score_job.c.id).where(
+        or_(and_(score_job.c.state == "done", left), and_(score_job.c.state == "open", ~left))
+    )
+
+
+def classifiers_with_two_open_jobs() -> Select[Any]:
+    open_jobs = select(score_job.c.classifier).where(score_job.c.state == "open")
+    return open_jobs.group_by(score_job.c.classifier).having(func.count() > 1)
+
+
+def champions_nobody_promoted() -> Select[Any]:
+    """The champion must be what the last promotion (or rollback) of its classifier says, epoch included."""
+    epochs = (
+        select(
+            promotion.c.classifier, func.max(promotion.c.epoch).label("epoch"), func.count().label("changes")
+        )
+        .where(promotion.c.epoch.is_not(None))
+        .group_by(promotion.c.classifier)
+        .subquery()
+    )
+    last = promotion.alias()
+    unlike = or_(
+        champion.c.model_id.is_(None),
+        champion.c.model_id != last.c.model_id,
+        champion.c.epoch != last.c.epoch,
+        epochs.c.changes != epochs.c.epoch,
+    )
+    changed = and_(last.c.classifier == epochs.c.classifier, last.c.epoch == epochs.c.epoch)
+    promised = (
+        select(epochs.c.classifier)
+        .join(last, changed)
+        .outerjoin(champion, champion.c.classifier == epochs.c.classifier)
+        .where(unlike)
+    )
+    never = select(promotion.c.id).where(
+        promotion.c.classifier == champion.c.classifier, promotion.c.epoch.is_not(None)
+    )
+    both = union_all(promised, select(champion.c.classifier).where(~never.exists())).subquery()
+    return select(both.c.classifier)
+
+
+def patients_in_two_splits() -> Select[Any]:
+    # one report stands for the patient: a key, even hashed, is no business of a log
+    return (
+        select(_ids(snapshot_item.c.snapshot_id, func.min(report.c.id)))
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .group_by(snapshot_item.c.snapshot_id, report.c.patient_key)
+        .having(func.count(snapshot_item.c.split.distinct()) > 1)
+    )
+
+
+def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
+    """Versions that a done job of the model went over and that it neither predicted nor quarantined."""
+    waiting = backlog.waiting(model_id, sources).subquery()
+    version = report_version.alias()
+    covered = (
+        select(true())
+        .select_from(score_chunk)
+        .join(score_job, score_job.c.id == score_chunk.c.job_id)
+        .where(
+            score_job.c.model_id == model_id,
+            score_job.c.state == "done",
+            waiting.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
+            version.c.created_at <= score_job.c.created_at,
+        )
+    )
+    return select(waiting.c.id).join(version, version.c.id == waiting.c.id).where(covered.exists())
+
+
+def expired_leases(now: datetime) -> Select[Any]:
+    """Chunks of open jobs whose worker has been silent for longer than its lease."""
+    return (
+        select(_ids(score_chunk.c.job_id, score_chunk.c.seq))
+        .join(score_job, score_job.c.id == score_chunk.c.job_id)
+        .where(score_job.c.state == "open", score_chunk.c.state == "leased", score_chunk.c.leased_until < now)
+    )
