@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import CheckConstraint, Column, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Dialect, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import Constraint
 
@@ -46,7 +46,8 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _type(column: Column[object]) -> str:
-    return str(column.type.compile(postgresql.dialect())).lower()
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(column.type.compile(dialect)).lower()
 
 
 def _marks(column: Column[object]) -> str:

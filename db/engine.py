@@ -43,7 +43,11 @@ def open_engine(url: str) -> Engine:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes. SQLite takes its one write lock at the start, not half-way."""
-    with _scrubbed(), engine.connect().execution_options(laudos_writes=True) as connection, connection.begin():
+    with (
+        _scrubbed(),
+        engine.connect().execution_options(laudos_writes=True) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
@@ -116,15 +120,15 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         parsed.get_dialect().import_dbapi()
-    except ArgumentError:
-        raise ConfigurationError(
-            "a database URL could not be read; it looks like sqlite:///laudos.db "
-            "or postgresql+psycopg://user:${PASSWORD}@host/name"
-        ) from None
     except NoSuchModuleError:
         raise ConfigurationError(
             f"no database driver is known as {url.split(':', 1)[0]!r}; "
             "laudos itself uses sqlite or postgresql+psycopg"
+        ) from None
+    except ArgumentError:
+        raise ConfigurationError(
+            "a database URL could not be read; it looks like sqlite:///laudos.db "
+            "or postgresql+psycopg://user:${PASSWORD}@host/name"
         ) from None
     except ImportError as missing:
         raise ConfigurationError(

@@ -49,30 +49,32 @@ class SourceSettings(_Strict):
     url: str = Field(description="any SQLAlchemy URL; keep the password in the environment: ${HIS_PASSWORD}")
     table: str = Field(description="table or view")
     schema_: str | None = Field(
-        None, alias="schema", description="database schema, where it is not the default"
+        default=None, alias="schema", description="database schema, where it is not the default"
     )
     id: str = Field(description="column that identifies a report for ever")
     text: str = Field(description="column with the report's text")
     updated_at: str | None = Field(
-        None, description="column that moves when a row changes; without it every run compares everything"
+        default=None,
+        description="column that moves when a row changes; without it every run compares everything",
     )
     patient: str | None = Field(
-        None,
+        default=None,
         description="column that identifies the patient; without it every report is a patient of its own",
     )
-    date: str | None = Field(None, description="column with the date the report bears")
+    date: str | None = Field(default=None, description="column with the date the report bears")
     labels: dict[str, str] = Field(
         default_factory=dict, description="classifier -> column with its true label, where known"
     )
     timezone: ZoneName | None = Field(
-        None, description="zone of updated_at where the column has none; default: the top-level timezone"
+        default=None,
+        description="zone of updated_at where the column has none; default: the top-level timezone",
     )
     overlap: Duration = Field(
-        timedelta(hours=6),
+        default=timedelta(hours=6),
         description="how far behind the watermark each ingest reads again: "
         "longer than the longest transaction at the source",
     )
-    page_rows: int = Field(1000, ge=1, le=100_000, description="rows a transaction")
+    page_rows: int = Field(default=1000, ge=1, le=100_000, description="rows a transaction")
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -80,19 +82,19 @@ class SourceSettings(_Strict):
 class SyntheticSettings(_Strict):
     """Labelled training reports written from a table of measurements."""
 
-    exam: str = Field("paaf", description="which generator")
+    exam: str = Field(default="paaf", description="which generator")
     mode: Literal["findings", "full", "seed"] = Field(
-        "findings",
+        default="findings",
         description="findings: no conclusion; full: with one; seed: the leaky recipe, to show what a leak is",
     )
-    reports_per_row: int = Field(12, ge=1, le=1000)
+    reports_per_row: int = Field(default=12, ge=1, le=1000)
     reserved_share: Share = Field(
-        0.0,
+        default=0.0,
         description="share of measurement rows kept out of every training set "
         "(the demo writes its hospital from them)",
     )
     renew_after: Duration = Field(
-        timedelta(days=7),
+        default=timedelta(days=7),
         description="how old a synthetic set may grow before the nightly run writes a new one",
     )
 
@@ -101,20 +103,20 @@ class TrainingSettings(_Strict):
     """How a classifier is trained."""
 
     window_tokens: int = Field(
-        256, ge=16, le=8192, description="tokens a window; longer reports are read in several"
+        default=256, ge=16, le=8192, description="tokens a window; longer reports are read in several"
     )
-    stride_tokens: int = Field(64, ge=0, description="tokens two neighbouring windows share")
-    hidden_size: int = Field(128, ge=16, description="scratch encoder: width")
-    layers: int = Field(2, ge=1, le=48, description="scratch encoder: depth")
-    attention_heads: int = Field(2, ge=1)
-    vocabulary: int = Field(4000, ge=100, description="scratch encoder: WordPiece entries")
-    epochs: float = Field(3.0, gt=0)
+    stride_tokens: int = Field(default=64, ge=0, description="tokens two neighbouring windows share")
+    hidden_size: int = Field(default=128, ge=16, description="scratch encoder: width")
+    layers: int = Field(default=2, ge=1, le=48, description="scratch encoder: depth")
+    attention_heads: int = Field(default=2, ge=1)
+    vocabulary: int = Field(default=4000, ge=100, description="scratch encoder: WordPiece entries")
+    epochs: float = Field(default=3.0, gt=0)
     learning_rate: float | None = Field(
-        None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
+        default=None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
     )
-    batch_reports: int = Field(32, ge=1)
+    batch_reports: int = Field(default=32, ge=1)
     max_train_reports: int | None = Field(
-        None, ge=1, description="stop at so many reports of the training split; default all"
+        default=None, ge=1, description="stop at so many reports of the training split; default all"
     )
 
     @model_validator(mode="after")
@@ -128,13 +130,15 @@ class PromotionSettings(_Strict):
     """What a challenger must show before it answers. Recorded with its sha at every decision."""
 
     margin: Share = Field(
-        0.02,
+        default=0.02,
         description="how much worse than the champion it may be, overall and per class, "
         "at the lower end of a one-sided 95 % interval",
     )
-    class_margin: Share = Field(0.05, description="the same, for each class's recall")
-    holdout_patients_min: int = Field(20, ge=2, description="fewer patients than this decide nothing")
-    beat_baselines: bool = Field(True, description="must beat the keyword rule and the majority class")
+    class_margin: Share = Field(default=0.05, description="the same, for each class's recall")
+    holdout_patients_min: int = Field(default=20, ge=2, description="fewer patients than this decide nothing")
+    beat_baselines: bool = Field(
+        default=True, description="must beat the keyword rule and the majority class"
+    )
 
 
 class ClassifierSettings(_Strict):
@@ -143,33 +147,35 @@ class ClassifierSettings(_Strict):
     labels: list[str] = Field(min_length=2)
     critical: str = Field(description="the label that must not be missed")
     sensitivity_floor: Share = Field(
-        0.85,
+        default=0.85,
         description="least sensitivity for the critical label on the holdout, "
         "by the lower end of its 95 % interval",
     )
     review_error: Share = Field(
-        0.05,
+        default=0.05,
         description="share of each class's reports that may get a wrong sure answer; "
         "decides what goes to a person",
     )
-    critical_review_error: Share = Field(0.02, description="the same for the critical label")
-    encoder: str = Field("scratch", description="scratch, a local folder, or a hub name with revision")
+    critical_review_error: Share = Field(default=0.02, description="the same for the critical label")
+    encoder: str = Field(
+        default="scratch", description="scratch, a local folder, or a hub name with revision"
+    )
     revision: str | None = Field(
-        None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits"
+        default=None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits"
     )
     training_labels: list[Literal["source", "feedback", "synthetic"]] = Field(
-        default_factory=lambda: ["source", "feedback"]
+        default=["source", "feedback"], description="whose labels teach"
     )
-    sources: list[str] | None = Field(None, description="which sources it reads; default all")
+    sources: list[str] | None = Field(default=None, description="which sources it reads; default all")
     label_values: dict[str, str] = Field(
         default_factory=dict, description="what the sources write -> label, such as M = 'maligno'"
     )
     keywords: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> words, for the keyword rule every model is compared with"
     )
-    synthetic: SyntheticSettings = Field(default_factory=SyntheticSettings)
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
-    promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    synthetic: SyntheticSettings = SyntheticSettings()
+    training: TrainingSettings = TrainingSettings()
+    promotion: PromotionSettings = PromotionSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> ClassifierSettings:
@@ -185,12 +191,24 @@ class ClassifierSettings(_Strict):
 
 
 class ScoringSettings(_Strict):
-    chunks: int = Field(200, ge=1, le=100_000, description="pieces a backlog is cut into at most")
-    chunk_reports_min: int = Field(64, ge=1, description="reports a piece at least")
-    batch_tokens: int = Field(8192, ge=64, description="tokens a forward pass")
+    chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into at most")
+    chunk_reports_min: int = Field(default=64, ge=1, description="reports a piece at least")
+    batch_tokens: int = Field(default=8192, ge=64, description="tokens a forward pass")
     lease: Duration = Field(
-        timedelta(minutes=15),
+        default=timedelta(minutes=15),
         description="how long a worker may be silent before its piece is given to another",
+    )
+
+
+class MonitoringSettings(_Strict):
+    """When the monitor raises an alarm. Shares are of the last 24 hours."""
+
+    quarantine_share: Share = Field(
+        default=0.05, description="quarantined, of a source's new and changed reports"
+    )
+    review_share: Share = Field(default=0.5, description="left to a person, of a classifier's answers")
+    silent_after: Duration = Field(
+        default=timedelta(days=2), description="how long a source may bring nothing new"
     )
 
 
@@ -211,14 +229,17 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    database: str = Field("sqlite:///laudos-data/laudos.db", description="where laudos keeps its own tables")
-    folder: Path = Field(Path("laudos-data"), description="model folders, checkpoints and exports")
+    database: str = Field(
+        default="sqlite:///laudos-data/laudos.db", description="where laudos keeps its own tables"
+    )
+    folder: Path = Field(default=Path("laudos-data"), description="model folders, checkpoints and exports")
     timezone: ZoneName = "America/Sao_Paulo"
     seed: int = 0
     sources: dict[Annotated[str, Field(pattern=NAME)], SourceSettings] = Field(default_factory=dict)
     classifiers: dict[Annotated[str, Field(pattern=NAME)], ClassifierSettings] = Field(default_factory=dict)
-    scoring: ScoringSettings = Field(default_factory=ScoringSettings)
-    schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    scoring: ScoringSettings = ScoringSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -303,12 +324,12 @@ def config_path() -> Path:
 
 def write_template(path: Path) -> None:
     """Write the commented laudos.toml. Raises ConfigurationError where a file already stands."""
+    if path.exists():
+        raise ConfigurationError(f"{path} exists and was left alone; name another file with --to")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(files("deployments").joinpath("laudos.template.toml").read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise ConfigurationError(f"{path} exists and was left alone; name another file with --to") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
