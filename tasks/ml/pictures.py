@@ -44,7 +44,7 @@ def confusion(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     """counts: (true label, said label), whole numbers. Shaded by the share of the true label's reports."""
     table = np.asarray(counts, dtype=np.float64)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    figure, axes = _paper("What the reports are, and what the model said", height=4.6)
+    figure, axes = paper("What the reports are, and what the model said", height=4.6)
     # a root scale: among many labels the errors are a few per cent each, and they are what one looks for
     axes.imshow(shares, cmap=SHADES, norm=PowerNorm(1 if len(labels) <= NUMBERED_LABELS else 0.5, 0, 1))
     size = 10 if len(labels) <= NUMBERED_LABELS else max(4.5, 9 - len(labels) / 8)
@@ -62,7 +62,7 @@ def confusion(counts: ArrayLike, labels: Sequence[str]) -> bytes:
             colour = "white" if shares[true, said] > 0.55 else INK
             told = f"{count:.0f}\n{shares[true, said]:.1%}"
             axes.text(said, true, told, ha="center", va="center", color=colour, fontsize=size)
-    return _png(figure)
+    return png(figure)
 
 
 def roc(
@@ -74,7 +74,7 @@ def roc(
     """
     at = list(labels).index(critical)
     is_critical = np.asarray(labels_idx) == at
-    figure, axes = _paper(f"ROC: {_short(critical, 30)} against the rest")
+    figure, axes = paper(f"ROC: {_short(critical, 30)} against the rest")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
     drawn_on = [axes]
     probs = np.asarray(next(iter(scored.values())))
@@ -94,7 +94,7 @@ def roc(
     axes.set_ylabel("caught: sensitivity")
     _share_axes(axes)
     _legend(axes, "lower right")
-    return _png(figure)
+    return png(figure)
 
 
 def precision_recall(
@@ -103,7 +103,7 @@ def precision_recall(
     """Precision against sensitivity for `critical`; scored: name -> (reports, labels), the model first."""
     at = list(labels).index(critical)
     is_critical = np.asarray(labels_idx) == at
-    figure, axes = _paper(f"Precision and sensitivity: {_short(critical, 28)}")
+    figure, axes = paper(f"Precision and sensitivity: {_short(critical, 28)}")
     axes.axhline(is_critical.mean(), color=FAINT, linewidth=1)
     for name, probabilities in list(scored.items())[::-1]:
         precision, caught, _ = precision_recall_curve(is_critical, np.asarray(probabilities)[:, at])
@@ -112,7 +112,7 @@ def precision_recall(
     axes.set_ylabel("right when it says so: precision")
     _share_axes(axes)
     _legend(axes, "lower left")
-    return _png(figure)
+    return png(figure)
 
 
 def calibration(probabilities: ArrayLike, labels_idx: ArrayLike) -> bytes:
@@ -124,7 +124,7 @@ def calibration(probabilities: ArrayLike, labels_idx: ArrayLike) -> bytes:
     held = count > 0
     mean_sure = np.bincount(bins, sure, ECE_BINS)[held] / count[held]
     share_right = np.bincount(bins, right, ECE_BINS)[held] / count[held]
-    figure, axes = _paper("As sure as it should be?", rows=(3, 1))
+    figure, axes = paper("As sure as it should be?", rows=(3, 1))
     below = figure.axes[1]
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
     axes.plot(mean_sure, share_right, color=MODEL, linewidth=1.2)
@@ -141,7 +141,7 @@ def calibration(probabilities: ArrayLike, labels_idx: ArrayLike) -> bytes:
     below.set_xlabel("probability of the label it gave")
     below.set_ylabel("reports")
     below.yaxis.set_major_formatter(ScalarFormatter())
-    return _png(figure)
+    return png(figure)
 
 
 def review(counts: ArrayLike, labels: Sequence[str]) -> bytes:
@@ -149,7 +149,7 @@ def review(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     table = np.asarray(counts, dtype=np.float64)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     many = len(labels) > NUMBERED_LABELS
-    figure, axes = _paper("Decided alone, or shown to a person", height=min(5.6, 1.9 + 0.42 * len(labels)))
+    figure, axes = paper("Decided alone, or shown to a person", height=min(5.6, 1.9 + 0.42 * len(labels)))
     left = np.zeros(len(labels))
     parts = (
         ("decided, right", MODEL, "white"),
@@ -170,10 +170,10 @@ def review(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("share of the label's holdout reports")
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, frameon=False, columnspacing=1.2)
-    return _png(figure)
+    return png(figure)
 
 
-def _paper(title: str, *, height: float = 4.4, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Axes]:
+def paper(title: str, *, height: float = 4.4, rows: tuple[int, ...] = (1,)) -> tuple[Figure, Axes]:
     """A figure of 5.2 inches at 120 dpi with the house's look; returns its first axes."""
     figure = Figure(figsize=(5.2, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -225,7 +225,8 @@ def _short(label: str, letters: int) -> str:
     return label if len(label) <= letters else label[: letters - 1] + "…"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a small PNG; the same figure gives the same bytes."""
     written = io.BytesIO()
     # no Software chunk: the same figures give the same bytes, whatever wrote them
     figure.savefig(written, format="png", dpi=120, metadata={"Software": None})

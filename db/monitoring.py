@@ -1,0 +1,225 @@
+"""What the monitor looks at: what came in, was decided and was answered since a moment; counts only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, func, select
+
+from db.tables import (
+    label,
+    model,
+    prediction,
+    promotion,
+    quarantine,
+    report,
+    report_version,
+    run,
+    run_batch,
+    snapshot,
+    snapshot_item,
+    source,
+)
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What a hospital's source brought since a moment. `refused`: quarantined for the first time since."""
+
+    source: str
+    read: int
+    new: int
+    updated: int
+    unchanged: int
+    quarantined: int
+    refused: int
+    last_report_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How many rows of a source lie in quarantine for one reason."""
+
+    source: str
+    reason: str
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A challenger's fate. `reasons`: each rule with name, passed, found and asked."""
+
+    classifier: str
+    model_id: int
+    trained: str
+    reports: int
+    decision: str
+    reasons: list[dict[str, Any]]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions written at one moment (a chunk's end), by label and decision."""
+
+    at: datetime
+    classifier: str
+    model_id: int
+    label: str
+    decision: str
+    reports: int
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A run that did not complete."""
+
+    run_id: int
+    kind: str
+    state: str
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prediction whose truth is known by now."""
+
+    patient_key: str
+    truth: str
+    probabilities: dict[str, float]
+
+
+def intake(c: Connection, since: datetime, until: datetime) -> list[Intake]:
+    """Every hospital source by name, with what it brought from `since` (included) to `until` (excluded)."""
+    counted = ("read", "new", "updated", "unchanged", "quarantined")
+    within = and_(run_batch.c.source_id == source.c.id, run_batch.c.at >= since, run_batch.c.at < until)
+    refused = (
+        select(func.count())
+        .where(
+            quarantine.c.source_id == source.c.id,
+            quarantine.c.first_seen_at >= since,
+            quarantine.c.first_seen_at < until,
+        )
+        .correlate(source)
+        .scalar_subquery()
+    )
+    last_report = (
+        select(func.max(report_version.c.created_at))
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(report.c.source_id == source.c.id)
+        .correlate(source)
+        .scalar_subquery()
+    )
+    sums = [func.coalesce(func.sum(run_batch.c[name]), 0).label(name) for name in counted]
+    query = (
+        select(
+            source.c.name.label("source"),
+            *sums,
+            refused.label("refused"),
+            last_report.label("last_report_at"),
+        )
+        .join(run_batch, within, isouter=True)
+        .where(source.c.kind == "database")
+        .group_by(source.c.id, source.c.name)
+        .order_by(source.c.name)
+    )
+    return [Intake(**row._mapping) for row in c.execute(query)]
+
+
+def waiting_in_quarantine(c: Connection) -> list[Refusal]:
+    """What lies in quarantine, the most frequent first."""
+    rows = func.count()
+    query = (
+        select(source.c.name, quarantine.c.reason, rows)
+        .join(source, source.c.id == quarantine.c.source_id)
+        .where(quarantine.c.state == "waiting")
+        .group_by(source.c.name, quarantine.c.reason)
+        .order_by(rows.desc(), source.c.name, quarantine.c.reason)
+    )
+    return [Refusal(*row) for row in c.execute(query)]
+
+
+def decisions(c: Connection, since: datetime) -> list[Decision]:
+    """Every promotion, refusal and rollback since, in order."""
+    query = (
+        select(
+            promotion.c.classifier,
+            promotion.c.model_id,
+            model.c.trained,
+            snapshot.c.reports,
+            promotion.c.decision,
+            promotion.c.reasons,
+            promotion.c.at,
+        )
+        .join(model, model.c.id == promotion.c.model_id)
+        .join(snapshot, snapshot.c.id == model.c.snapshot_id)
+        .where(promotion.c.at >= since)
+        .order_by(promotion.c.id)
+    )
+    return [Decision(*row) for row in c.execute(query)]
+
+
+def answers(c: Connection, since: datetime) -> list[Answers]:
+    """Predictions written since, in the order of their moments."""
+    key = (
+        prediction.c.at,
+        model.c.classifier,
+        prediction.c.model_id,
+        prediction.c.label,
+        prediction.c.decision,
+    )
+    query = (
+        select(*key, func.count())
+        .join(model, model.c.id == prediction.c.model_id)
+        .where(prediction.c.at >= since)
+        .group_by(*key)
+        .order_by(*key)
+    )
+    return [Answers(*row) for row in c.execute(query)]
+
+
+def troubles(c: Connection, since: datetime) -> list[Trouble]:
+    """Runs since that failed or crashed, in order."""
+    query = select(run.c.id, run.c.kind, run.c.state, run.c.failure).where(
+        run.c.started_at >= since, run.c.state.in_(["failed", "crashed"])
+    )
+    return [Trouble(*row) for row in c.execute(query.order_by(run.c.id))]
+
+
+def answered(c: Connection, classifier: str, model_id: int, labels: Sequence[str]) -> list[Answered]:
+    """The model's predictions of present, current reports with a label from the hospital or from feedback.
+
+    Patients who ever stood in a training or calibration split of the classifier are left out, whatever
+    the snapshot: a body outlives the snapshot it was trained on. Feedback counts before the source.
+    """
+    taught = (
+        select(report.c.patient_key)
+        .join(report_version, report_version.c.report_id == report.c.id)
+        .join(snapshot_item, snapshot_item.c.report_version_id == report_version.c.id)
+        .join(snapshot, snapshot.c.id == snapshot_item.c.snapshot_id)
+        .where(snapshot.c.classifier == classifier, snapshot_item.c.split != "holdout")
+    )
+    query = (
+        select(report_version.c.id, report.c.patient_key, label.c.value, prediction.c.probabilities)
+        .join(report_version, report_version.c.id == prediction.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(label, label.c.report_version_id == report_version.c.id)
+        .where(
+            prediction.c.model_id == model_id,
+            label.c.classifier == classifier,
+            label.c.origin.in_(["source", "feedback"]),
+            label.c.value.in_(list(labels)),
+            report_version.c.version == report.c.current_version,
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+            report.c.patient_key.not_in(taught),
+        )
+        .order_by(report_version.c.id, case((label.c.origin == "feedback", 0), else_=1), label.c.at.desc())
+    )
+    told: dict[int, Answered] = {}
+    for version_id, patient_key, truth, probabilities in c.execute(query):
+        told.setdefault(version_id, Answered(patient_key, truth, probabilities))
+    return list(told.values())

@@ -1,0 +1,83 @@
+"""When the monitor raises its voice. Each alarm says what was found, what was asked, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from db.metrics import Metric
+from db.monitoring import Answers, Intake, Trouble
+from tasks.settings import ClassifierSettings, MonitoringSettings
+
+# fewer rows than this and one broken report, or one unsure answer, is already a large share
+ROWS_MIN = 20
+# a source that is always half broken is not news: a jump is
+USUAL_TIMES = 2.0
+
+
+def quarantine_jumps(
+    now: Sequence[Intake], before: Sequence[Intake], limits: MonitoringSettings
+) -> Iterator[str]:
+    """Sources of whose new and changed rows more than the limit, and twice the usual, were refused."""
+    usual = {one.source: _refused_share(one) for one in before}
+    for one in now:
+        share, normal = _refused_share(one), usual.get(one.source, 0.0)
+        brought = one.new + one.updated + one.refused
+        if brought >= ROWS_MIN and share > max(limits.quarantine_share, USUAL_TIMES * normal):
+            yield (
+                f"{one.source}: {one.refused:,} of {brought:,} new rows ({share:.0%}) went to quarantine, "
+                f"usually {normal:.0%}; `laudos quarantine list` tells why"
+            )
+
+
+def silences(
+    intake: Sequence[Intake], configured: Sequence[str], now: datetime, limits: MonitoringSettings
+) -> Iterator[str]:
+    """Configured sources that brought nothing new for longer than `silent_after`, or never."""
+    last = {one.source: one.last_report_at for one in intake}
+    for name in configured:
+        at = last.get(name)
+        if at is None:
+            yield f"{name}: nothing ever came in; run `laudos ingest --source {name}` and see what it says"
+        elif now - at > limits.silent_after:
+            yield f"{name}: nothing new since {at:%Y-%m-%d %H:%M} UTC; ask whether its feed still runs"
+
+
+def indecision(answers: Sequence[Answers], limits: MonitoringSettings) -> Iterator[str]:
+    """Classifiers that left more than the limit of their answers to a person."""
+    for classifier in sorted({one.classifier for one in answers}):
+        counts = [(one.decision == "review", one.reports) for one in answers if one.classifier == classifier]
+        every = sum(reports for _, reports in counts)
+        unsure = sum(reports for review, reports in counts if review)
+        if every >= ROWS_MIN and unsure / every > limits.review_share:
+            yield (
+                f"{classifier}: {unsure / every:.0%} of {every:,} answers were left to a person, more than "
+                f"{limits.review_share:.0%}; the reports may have changed: compare `laudos models show`"
+            )
+
+
+def misses(
+    figures: Mapping[str, Sequence[Metric]], classifiers: Mapping[str, ClassifierSettings]
+) -> Iterator[str]:
+    """Champions whose sensitivity on the hospital's own labels is surely below the floor."""
+    for name, measured in sorted(figures.items()):
+        floor = classifiers[name].sensitivity_floor
+        for one in measured:
+            sensitivity = (one.population, one.name, one.slice) == ("source", "sensitivity", "all")
+            if sensitivity and one.value is not None and one.high is not None and one.high < floor:
+                yield (
+                    f"{name}: sensitivity for {classifiers[name].critical} is {one.value:.2f} (at most "
+                    f"{one.high:.2f}) on {one.n:,} labelled reports of the hospital, below the floor of "
+                    f"{floor:.2f}; have these reports read by a person, and see `laudos models rollback`"
+                )
+
+
+def failed_runs(troubles: Sequence[Trouble]) -> Iterator[str]:
+    """Runs that failed or crashed, with the reason the ledger keeps."""
+    for one in troubles:
+        yield f"{one.kind} run {one.run_id} {one.state}: {one.failure or 'its process went away'}"
+
+
+def _refused_share(intake: Intake) -> float:
+    brought = intake.new + intake.updated + intake.refused
+    return intake.refused / brought if brought else 0.0

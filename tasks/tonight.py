@@ -1,0 +1,207 @@
+"""The page "tonight": the last 24 hours on one screen, in Markdown. Counts and names, never text."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from db.metrics import Metric
+from db.monitoring import Answers, Decision, Intake, Refusal
+from db.status import ClassifierStatus
+from tasks.ml.artifact import CAVEAT
+from tasks.ml.nights import nights
+
+PICTURED_DAYS = 14
+FIGURES = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc_report": "AUROC, per report",
+    "auroc_patient": "AUROC, per patient",
+}
+BESIDE = {"tfidf_word": "TF-IDF, words", "keyword_rule": "keyword rule"}
+
+
+@dataclass(frozen=True)
+class Night:
+    """Everything the page tells. `answers` reach back PICTURED_DAYS, all else covers the last 24 hours."""
+
+    until: datetime
+    zone: ZoneInfo
+    alarms: Sequence[str]
+    intake: Sequence[Intake]
+    decisions: Sequence[Decision]
+    figures: Mapping[str, Sequence[Metric]]  # classifier -> its champion's, and the baselines' beside them
+    answers: Sequence[Answers]
+    classifiers: Sequence[ClassifierStatus]
+    quarantine: Sequence[Refusal]
+
+    @property
+    def since(self) -> datetime:
+        return self.until - timedelta(days=1)
+
+
+def tonight(night: Night) -> str:
+    """The page, as GitHub-flavoured Markdown with one picture a classifier."""
+    sections = [
+        f"# Tonight, {night.until.astimezone(night.zone):%d %b %Y, %H:%M}",
+        "The last 24 hours. Counts only: no report text ever reaches this page.",
+        _alarms(night.alarms),
+        _came_in(night),
+        _trained(night),
+        _measured(night),
+        _scored(night),
+        _waits(night),
+        f"---\n*{CAVEAT}*",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _alarms(alarms: Sequence[str]) -> str:
+    if not alarms:
+        return "> ✅ **No alarms.**"
+    told = "\n".join(f"> - {alarm}" for alarm in alarms)
+    return f"> ⚠️ **{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}**\n>\n{told}"
+
+
+def _came_in(night: Night) -> str:
+    if not night.intake:
+        return "## What came in\n\nNo source was ever read; `laudos ingest` reads them."
+    header = ("source", "read", "new", "updated", "unchanged", "quarantined", "last new report")
+    rows = [
+        (
+            one.source, one.read, one.new, one.updated, one.unchanged, one.quarantined,
+            _moment(one.last_report_at, night.zone),
+        )
+        for one in night.intake
+    ]  # fmt: skip
+    return f"## What came in\n\n{_table(header, rows)}\n\n*read = new + updated + unchanged + quarantined*"
+
+
+def _trained(night: Night) -> str:
+    if not night.decisions:
+        return "## What was trained\n\nNothing: the labels and the configuration were those of the champion."
+    parts = []
+    for one in night.decisions:
+        words = {"promoted": "✅ promoted", "refused": "❌ refused", "rolled_back": "↩️ rolled back to"}
+        parts.append(
+            f"**{one.classifier}: model {one.model_id} {words[one.decision]}** "
+            f"({_HOW[one.trained]}, on {one.reports:,} labelled reports; page `model-{one.model_id}`)"
+        )
+        asked = [reason for reason in one.reasons if one.decision == "promoted" or not reason["passed"]]
+        rows = [
+            ("✅" if r["passed"] else "❌", r["rule"], r["found"], r["asked"]) for r in asked if "rule" in r
+        ]
+        if rows:
+            parts.append(_table(("", "rule", "found", "asked"), rows))
+    return "## What was trained\n\n" + "\n\n".join(parts)
+
+
+_HOW = {"full": "the whole network", "head": "the last layer"}
+
+
+def _measured(night: Night) -> str:
+    rows: list[tuple[Any, ...]] = []
+    for classifier, figures in sorted(night.figures.items()):
+        found = {(one.population, one.subject, one.name): one for one in figures if one.slice == "all"}
+        for name, words in FIGURES.items():
+            champion = [
+                _figure(found.get((population, "model", name))) for population in ("source", "holdout")
+            ]
+            beside = [_value(found.get(("holdout", baseline, name))) for baseline in BESIDE]
+            if any(cell != "-" for cell in champion):
+                rows.append((classifier, words, *champion, *beside))
+    if not rows:
+        return "## How good the champions are\n\nNo champion yet; `laudos retrain` trains one."
+    header = ("classifier", "figure", "on the hospital's own labels", "on its holdout", *BESIDE.values())
+    note = (
+        "*With 95 % intervals over patients; patients it was trained on are never counted. "
+        "The last columns are much simpler methods on the same holdout.*"
+    )
+    return f"## How good the champions are\n\n{_table(header, rows)}\n\n{note}"
+
+
+def _scored(night: Night) -> str:
+    recent = [one for one in night.answers if one.at >= night.since]
+    counts: Counter[tuple[str, int, str, str]] = Counter()
+    for one in recent:
+        counts[one.classifier, one.model_id, one.label, one.decision] += one.reports
+    rows = [
+        (classifier, model_id, label, f"{counts[classifier, model_id, label, 'auto']:,}",
+         f"{counts[classifier, model_id, label, 'review']:,}")
+        for classifier, model_id, label in sorted({key[:3] for key in counts})
+    ]  # fmt: skip
+    header = ("classifier", "model", "label", "answered", "left to a person")
+    told = _table(header, rows) if rows else "Nothing: every report had been answered by the champion."
+    pictures = [
+        _picture(classifier, [one for one in night.answers if one.classifier == classifier], night)
+        for classifier in sorted({one.classifier for one in night.answers})
+    ]
+    return "\n\n".join(["## What was scored", told, *pictures])
+
+
+def _waits(night: Night) -> str:
+    header = ("classifier", "champion", "answered in all", "waiting for a person", "waiting to be scored")
+    rows = [
+        (
+            one.classifier,
+            "-" if one.champion is None else f"model {one.champion}",
+            f"{one.predicted:,}",
+            f"**{one.for_review:,}**",
+            "-" if one.backlog is None else f"{one.backlog:,}",
+        )
+        for one in night.classifiers
+    ]
+    refused = [(one.source, f"`{one.reason}`", f"{one.waiting:,}") for one in night.quarantine]
+    quarantine = (
+        _table(("source", "in quarantine because", "rows"), refused)
+        + "\n\n`laudos quarantine list` shows them."
+        if refused
+        else "Nothing is in quarantine."
+    )
+    return f"## What waits\n\n{_table(header, rows)}\n\n{quarantine}"
+
+
+def _picture(classifier: str, answers: Sequence[Answers], night: Night) -> str:
+    today = night.until.astimezone(night.zone).date()
+    days = [today - timedelta(days=back) for back in range(PICTURED_DAYS - 1, -1, -1)]
+    counts: Counter[tuple[date, str]] = Counter()
+    for one in answers:
+        kind = one.label if one.decision == "auto" else ""
+        counts[one.at.astimezone(night.zone).date(), kind] += one.reports
+    labels = sorted({one.label for one in answers})
+    drawn = nights(
+        days,
+        {label: [counts[day, label] for day in days] for label in labels},
+        [counts[day, ""] for day in days],
+        f"{classifier}: what was answered, day by day",
+    )
+    return f"![answers of {classifier} by day](data:image/png;base64,{base64.b64encode(drawn).decode()})"
+
+
+def _figure(figure: Metric | None) -> str:
+    if figure is None or figure.value is None:
+        return "-"
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.3f} to {figure.high:.3f})"
+    whose = "patients" if figure.name.endswith("_patient") else "reports"
+    return f"**{figure.value:.3f}**{ends}, {figure.n:,} {whose}"
+
+
+def _value(figure: Metric | None) -> str:
+    return "-" if figure is None or figure.value is None else f"{figure.value:.3f}"
+
+
+def _moment(at: datetime | None, zone: ZoneInfo) -> str:
+    return "never" if at is None else f"{at.astimezone(zone):%d %b %H:%M}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    # a bar inside a cell would end it
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
