@@ -18,14 +18,15 @@ from db.snapshots import Snapshot
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.conformal import fit_thresholds
+from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
 from tasks.ml.features import encode, last_linear
-from tasks.ml.head import fit_head, probabilities
+from tasks.ml.head import Head, fit_head, probabilities
 from tasks.ml.predictor import Predictor
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
+from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
@@ -75,54 +76,31 @@ def train_planned(
         raise LaudosError(f'there is no snapshot {snapshot_id}; run "laudos retrain" to freeze one')
     taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
     calibration = read_part(engine, snapshot_id, "calibration", asked.labels)
-
+    notes = planned.notes
     if planned.base is None:
-        model, tokenizer = _train_body(settings, classifier, asked, snapshot, planned, taught)
+        network, log = _train_body(settings, classifier, asked, snapshot, planned, taught)
+        if log.resumed_from_step:
+            notes += (
+                f"a training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
+            )
     else:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
-        model, tokenizer = base.model, base.tokenizer
-    windows = {
-        "window_tokens": asked.training.window_tokens,
-        "stride_tokens": asked.training.stride_tokens,
-    }
-    body_sha = encoder_sha(model, tokenizer, **windows)
-    read = partial(encode, model, tokenizer, **windows, batch_tokens=settings.scoring.batch_tokens)
-    vectors, encoded = vectors_of(engine, taught, body_sha, read, now)
-    calibration_vectors, more = vectors_of(engine, calibration, body_sha, read, now)
-
-    head = fit_head(
-        vectors,
-        taught.labels_idx,
-        len(asked.labels),
-        calibration_vectors,
-        calibration.labels_idx,
-        seed=settings.seed,
-        bias=last_linear(model)[1].bias is not None,
+        network = base.model, base.tokenizer
+    fitted = _fit_head(engine, settings, asked, network, taught, calibration, now)
+    published = publish(
+        models_folder(settings) / classifier,
+        f"run{run_id}-{planned.trained}",
+        *network,
+        fitted.head,
+        _facts(settings, classifier, snapshot, fitted, now),
     )
-    facts = LaudosJson(
-        classifier=classifier,
-        labels=tuple(asked.labels),
-        critical=asked.critical,
-        **windows,
-        encoder_sha=body_sha,
-        snapshot_sha=snapshot.sha,
-        seed=settings.seed,
-        created_at=now,
-        thresholds=fit_thresholds(
-            probabilities(head, calibration_vectors), calibration.labels_idx, review_errors(asked)
-        ),
-        temperature=head.temperature,
-        versions={package: version(package) for package in PACKAGES},
-    )
-    name = f"run{run_id}-{planned.trained}"
-    published = publish(models_folder(settings) / classifier, name, model, tokenizer, head, facts)
     with writing(engine) as c:
         model_id = models.add(
             c,
             classifier=classifier,
             path=f"{classifier}/{published.path.name}",
             manifest_sha=published.manifest_sha,
-            encoder_sha=body_sha,
+            encoder_sha=fitted.encoder_sha,
             snapshot_id=snapshot_id,
             trained=planned.trained,
             config=planned.config,
@@ -134,9 +112,75 @@ def train_planned(
         audit.record(
             c, actor="retrain", action="trained", subject=f"model {model_id}", detail=detail, now=now
         )
-    # only now: until the row stands, a kill must find its checkpoint again
+    # only now: until the row stands, a run that is killed must find its checkpoint again
     shutil.rmtree(checkpoints_of(settings, classifier), ignore_errors=True)
-    return Trained(model_id, planned.trained, False, encoded + more, planned.notes)
+    return Trained(model_id, planned.trained, False, fitted.encoded, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    head: Head
+    thresholds: Thresholds
+    encoder_sha: str
+    encoded: int
+
+
+def _fit_head(
+    engine: Engine,
+    settings: Settings,
+    asked: ClassifierSettings,
+    network: Network,
+    taught: Part,
+    calibration: Part,
+    now: datetime,
+) -> _Fitted:
+    """The last layer on stored vectors; the calibration split gives C, temperature and thresholds."""
+    model, tokenizer = network
+    window, stride = asked.training.window_tokens, asked.training.stride_tokens
+    sha = encoder_sha(model, tokenizer, window, stride)
+    read = partial(
+        encode,
+        model,
+        tokenizer,
+        window_tokens=window,
+        stride_tokens=stride,
+        batch_tokens=settings.scoring.batch_tokens,
+    )
+    with progress_bar("encoding the training set") as progress:
+        vectors, encoded = vectors_of(engine, taught, sha, read, now, progress)
+        calibration_vectors, more = vectors_of(engine, calibration, sha, read, now, progress)
+    head = fit_head(
+        vectors,
+        taught.labels_idx,
+        len(asked.labels),
+        calibration_vectors,
+        calibration.labels_idx,
+        seed=settings.seed,
+        bias=last_linear(model)[1].bias is not None,
+    )
+    found = probabilities(head, calibration_vectors)
+    thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
+    return _Fitted(head, thresholds, sha, encoded + more)
+
+
+def _facts(
+    settings: Settings, classifier: str, snapshot: Snapshot, fitted: _Fitted, now: datetime
+) -> LaudosJson:
+    asked = settings.classifier(classifier)
+    return LaudosJson(
+        classifier=classifier,
+        labels=tuple(asked.labels),
+        critical=asked.critical,
+        window_tokens=asked.training.window_tokens,
+        stride_tokens=asked.training.stride_tokens,
+        encoder_sha=fitted.encoder_sha,
+        snapshot_sha=snapshot.sha,
+        seed=settings.seed,
+        created_at=now,
+        thresholds=fitted.thresholds,
+        temperature=fitted.head.temperature,
+        versions={package: version(package) for package in PACKAGES},
+    )
 
 
 def _train_body(
@@ -146,7 +190,7 @@ def _train_body(
     snapshot: Snapshot,
     planned: Plan,
     taught: Part,
-) -> Network:
+) -> tuple[Network, TrainLog]:
     """A whole network trained on the training split, or what a killed run left of it."""
     spec = encoder_spec(asked)
     if spec.kind == "scratch":
@@ -156,23 +200,25 @@ def _train_body(
     else:
         model, tokenizer = load_encoder(spec, asked.labels, seed=settings.seed)
     training = asked.training
-    train_body(
-        model,
-        tokenizer,
-        taught.texts,
-        taught.labels_idx,
-        config=BodyTraining(
-            window_tokens=training.window_tokens,
-            stride_tokens=training.stride_tokens,
-            epochs=training.epochs,
-            learning_rate=training.learning_rate or (1e-3 if spec.kind == "scratch" else 3e-5),
-            batch_windows=training.batch_reports,
-        ),
-        checkpoint_folder=checkpoints_of(settings, classifier)
-        / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
-        seed=settings.seed,
-    )
-    return model, tokenizer
+    with progress_bar("training the network") as progress:
+        log = train_body(
+            model,
+            tokenizer,
+            taught.texts,
+            taught.labels_idx,
+            config=BodyTraining(
+                window_tokens=training.window_tokens,
+                stride_tokens=training.stride_tokens,
+                epochs=training.epochs,
+                learning_rate=training.learning_rate or (1e-3 if spec.kind == "scratch" else 3e-5),
+                batch_windows=training.batch_reports,
+            ),
+            checkpoint_folder=checkpoints_of(settings, classifier)
+            / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
+            seed=settings.seed,
+            progress=progress,
+        )
+    return (model, tokenizer), log
 
 
 def review_errors(asked: ClassifierSettings) -> list[float]:
@@ -187,8 +233,7 @@ def encoder_spec(asked: ClassifierSettings) -> EncoderSpec:
     """Which encoder the configuration means: a revision goes with a hub name, and only with one."""
     training = asked.training
     if asked.encoder != "scratch":
-        kind = "hub" if asked.revision else "folder"
-        return EncoderSpec(kind=kind, name=asked.encoder, revision=asked.revision)
+        return EncoderSpec("hub" if asked.revision else "folder", asked.encoder, asked.revision)
     return EncoderSpec(
         kind="scratch",
         window_tokens=training.window_tokens,

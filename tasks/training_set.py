@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Engine
 
 from db import snapshots
 from db.engine import reading, writing
-from db.errors import NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from db.snapshots import Labelled
 from tasks.database import open_database
+from tasks.learning_data import read_part
+from tasks.ml.dataset_files import write_dataset
 from tasks.ml.splits import SPLITS, split_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
@@ -38,6 +42,7 @@ def freeze(engine: Engine, run_id: int, classifier: str, asked: ClassifierSettin
     splits = [split_of(one.patient_key) for one in fitting]
     check_sufficient(fitting, splits, classifier, asked)
     recipe = {
+        "labels": asked.labels,
         "origins": asked.training_labels,
         "reports": _counts(fitting, splits),
         "patients": dict(Counter(split_of(key) for key in {one.patient_key for one in fitting})),
@@ -86,15 +91,53 @@ def check_sufficient(
     untaught = [label for label in asked.labels if label not in taught]
     if untaught:
         raise NothingToWorkOn(
-            f"no example of {', '.join(map(repr, untaught))} among the {splits.count('train')} training reports "
-            f"of {classifier!r}; label some, or take the label out of classifiers.{classifier}.labels"
+            f"no example of {', '.join(map(repr, untaught))} among the {splits.count('train')} training "
+            f"reports of {classifier!r}; label some, or take the label out of classifiers.{classifier}.labels"
         )
     empty = [split for split in SPLITS if split not in splits]
     if empty:
         raise NothingToWorkOn(
-            f"{len(labelled)} labelled reports of {len(patients)} patients leave the {' and '.join(empty)} part "
-            f"of {classifier!r} empty; label reports of more patients, or {_first_command(asked)}"
+            f"{len(labelled)} labelled reports of {len(patients)} patients leave the {' and '.join(empty)} "
+            f"part of {classifier!r} empty; label reports of more patients, or {_first_command(asked)}"
         )
+
+
+@dataclass(frozen=True)
+class ExportedSnapshot:
+    """Where an export lies, and how many reports of each split it holds."""
+
+    folder: str
+    reports: dict[str, int]
+
+
+def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> ExportedSnapshot:
+    """Write a snapshot, texts included, as Parquet files and a `datasets` folder into a new folder.
+
+    This is the one place where laudos puts reports on disk outside the database, because a person
+    asked for exactly that: the folder can be entered, and its files read, by its owner only.
+    Raises LaudosError where the snapshot is unknown, the folder exists or a report was erased since.
+    """
+    engine = open_database(settings)
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, snapshot_id)
+    if snapshot is None:
+        raise LaudosError(f'there is no snapshot {snapshot_id}; "laudos models show" names those of a model')
+    if folder.exists():
+        raise LaudosError(f"{folder} exists already; name a new folder")
+    labels = snapshot.recipe["labels"]
+    parts = {split: read_part(engine, snapshot_id, split, labels) for split in SPLITS}
+    columns = {
+        split: {
+            "report_version_id": part.ids,
+            "text": part.texts,
+            "label": [labels[index] for index in part.labels_idx],
+            "origin": part.origins,
+            "patient": part.patients,
+        }
+        for split, part in parts.items()
+    }
+    write_dataset(folder, columns)
+    return ExportedSnapshot(str(folder), {split: len(part.ids) for split, part in parts.items()})
 
 
 def _first_command(asked: ClassifierSettings) -> str:

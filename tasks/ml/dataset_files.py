@@ -1,0 +1,46 @@
+"""A training set as files that pandas, DuckDB or `datasets` read: for an export a person asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import (
+    Dataset,
+    DatasetDict,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+
+
+def write_dataset(folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
+    """Write `splits` (name -> column -> values) below `folder`, which only its owner can enter.
+
+    parquet/<split>.parquet     for pandas.read_parquet and load_dataset("parquet", ...)
+    datasets/                   for datasets.load_from_disk
+
+    Raises FileExistsError where `folder` is there already.
+    """
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "parquet").mkdir()
+    parts = DatasetDict({name: Dataset.from_dict(dict(columns)) for name, columns in splits.items()})
+    with _no_bars():
+        for name, part in parts.items():
+            part.to_parquet(folder / "parquet" / f"{name}.parquet")
+        parts.save_to_disk(folder / "datasets")
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
