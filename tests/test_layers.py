@@ -1,0 +1,144 @@
+"""The house rules that a reader could break without noticing, held by walking the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("flows", "tasks", "db", "deployments")
+# room -> what it may import of ours; tasks.ml is a room of its own
+ARROWS = {
+    "flows": {"flows", "tasks"},
+    "deployments": {"deployments", "flows", "tasks"},
+    "tasks": {"tasks", "tasks.ml", "db"},
+    "tasks.ml": {"tasks.ml"},
+    "db": {"db"},
+}
+# the heavy, the outside and the databases have their places too
+ONLY_IN = {
+    "prefect": {"flows", "deployments", "tasks"},
+    "sqlalchemy": {"db", "tasks"},
+    "alembic": {"db"},
+    "torch": {"tasks.ml"},
+    "transformers": {"tasks", "tasks.ml"},
+    "sklearn": {"tasks.ml"},
+}
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return "tasks.ml" if parts[:2] == ["tasks", "ml"] else parts[0]
+
+
+def sources() -> list[Path]:
+    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(source: str, module: str) -> Iterator[tuple[str, int]]:
+    """Every module a source imports, wherever the import stands, with its line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            package = module.split(".")[: -node.level]
+            yield ".".join([*package, node.module or ""]), node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            # `from tasks import ml` reaches tasks.ml as well
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def wrong_arrows(source: str, module: str) -> list[str]:
+    room, wrong = room_of(module), []
+    for imported, line in imports(source, module):
+        target, top = room_of(imported), imported.split(".")[0]
+        if top in ROOMS and target not in ARROWS[room]:
+            wrong.append(f"{module}:{line} imports {imported}")
+        if top in ONLY_IN and room not in ONLY_IN[top]:
+            wrong.append(f"{module}:{line} imports {imported}, which belongs in {sorted(ONLY_IN[top])}")
+    return wrong
+
+
+def test_every_import_follows_the_arrows() -> None:
+    wrong = [line for path in sources() for line in wrong_arrows(path.read_text("utf-8"), module_of(path))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("flows.ingest", "from db.reports import take_in"),
+        ("flows.retrain", "def f():\n    from tasks.ml import head"),
+        ("tasks.ml.head", "from tasks.settings import Settings"),
+        ("tasks.ml.head", "import prefect.runtime"),
+        ("tasks.ml.head", "from .. import settings"),
+        ("db.reports", "import tasks.ingest"),
+        ("db.reports", "import torch"),
+    ],
+)
+def test_a_wrong_arrow_is_found_wherever_it_hides(module: str, source: str) -> None:
+    assert wrong_arrows(source, module)
+
+
+def test_no_file_in_flows_bears_the_name_of_an_installed_module() -> None:
+    # Prefect puts flows/ at the front of sys.path: a flows/datasets.py would hide the library
+    taken = set(packages_distributions()) | set(sys.stdlib_module_names)
+    ours = {path.stem for path in (ROOT / "flows").iterdir()} - {"__init__", "__pycache__"}
+    assert not ours & taken
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        module_of(path)
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+    assert readers <= {"tasks.settings"}
+
+
+# spelt in two halves, so that this file does not find itself
+FORBIDDEN = {
+    "trust_remote" + "_code=True": "code from a hub would run here",
+    "import pi" + "ckle": "a pickle runs code when it is read",
+    "import job" + "lib": "a pickle by another name",
+    "torch" + ".load(": "a pickle by another name; safetensors only",
+    "weights_only" + "=False": "a pickle by another name; safetensors only",
+    "shell" + "=True": "no command line is ever put together",
+}
+
+
+@pytest.mark.parametrize("phrase", FORBIDDEN)
+def test_nothing_that_runs_foreign_code_is_anywhere(phrase: str) -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in (*ROOMS, "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        if phrase in path.read_text("utf-8")
+    ]
+    assert not found, FORBIDDEN[phrase]
+
+
+def test_help_is_answered_without_loading_anything_heavy() -> None:
+    program = (
+        "import sys\n"
+        "sys.argv = ['laudos', '--help']\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code\n"
+        "heavy = {'prefect', 'torch', 'transformers', 'sklearn', 'pandas', 'datasets', 'sqlalchemy'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "loaded: []" in told.stdout
