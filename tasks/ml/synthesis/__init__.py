@@ -1,0 +1,1 @@
+"""Labelled training reports, written from a table of measurements."""

@@ -1,0 +1,162 @@
+"""Phrases with choices in them: "[raras|ocasionais] <celulas>, <0,6..3,8> cm".
+
+    [a|b]        one of these          <nome>      one of the phrases of a symbol
+    <2..8>       a whole number        <0,6..3,8>  a number with one decimal, and a comma
+
+Chance comes from `rng.random()` alone: of all of NumPy's methods it is the one whose values are the
+same in every version and on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from numpy.random import Generator as Rng
+
+T = TypeVar("T")
+
+_NUMBER = re.compile(r"(\d+(?:,\d)?)\.\.(\d+(?:,\d)?)")
+_SYMBOL = re.compile(r"[a-z_]+")
+
+
+@dataclass(frozen=True)
+class Number:
+    """Between two bounds, in tenths; whole unless `decimal`."""
+
+    low: int
+    high: int
+    decimal: bool
+
+
+@dataclass(frozen=True)
+class Symbol:
+    name: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    options: tuple[Phrase, ...]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    parts: tuple[str | Number | Symbol | Choice, ...]
+
+    def symbols(self) -> Iterator[str]:
+        """The names of all symbols in it."""
+        for part in self.parts:
+            if isinstance(part, Symbol):
+                yield part.name
+            elif isinstance(part, Choice):
+                for option in part.options:
+                    yield from option.symbols()
+
+
+def parse(text: str) -> Phrase:
+    """Raises ValueError, saying what is wrong, for brackets that do not match or an unknown <...>."""
+    phrase, rest = _sequence(text, 0, inside=False)
+    assert rest == len(text)
+    return phrase
+
+
+def _sequence(text: str, at: int, *, inside: bool) -> tuple[Phrase, int]:
+    """The phrase from `at` to the end, or, inside a choice, to the next | or ]."""
+    parts: list[str | Number | Symbol | Choice] = []
+    while at < len(text):
+        sign = text[at]
+        if inside and sign in "|]":
+            return Phrase(tuple(parts)), at
+        if sign in "]|>":
+            raise ValueError(f"{sign!r} without its opening bracket")
+        if sign == "[":
+            choice, at = _choice(text, at + 1)
+            parts.append(choice)
+        elif sign == "<":
+            end = text.find(">", at)
+            if end < 0:
+                raise ValueError("'<' is never closed")
+            parts.append(_reference(text[at + 1 : end]))
+            at = end + 1
+        else:
+            literal = re.compile(r"[^\[\]|<>]+").match(text, at)
+            assert literal is not None
+            parts.append(literal[0])
+            at = literal.end()
+    if inside:
+        raise ValueError("'[' is never closed")
+    return Phrase(tuple(parts)), at
+
+
+def _choice(text: str, at: int) -> tuple[Choice, int]:
+    options = []
+    while True:
+        option, at = _sequence(text, at, inside=True)
+        options.append(option)
+        at += 1
+        if text[at - 1] == "]":
+            return Choice(tuple(options)), at
+
+
+def _reference(inner: str) -> Number | Symbol:
+    if number := _NUMBER.fullmatch(inner):
+        low, high = (round(float(bound.replace(",", ".")) * 10) for bound in number.groups())
+        if low > high:
+            raise ValueError(f"<{inner}> runs backwards")
+        return Number(low, high, "," in inner)
+    if _SYMBOL.fullmatch(inner):
+        return Symbol(inner)
+    raise ValueError(f"<{inner}> is neither a symbol, such as <lado>, nor a range, such as <2..8>")
+
+
+class Speaker:
+    """Expands phrases for one report; a symbol named in `once` says the same throughout."""
+
+    def __init__(self, symbols: Mapping[str, Sequence[Phrase]], once: Sequence[str], rng: Rng) -> None:
+        self._symbols = symbols
+        self._said: dict[str, str | None] = dict.fromkeys(once)
+        self._rng = rng
+
+    def say(self, phrase: Phrase) -> str:
+        return "".join(self._part(part) for part in phrase.parts)
+
+    def say_one(self, phrases: Sequence[Phrase]) -> str:
+        return self.say(pick(self._rng, phrases))
+
+    def _part(self, part: str | Number | Symbol | Choice) -> str:
+        if isinstance(part, str):
+            return part
+        if isinstance(part, Choice):
+            return self.say_one(part.options)
+        if isinstance(part, Number):
+            if not part.decimal:
+                return str(integer(self._rng, part.low // 10, part.high // 10))
+            whole, tenth = divmod(integer(self._rng, part.low, part.high), 10)
+            return f"{whole},{tenth}"
+        said = self._said.get(part.name)
+        if said is None:
+            said = self.say_one(self._symbols[part.name])
+            if part.name in self._said:
+                self._said[part.name] = said
+        return said
+
+
+def integer(rng: Rng, low: int, high: int) -> int:
+    """A whole number, both ends included."""
+    return low + int(rng.random() * (high - low + 1))
+
+
+def pick(rng: Rng, options: Sequence[T]) -> T:
+    return options[integer(rng, 0, len(options) - 1)]
+
+
+def happens(rng: Rng, chance: float) -> bool:
+    return bool(rng.random() < chance)
+
+
+def stray(rng: Rng, sd: float) -> float:
+    """Near-normal noise with mean 0, never beyond 3.5 sd: four uniform numbers summed (Irwin-Hall)."""
+    total = rng.random() + rng.random() + rng.random() + rng.random()
+    return float((total - 2.0) * sd * 3.0**0.5)
