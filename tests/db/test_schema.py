@@ -1,0 +1,69 @@
+"""The migrations lead to the tables of db/tables.py, and a wrong schema is refused with advice."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from db import lock, schema
+from db.engine import open_engine, reading, writing
+from db.errors import Busy, ConfigurationError
+from db.tables import metadata
+
+
+def test_the_migrations_lead_to_the_tables_of_this_version(engine: Engine) -> None:
+    with reading(engine) as c:
+        context = MigrationContext.configure(c, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_every_check_of_the_tables_stands_in_the_database(engine: Engine) -> None:
+    """Alembic does not compare CHECKs, so we break one of each."""
+    begun = "INSERT INTO run (kind, state, code_revision, config_sha, started_at, read, new) VALUES "
+    for values in (
+        "('ingest', 'asleep', 'x', 'x', CURRENT_TIMESTAMP, 0, 0)",
+        "('ingest', 'running', 'x', 'x', CURRENT_TIMESTAMP, 2, 1)",
+    ):
+        with pytest.raises(Exception, match="CHECK|CheckViolation"), writing(engine) as c:
+            c.execute(text(begun + values))
+    wanted = {
+        str(check.name)
+        for table in metadata.tables.values()
+        for check in table.constraints
+        if check.__visit_name__ == "check_constraint"
+    }
+    names = (
+        "SELECT conname FROM pg_constraint WHERE contype = 'c'"
+        if engine.dialect.name == "postgresql"
+        else "SELECT sql FROM sqlite_master WHERE type = 'table'"
+    )
+    with reading(engine) as c:
+        found = "\n".join(c.scalars(text(names)))
+    assert [name for name in wanted if name not in found] == []
+
+
+def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    assert schema.upgrade(database_url) == schema.upgrade(database_url) == schema.head()
+
+
+def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with pytest.raises(ConfigurationError, match="laudos db upgrade"):
+        schema.require_current(engine)
+    engine.dispose()
+
+
+def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None:
+    with writing(engine) as c:
+        c.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="9999.*newer"):
+        schema.require_current(engine)
+    with pytest.raises(ConfigurationError, match="9999.*newer"):
+        schema.upgrade(database_url)
+
+
+def test_two_upgrades_at_once_do_not_meet(engine: Engine, database_url: str) -> None:
+    with lock.exclusive(engine, "schema"), pytest.raises(Busy, match="schema"):
+        schema.upgrade(database_url)
