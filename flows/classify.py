@@ -1,0 +1,77 @@
+"""Score what the champion has not read yet: one classifier after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.classify import cut_backlog, score
+from tasks.database import open_database
+from tasks.errors import LaudosError, NothingToWorkOn
+from tasks.ledger import recorded_run
+from tasks.scorer import ScoreSummary
+from tasks.settings import Settings
+from tasks.step import Name, flow
+
+
+@dataclass(frozen=True)
+class ClassifySummary:
+    """What one classifier's scoring came to. `outcome`: scored, nothing to score, unfinished or failed.
+
+    written predictions, `review` of them for a person to look at; `encoded` reports went through the
+    encoder and `from_features` did not need to; `quarantined` made the model fail; `elsewhere` chunks
+    are still with another worker.
+    """
+
+    classifier: str
+    outcome: str
+    run_id: int | None = None
+    jobs: tuple[int, ...] = ()
+    written: int = 0
+    review: int = 0
+    encoded: int = 0
+    from_features: int = 0
+    quarantined: int = 0
+    elsewhere: int = 0
+    failure: str | None = None
+
+
+@flow("classify", run_name="classify {classifier} {day}")
+def classify(classifier: Name | None = None) -> list[ClassifySummary]:
+    """Score the backlog of one classifier or of all.
+
+    With several, one that fails does not stop the others; its summary says why. Raises where the only
+    one asked for failed, and where all did.
+    """
+    settings = Settings.load()
+    names = list(settings.classifiers) if classifier is None else [classifier]
+    if not names:
+        raise NothingToWorkOn(
+            "no classifier is configured; write one into laudos.toml (laudos init shows how)"
+        )
+    summaries: list[ClassifySummary] = []
+    failures: list[LaudosError] = []
+    for name in names:
+        try:
+            summaries.append(_classify_one(settings, name))
+        except LaudosError as failure:
+            failures.append(failure)
+            summaries.append(ClassifySummary(name, "failed", failure=str(failure)))
+    if len(failures) == len(names):
+        raise failures[0]
+    return summaries
+
+
+def _classify_one(settings: Settings, classifier: str) -> ClassifySummary:
+    settings.classifier(classifier)
+    jobs: list[int] = []
+    scored = ScoreSummary()
+    with recorded_run(open_database(settings), settings, "classify") as run:
+        # twice: what an interrupted run left comes first, then what has come in since
+        for _ in range(2):
+            job_id = cut_backlog(run.id, classifier)
+            if job_id is None or job_id in jobs:
+                break
+            jobs.append(job_id)
+            scored += score(job_id)
+    outcome = "unfinished" if scored.elsewhere else "scored" if jobs else "nothing to score"
+    return ClassifySummary(classifier, outcome, run.id, tuple(jobs), **vars(scored))

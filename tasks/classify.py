@@ -1,0 +1,127 @@
+"""Scoring a classifier's backlog: cut what is new into a job, work on it, export what was said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from db import backlog, models, predictions, scoring
+from db.engine import reading, writing
+from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.predictions import Exported
+from tasks.database import open_database
+from tasks.progress import progress_bar
+from tasks.scorer import ScoreSummary, work_on
+from tasks.settings import Settings
+from tasks.step import step
+from tasks.table_files import whole_file
+
+
+@step("cut backlog", run_name="cut backlog of {classifier}", retries=2)
+def cut_backlog(run_id: int, classifier: str) -> int | None:
+    """The job to work on: one that was left unfinished, else all that waits; None if nothing does.
+
+    Jobs of former champions are stopped. Raises NothingToWorkOn without a champion.
+    """
+    settings = Settings.load()
+    asked = settings.classifier(classifier)
+    now = datetime.now(UTC)
+    with writing(open_database(settings)) as c:
+        backlog.hold_champion(c, classifier)
+        champion = models.champion_of(c, classifier)
+        if champion is None:
+            raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
+        scoring.stop_former(c, classifier, champion.model.id, now)
+        unfinished = scoring.open_job(c, classifier, champion.model.id)
+        if unfinished is not None:
+            return unfinished.id
+        return backlog.cut(
+            c,
+            classifier,
+            champion.model.id,
+            sources=asked.sources,
+            chunks=settings.scoring.chunks,
+            chunk_reports_min=settings.scoring.chunk_reports_min,
+            run_id=run_id,
+            now=now,
+        )
+
+
+@step("score", run_name="score job {job_id}", retries=2)
+def score(job_id: int) -> ScoreSummary:
+    """Work on a job until no chunk of it is free. Safe to repeat, and by several workers at once."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    with reading(engine) as c:
+        job = scoring.get(c, job_id)
+    if job is None:
+        raise LaudosError(f'there is no scoring job {job_id}; run "laudos classify"')
+    with progress_bar(f"{job.classifier}: reports scored") as progress:
+        return work_on(engine, settings, job, progress)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Where predictions were written, whose, and how many."""
+
+    file: Path
+    classifier: str
+    model_id: int
+    rows: int
+
+
+def export_predictions(settings: Settings, classifier: str | None, out: Path) -> Export:
+    """The champion's predictions of current reports as .parquet or .csv: ids and figures, no text.
+
+    Columns: source, external_id, version, report_date, label, decision, one `p_<label>` a label,
+    tokens_seen, tokens_total, model_id, at. The file appears whole or not at all.
+    """
+    name = _the_classifier(settings, classifier)
+    with reading(open_database(settings)) as c:
+        champion = models.champion_of(c, name)
+        if champion is None:
+            raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
+        rows = 0
+        schema = _schema(settings.classifier(name).labels)
+        with whole_file(out, schema) as file:
+            for page in predictions.export(c, champion.model.id):
+                file.write_table(pa.Table.from_pylist([_flat(one) for one in page], schema))
+                rows += len(page)
+    return Export(out, name, champion.model.id, rows)
+
+
+def _the_classifier(settings: Settings, name: str | None) -> str:
+    """The one that was named, or the only one there is."""
+    if name is None and len(settings.classifiers) == 1:
+        return next(iter(settings.classifiers))
+    if name is None:
+        known = ", ".join(sorted(settings.classifiers)) or "none is configured"
+        raise ConfigurationError(f"which classifier? Say --classifier NAME ({known})")
+    settings.classifier(name)
+    return name
+
+
+def _schema(labels: list[str]) -> pa.Schema:
+    return pa.schema(
+        [
+            ("source", pa.string()),
+            ("external_id", pa.string()),
+            ("version", pa.int32()),
+            ("report_date", pa.date32()),
+            ("label", pa.string()),
+            ("decision", pa.string()),
+            *((f"p_{label}", pa.float64()) for label in labels),
+            ("tokens_seen", pa.int32()),
+            ("tokens_total", pa.int32()),
+            ("model_id", pa.int64()),
+            ("at", pa.timestamp("us", tz="UTC")),
+        ]
+    )
+
+
+def _flat(one: Exported) -> dict[str, Any]:
+    return {**vars(one), **{f"p_{label}": value for label, value in one.probabilities.items()}}

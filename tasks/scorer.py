@@ -1,0 +1,211 @@
+"""A worker on a scoring job: claim a chunk, read, compute with no transaction open, finish; and again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Engine
+
+from db import backlog, features, models, scoring
+from db.engine import reading, worker_name, writing
+from db.errors import LaudosError, NothingToWorkOn, StaleLease
+from db.features import Feature
+from db.predictions import Scored
+from db.scoring import Chunk, Job
+from tasks.ml.isolation import read_each, readable
+from tasks.ml.predictor import BACKEND, Predictor
+from tasks.model_folders import folder_of, intact
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What scoring wrote. `quarantined`: reports that made the model fail.
+
+    `elsewhere`: chunks that another worker holds or that are left; 0 = the job is finished.
+    """
+
+    written: int = 0
+    review: int = 0
+    encoded: int = 0
+    from_features: int = 0
+    quarantined: int = 0
+    elsewhere: int = 0
+
+    def __add__(self, other: ScoreSummary) -> ScoreSummary:
+        return ScoreSummary(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | None = None) -> ScoreSummary:
+    """Score whatever is free of the job; `progress(reports done, reports)`.
+
+    Several workers may work on one job at once. The model is loaded with the first chunk, so a job
+    with nothing left costs nothing. Raises NothingToWorkOn for a model that cannot be used.
+    """
+    with writing(engine) as c:
+        dead = {name for name in scoring.lessees(c, job.id) if is_dead(name)}
+        scoring.release(c, job.id, dead)
+    total = ScoreSummary()
+    scorer: Scorer | None = None
+    done = 0
+    while (chunk := _claim(engine, job, settings.scoring.lease)) is not None:
+        try:
+            scorer = scorer or load_scorer(engine, settings, job)
+            total += scorer.score(chunk)
+        except StaleLease as stale:
+            log.warning("%s", stale)
+        except BaseException:
+            # Ctrl-C included: the next worker need not wait for the lease to run out
+            with suppress(LaudosError), writing(engine) as c:
+                scoring.give_back(c, chunk)
+            raise
+        done += chunk.reports
+        if progress is not None:
+            progress(min(done, job.reports), job.reports)
+    with reading(engine) as c:
+        left = scoring.progress(c, job.id)
+    return replace(total, elsewhere=left.open + left.leased)
+
+
+def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
+    """The job's model in memory, after its folder was held against its manifest."""
+    asked = settings.classifier(job.classifier)
+    with reading(engine) as c:
+        model = models.get(c, job.model_id)
+    assert model is not None  # a foreign key says so
+    fault = intact(engine, settings, model, "classify", datetime.now(UTC))
+    if fault is not None:
+        raise NothingToWorkOn(
+            f"model {model.id} of {job.classifier!r} cannot be used: {fault}. Restore its folder from a "
+            f'back-up, or run "laudos models rollback {job.classifier}"'
+        )
+    predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
+    if set(predictor.labels) != set(asked.labels):
+        raise NothingToWorkOn(
+            f"the labels of {job.classifier!r} changed since model {model.id} was trained; "
+            'run "laudos retrain" for a model of the new ones'
+        )
+    return Scorer(engine, settings, job, predictor)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model and where its chunks come from."""
+
+    engine: Engine
+    settings: Settings
+    job: Job
+    predictor: Predictor
+
+    def score(self, chunk: Chunk) -> ScoreSummary:
+        """Predict a claimed chunk and write it. Raises StaleLease, with nothing written."""
+        sources = self.settings.classifier(self.job.classifier).sources
+        ends = (chunk.first_version_id, chunk.last_version_id)
+        with reading(self.engine) as c:
+            texts = backlog.texts(c, self.job.model_id, sources, *ends)
+            known = features.get(c, self.predictor.encoder_sha, list(texts))
+        missing = {version: text for version, text in texts.items() if version not in known}
+        fresh, failed = self._encode(missing, self._heartbeat(chunk))
+        predictions = self._predict({**known, **fresh})
+        now = datetime.now(UTC)
+        with writing(self.engine) as c:
+            scoring.finish(c, chunk, predictions, encoded=len(fresh), backend=BACKEND, now=now)
+            features.put(c, self.predictor.encoder_sha, fresh.values(), now)
+            backlog.give_up(c, failed, self.job.run_id, now)
+        return ScoreSummary(
+            written=len(predictions),
+            review=sum(one.decision == "review" for one in predictions),
+            encoded=len(fresh),
+            from_features=len(known),
+            quarantined=len(failed),
+        )
+
+    def _heartbeat(self, chunk: Chunk) -> Progress:
+        """Renews the lease when a third of it has passed; raises StaleLease where it is lost already."""
+        lease = self.settings.scoring.lease
+        due = time.monotonic() + lease.total_seconds() / 3
+
+        def beat(_done: int, _windows: int) -> None:
+            nonlocal due
+            if time.monotonic() < due:
+                return
+            with writing(self.engine) as c:
+                scoring.renew(c, chunk, lease, scoring.lease_clock(c))
+            due = time.monotonic() + lease.total_seconds() / 3
+
+        return beat
+
+    def _encode(self, texts: dict[int, str], beat: Progress) -> tuple[dict[int, Feature], list[int]]:
+        """Vectors by version, and the versions that make the model fail."""
+        if not texts:
+            return {}, []
+        read = read_each(
+            self.predictor,
+            list(texts.values()),
+            batch_tokens=self.settings.scoring.batch_tokens,
+            progress=beat,
+            passing=(LaudosError,),
+        )
+        fine = readable(read)
+        columns = zip(
+            texts, fine, read.vectors.astype("<f4"), read.tokens_seen, read.tokens_total, strict=True
+        )
+        fresh = {
+            version: Feature(version, vector.tobytes(), int(seen), int(total))
+            for version, is_fine, vector, seen, total in columns
+            if is_fine
+        }
+        failed = [version for version, is_fine in zip(texts, fine, strict=True) if not is_fine]
+        for version in failed:
+            log.warning("report version %d makes the model fail; it is in quarantine", version)
+        return fresh, failed
+
+    def _predict(self, known: dict[int, Feature]) -> list[Scored]:
+        if not known:
+            return []
+        rows = sorted(known.values(), key=lambda one: one.report_version_id)
+        vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1)
+        answers = self.predictor.from_vectors(
+            vectors, [row.tokens_seen for row in rows], [row.tokens_total for row in rows]
+        )
+        return [
+            Scored(
+                report_version_id=row.report_version_id,
+                label=answer.label,
+                probabilities=answer.probabilities,
+                decision=answer.decision,
+                tokens_seen=answer.tokens_seen,
+                tokens_total=answer.tokens_total,
+            )
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+
+def is_dead(worker: str) -> bool:
+    """Whether the worker was a process of this machine that is gone; False for any other machine's."""
+    machine, _, process = worker.rpartition(":")
+    if machine != os.uname().nodename or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _claim(engine: Engine, job: Job, lease: timedelta) -> Chunk | None:
+    with writing(engine) as c:
+        return scoring.claim(c, job.id, worker_name(), lease, scoring.lease_clock(c))
