@@ -34,6 +34,7 @@ MANIFEST = "MANIFEST.json"
 FACTS = "laudos.json"
 FORMAT = 1
 LEFTOVER_AFTER_S = 3600
+WAY_OUT = "Restore it from a back-up, or go back to an earlier model: laudos models rollback"
 
 CAVEAT = (
     "A research tool, not a medical device. Where it learnt from synthetic reports (written from WDBC: "
@@ -106,7 +107,7 @@ def publish(
     removed by a later publish. An existing folder is never replaced. Raises BrokenArtifact.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
-        raise BrokenArtifact(f"a model's name is made of letters, digits, '.', '_' and '-'; got {len(name)} others")
+        raise BrokenArtifact("a model's name is made of at most 100 letters, digits, '.', '_' and '-'")
     target = folder_root / name
     if target.exists():
         raise BrokenArtifact(f"{target} exists already and is never replaced; choose another name")
@@ -131,7 +132,9 @@ def publish(
         manifest_sha = _sha_of(partial / MANIFEST)
         os.rename(partial, target)  # fails where somebody else published a folder of that name meanwhile
     except OSError as error:
-        raise BrokenArtifact(f"{target} could not be written ({error.strerror}); nothing was published") from None
+        raise BrokenArtifact(
+            f"{target} could not be written ({error.strerror}); nothing was published"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _fsync(folder_root)
@@ -145,7 +148,7 @@ def verify(folder: Path, manifest_sha: str | None = None) -> str:
     manifest is not the one of `manifest_sha`.
     """
     if not folder.is_dir():
-        raise BrokenArtifact(f"{folder} is not there; restore it from a back-up, or roll back: laudos models rollback")
+        raise BrokenArtifact(f"{folder} is not there. {WAY_OUT}")
     try:
         refuse_pickles(folder)
     except UnfitEncoder as error:
@@ -155,15 +158,13 @@ def verify(folder: Path, manifest_sha: str | None = None) -> str:
     problems = [f"{path} is missing" for path in sorted(entries.keys() - set(found))]
     problems += [f"{path} was added" for path in found if path not in entries and path != MANIFEST]
     for path in sorted(entries.keys() & set(found)):
-        if (folder / path).is_symlink() or _sha_of(folder / path) != entries[path]["sha256"]:
+        if not _is_plain(folder / path) or _sha_of(folder / path) != entries[path].get("sha256"):
             problems.append(f"{path} was altered")
     found_sha = _sha_of(folder / MANIFEST)
     if manifest_sha is not None and found_sha != manifest_sha:
-        problems.append(f"{MANIFEST} is not the one recorded ({found_sha[:12]} instead of {manifest_sha[:12]})")
+        problems.append(f"{MANIFEST} was altered: {found_sha[:12]}, recorded was {manifest_sha[:12]}")
     if problems:
-        raise BrokenArtifact(
-            f"{folder}: {'; '.join(problems)}. Restore it from a back-up, or roll back: laudos models rollback"
-        )
+        raise BrokenArtifact(f"{folder}: {'; '.join(problems)}. {WAY_OUT}")
     return found_sha
 
 
@@ -174,19 +175,23 @@ def read_facts(folder: Path) -> LaudosJson:
 
 def _manifest(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     if not (folder / MANIFEST).is_file():
-        raise BrokenArtifact(f"{folder} has no {MANIFEST}: half-written or no model of laudos; remove it and retrain")
+        raise BrokenArtifact(f"{folder} has no {MANIFEST}: half-written, or no model of laudos. {WAY_OUT}")
     content = _read_json(folder / MANIFEST)
     entries = content.get("files")
-    if content.get("format") != FORMAT or not isinstance(entries, dict) or FACTS not in entries:
-        raise BrokenArtifact(f"{folder / MANIFEST} is of an unknown format; use the laudos version that made it")
+    known = isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values())
+    if content.get("format") != FORMAT or not known or FACTS not in entries:
+        raise BrokenArtifact(f"{folder / MANIFEST} is of an unknown format; use the laudos that made it")
     return entries
 
 
 def _files_in(folder: Path) -> Sequence[str]:
-    """Every entry that is not a folder, relative and sorted; an empty folder counts too: it does not belong."""
-    return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
-    )
+    """Every file and link at any depth, relative to the folder and sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(str(path.relative_to(folder)) for path in paths)
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _remove_leftovers(root: Path, fresh: Path) -> None:
@@ -202,7 +207,8 @@ def _sha_of(path: Path) -> str:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrai
             "config.json, tokenizer.json and model.safetensors of a family transformers knows "
             "(no remote code), and a hub name needs the network or a filled cache"
         ) from None
-    _can_pad(model, tokenizer)
+    able_to_pad(model, tokenizer)
     return model.eval(), tokenizer
 
 
@@ -130,8 +130,8 @@ def refuse_pickles(folder: Path) -> None:
     if found:
         raise UnfitEncoder(
             f"{folder} holds {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}: formats that can run "
-            "code when read. Where model.safetensors stands beside, delete them; else convert the model once, "
-            "on a machine you can lose: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
+            "code when read. Where model.safetensors stands beside, delete them; else convert the model "
+            "once, on a machine you can lose: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
         )
 
 
@@ -163,7 +163,7 @@ def encoder_sha(
     sha.update(_canonical([config, window_tokens, stride_tokens]))
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # padding and truncation are whatever the last call left behind
-    sha.update(_canonical({key: part for key, part in backend.items() if key not in ("padding", "truncation")}))
+    sha.update(_canonical({key: backend[key] for key in backend.keys() - {"padding", "truncation"}}))
     for name, tensor in sorted(model.state_dict().items()):
         if name not in (f"{head}.weight", f"{head}.bias"):
             sha.update(_canonical([name, str(tensor.dtype), list(tensor.shape)]))
@@ -184,7 +184,7 @@ def _label_names(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _can_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def able_to_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """A decoder has no padding token: give it its end-of-text, and tell the network."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

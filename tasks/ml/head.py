@@ -61,7 +61,9 @@ def fit_head(
     spread = np.where(spread > 1e-8, spread, 1.0)
     scaled, calib_scaled = (numbers - mean) / spread, (calib_vectors - mean) / spread
 
-    model = LogisticRegression(max_iter=2000, tol=1e-5, warm_start=True, fit_intercept=bias, random_state=seed)
+    model = LogisticRegression(
+        max_iter=2000, tol=1e-5, warm_start=True, fit_intercept=bias, random_state=seed
+    )
     targets = _targets(calib_labels, n_labels)
     fits: list[tuple[float, float, Floats, Floats]] = []
     for strength in STRENGTHS:

@@ -92,7 +92,10 @@ class Predictor:
     def probabilities(self, vectors: Vectors) -> Floats:
         """Calibrated probabilities (reports, labels). Raises UnfitData for vectors of another encoder."""
         if vectors.ndim != 2 or vectors.shape[1] != self.hidden:
-            raise UnfitData(f"vectors of shape {vectors.shape} do not fit a head that reads {self.hidden} numbers")
+            raise UnfitData(
+                f"vectors of shape {vectors.shape} do not fit a head that reads {self.hidden} numbers; "
+                "they come from another encoder"
+            )
         return softmax_of(self.weight, self.bias, vectors)
 
     def from_vectors(

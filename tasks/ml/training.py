@@ -129,7 +129,7 @@ def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> Tra
     )
 
 
-class _Guarded(Trainer):
+class _Guarded(Trainer):  # type: ignore[misc]
     """Trainer with an order of batches that is a function of seed and epoch, and an eye on the loss."""
 
     order: _LengthGrouped
@@ -152,7 +152,7 @@ class _Guarded(Trainer):
         self.state.log_history.append({**logs, "step": self.state.global_step})
 
 
-class _LengthGrouped(Sampler[int]):
+class _LengthGrouped(Sampler[int]):  # type: ignore[misc]
     """Windows of similar length in one batch, in an order drawn from seed and epoch alone.
 
     Trainer's own grouped sampler draws from torch's global generator, so a resumed epoch would see

@@ -30,7 +30,7 @@ def word_piece_tokenizer(
     keys: Sequence[str | int] = patients if patients is not None else range(len(texts))
     words = _shared_words(texts, keys, normalizer, splitter)
     if not words:
-        raise UnfitData(f"no word occurs in reports of {PATIENTS_MIN} patients; more training reports are needed")
+        raise UnfitData(f"no word occurs in reports of {PATIENTS_MIN} patients; more reports are needed")
     letters = [prefix + letter for prefix in ("", "##") for letter in ALPHABET]
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,

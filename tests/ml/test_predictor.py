@@ -1,0 +1,106 @@
+"""A published folder answers, here and in anybody's pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+
+from tasks.ml.artifact import LaudosJson, publish
+from tasks.ml.errors import BrokenArtifact, UnfitData
+from tasks.ml.features import encode, last_linear
+from tasks.ml.head import fit_head, probabilities
+from tasks.ml.predictor import Predictor
+from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, written
+
+SHORT = "nódulo na mama com células atípicas"
+
+
+def with_head(network: Network, facts: LaudosJson, root: Path) -> tuple[Predictor, np.ndarray]:
+    """Published with a fitted head and loaded again; and what that head says of 20 reports."""
+    model, tokenizer = network
+    texts, labels = written(80, seed=2)
+    vectors = encode(model, tokenizer, texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
+    head = fit_head(
+        vectors[:50], labels[:50], 2, vectors[50:], labels[50:], bias=last_linear(model)[1].bias is not None
+    )
+    made = publish(root, "m1", model, tokenizer, head, facts)
+    return Predictor.load(made.path, made.manifest_sha), probabilities(head, vectors[:20])
+
+
+def test_a_plain_pipeline_gives_the_predictors_probabilities(network: Network, facts_of, tmp_path: Path):
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    pipeline = transformers.pipeline("text-classification", model=str(tmp_path / "m1"), top_k=None)
+    theirs = {entry["label"]: entry["score"] for entry in pipeline([SHORT])[0]}
+    (ours,) = predictor.predict([SHORT])
+    assert ours.windows == 1
+    assert theirs == pytest.approx(ours.probabilities, abs=2e-5)
+    assert ours.label == max(theirs, key=theirs.__getitem__)
+
+
+def test_what_was_fitted_is_what_the_loaded_folder_answers(network: Network, facts_of, tmp_path: Path):
+    predictor, expected = with_head(network, facts_of(network), tmp_path)
+    answers = predictor.predict(written(80, seed=2)[0][:20])
+    found = [[answer.probabilities[label] for label in LABELS] for answer in answers]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_stored_vectors_give_the_same_predictions_as_the_texts(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    texts = [*written(5, seed=4)[0], " ".join(written(20, seed=5)[0])]
+    read = predictor.vectors(texts)
+    stored = np.frombuffer(read.vectors.astype("<f4").tobytes(), "<f4").reshape(read.vectors.shape)
+    assert predictor.from_vectors(
+        stored, read.tokens_seen.tolist(), read.tokens_total.tolist(), read.windows.tolist()
+    ) == predictor.predict(texts)
+
+
+def test_a_report_is_read_whole_however_long(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    answers = predictor.predict(["mama", "células coesas " * 2000, ""])
+    assert [answer.tokens_seen == answer.tokens_total for answer in answers] == [True] * 3
+    assert answers[1].windows > 100
+    assert answers[2].tokens_total == 0
+
+
+def test_nothing_rules_out_a_label_with_too_few_calibration_reports(tiny, facts_of, tmp_path: Path):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    assert predictor.facts.thresholds.limits[1] == float("inf")
+    answers = predictor.predict(written(20, seed=4)[0])
+    assert {answer.decision for answer in answers if answer.label == "benigno"} == {"review"}
+
+
+def test_vectors_of_another_encoder_are_refused(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    with pytest.raises(UnfitData, match="another encoder"):
+        predictor.from_vectors(np.zeros((3, 7), np.float32))
+
+
+def test_no_reports_get_no_predictions(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    assert predictor.predict([]) == []
+    assert predictor.from_vectors(np.zeros((0, predictor.hidden), np.float32)) == []
+
+
+def test_an_altered_folder_is_not_loaded(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    network = tiny()
+    with_head(network, facts_of(network), tmp_path)
+    with (tmp_path / "m1" / "model.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BrokenArtifact, match=r"model\.safetensors was altered"):
+        Predictor.load(tmp_path / "m1")
+
+
+def test_loading_and_predicting_print_nothing(tiny, facts_of, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    predictor.predict([SHORT, "células coesas " * 500])
+    assert capfd.readouterr() == ("", "")

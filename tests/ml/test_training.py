@@ -1,0 +1,162 @@
+"""Training the whole network: it learns, it survives a SIGKILL, it stops when it diverges."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
+from tasks.ml.features import encode
+from tasks.ml.head import fit_head, probabilities
+from tasks.ml.training import COMPLETE, BodyTraining, _LengthGrouped, train_body
+from tests.ml.conftest import STRIDE, WINDOW, Network, written
+
+CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
+
+# Trains in a child process each: one to the end, one killed in the middle of an epoch, one that goes on
+KILLED_AND_RESUMED = """
+import hashlib, json, os, signal, sys
+from pathlib import Path
+from tasks.ml.encoder import EncoderSpec, make_scratch
+from tasks.ml.training import BodyTraining, train_body
+from tests.ml.conftest import LABELS, written
+
+root = Path(sys.argv[1])
+texts, labels = written(60, seed=1, words=(5, 60))
+config = BodyTraining(48, 8, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
+
+def train(folder, kill_at, answer):
+    model, tokenizer = make_scratch(texts, LABELS, EncoderSpec(window_tokens=48, hidden_size=32), seed=3)
+    kill = lambda done, total: done == kill_at and os.kill(os.getpid(), signal.SIGKILL)
+    log = train_body(model, tokenizer, texts, labels, config=config, checkpoint_folder=root / folder, seed=5, progress=kill)
+    sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
+    answer.write_text(json.dumps([sha, log.steps, log.resumed_from_step, len(log.losses)]))
+
+def in_child(folder, kill_at, name):
+    child = os.fork()
+    if not child:
+        try:
+            train(folder, kill_at, root / name)
+        finally:
+            os._exit(1 if sys.exc_info()[0] else 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+codes = [in_child("whole", 0, "whole.json"), in_child("cut", 14, "cut.json"), in_child("cut", 23, "cut.json"),
+         in_child("cut", 0, "cut.json")]
+print(json.dumps(codes))
+"""
+
+
+def state_of(network: Network) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network[0].state_dict().items()}
+
+
+def test_a_trained_body_tells_unseen_reports_apart(tiny: Callable[[], Network], tmp_path: Path):
+    model, tokenizer = tiny()
+    (texts, labels), (calibration, truth), (unseen, answer) = (written(n, s) for n, s in ((200, 1), (60, 2), (80, 3)))
+    told: list[tuple[int, int]] = []
+    log = train_body(
+        model, tokenizer, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    sizes = {"window_tokens": WINDOW, "stride_tokens": STRIDE}
+    read = [encode(model, tokenizer, part, **sizes).vectors for part in (texts, calibration, unseen)]
+    probs = probabilities(fit_head(read[0], labels, 2, read[1], truth), read[2])
+    assert roc_auc_score(answer, probs[:, 1]) > 0.95
+    assert told == [(step, log.steps) for step in range(1, log.steps + 1)]
+    assert log.losses[-1][1] < log.losses[0][1]
+    assert not model.training
+
+
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AND_RESUMED, str(tmp_path)],
+        cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [0, -9, -9, 0]
+    whole, cut = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "cut.json"))
+    assert whole[2] == 0
+    assert cut[2] == 20  # it did go on from the second victim's last checkpoint
+    assert cut[:2] == whole[:2]
+    assert cut[3] == whole[3]
+
+
+def test_training_again_on_a_finished_run_takes_no_step_more(tiny: Callable[[], Network], tmp_path: Path):
+    texts, labels = written(30, 1)
+    first, second = tiny(), tiny()
+    log = train_body(*first, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    again = train_body(*second, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    assert again.resumed_from_step == log.steps
+    assert all(torch.equal(tensor, second[0].state_dict()[name]) for name, tensor in state_of(first).items())
+
+
+def test_a_half_written_checkpoint_and_one_of_another_run_are_thrown_away(tiny, tmp_path: Path):
+    texts, labels = written(30, 1)
+    log = train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    (tmp_path / f"checkpoint-{log.steps}" / COMPLETE).unlink()
+    after_kill = train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    assert after_kill.resumed_from_step == log.steps - log.steps % 4 - (4 if log.steps % 4 == 0 else 0)
+    other = train_body(*tiny(), texts, 1 - labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    assert other.resumed_from_step == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(tiny, tmp_path: Path):
+    texts, labels = written(30, 1)
+    config = BodyTraining(WINDOW, STRIDE, learning_rate=1e30, batch_windows=8, warmup_share=0)
+    with pytest.raises(TrainingDiverged, match=r"at step \d+; lower learning_rate"):
+        train_body(*tiny(), texts, labels, config=config, checkpoint_folder=tmp_path, seed=1)
+
+
+def test_what_a_training_leaves_on_disk_holds_no_word_of_the_reports(tiny, tmp_path: Path):
+    texts, labels = written(30, 1)
+    marked = [f"{text} zwyxkqwj" for text in texts]
+    train_body(*tiny(), marked, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        assert b"zwyxkqwj" not in content, path
+        assert "pleomórficas".encode() not in content, path
+
+
+def test_training_prints_nothing(tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    texts, labels = written(30, 1)
+    train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_epoch_has_each_window_once_in_an_order_of_its_own_and_batches_of_like_length():
+    lengths = np.random.default_rng(1).integers(5, 100, 333)
+    order = _LengthGrouped(lengths, 8, seed=2)
+    first, second = (np.concatenate(order.batches(epoch)) for epoch in (0, 1))
+    assert sorted(first.tolist()) == list(range(333))
+    assert first.tolist() != second.tolist()
+    assert list(order) == first.tolist()
+    assert [len(batch) for batch in order.batches(0)[:-1]] == [8] * 41
+    assert np.mean([np.ptp(lengths[batch]) for batch in order.batches(0)]) < 10
+
+
+def test_windows_longer_than_the_encoder_reads_and_an_empty_split_are_refused(tiny, tmp_path: Path):
+    with pytest.raises(UnfitEncoder, match=f"reads {WINDOW} tokens at most"):
+        train_body(
+            *tiny(), ["mama"], np.zeros(1, int), config=BodyTraining(), checkpoint_folder=tmp_path, seed=1
+        )
+    with pytest.raises(UnfitData, match="training split is empty"):
+        train_body(*tiny(), [], np.zeros(0, int), config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+
+
+def test_every_family_can_be_trained(network: Network, tmp_path: Path):
+    texts, labels = written(24, 1)
+    before = state_of(network)
+    train_body(*network, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    assert sum(not torch.equal(tensor, before[name]) for name, tensor in state_of(network).items()) > len(before) / 2

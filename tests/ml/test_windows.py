@@ -1,0 +1,93 @@
+"""Whole reports: windows cover every token, whatever the length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.windows import pieces, token_budget_batches, window_starts, windows_of
+from tests.ml.conftest import STRIDE, WINDOW, Network
+
+
+@given(st.integers(0, 3000), st.integers(2, 300), st.data())
+def test_windows_cover_everything_share_the_stride_and_are_no_more_than_needed(tokens, room, data):
+    stride = data.draw(st.integers(0, room - 1))
+    starts = window_starts(tokens, room, stride)
+    assert starts[0] == 0
+    if tokens <= room:
+        assert starts == [0]
+        return
+    assert starts[-1] + room == tokens
+    steps = np.diff(starts)
+    assert steps.max() <= room - stride
+    assert (len(starts) - 2) * (room - stride) + room < tokens  # one window fewer would not reach the end
+
+
+@given(st.text(alphabet="ab \n\u2003é", max_size=400), st.integers(2, 50))
+def test_pieces_join_to_the_text_and_keep_words_whole_where_there_is_white_space(text, characters):
+    cut = list(pieces(text, characters))
+    assert "".join(cut) == text
+    assert all(len(piece) <= characters for piece in cut)
+
+
+def test_a_piece_ends_before_white_space():
+    assert list(pieces("aaaa bbbb cccc", 11)) == ["aaaa bbbb", " cccc"]
+
+
+def test_every_family_sees_all_tokens_of_long_reports(network: Network, tiny_texts: list[str]):
+    _, tokenizer = network
+    texts = [tiny_texts[0], " ".join(tiny_texts), "não"]
+    windows = windows_of(tokenizer, texts, WINDOW, STRIDE)
+    bare = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    assert windows.tokens_total.tolist() == bare
+    assert windows.tokens_seen.tolist() == bare
+    assert windows.per_text[1] > 5
+    assert windows.lengths.max() <= WINDOW
+
+
+def test_a_window_is_what_the_tokenizer_itself_makes_of_a_short_text(network: Network, tiny_texts: list[str]):
+    _, tokenizer = network
+    windows = windows_of(tokenizer, ["nódulo na mama"], WINDOW, STRIDE)
+    assert windows.ids[0].tolist() == tokenizer("nódulo na mama")["input_ids"]
+
+
+def test_the_last_words_of_a_long_report_are_in_its_last_window(tiny: Callable[[], Network]):
+    _, tokenizer = tiny()
+    windows = windows_of(tokenizer, ["células coesas " * 100 + "necrose"], WINDOW, STRIDE)
+    assert "necrose" in tokenizer.decode(windows.ids[-1])
+
+
+def test_cutting_a_text_into_pieces_leaves_its_tokens_as_they_were(tiny, tiny_texts, monkeypatch):
+    _, tokenizer = tiny()
+    text = "\n".join(tiny_texts)
+    whole = windows_of(tokenizer, [text], WINDOW, STRIDE)
+    monkeypatch.setattr("tasks.ml.windows.BULK_CHARACTERS", 300)
+    monkeypatch.setattr("tasks.ml.windows.pieces", lambda text: pieces(text, 100))
+    cut = windows_of(tokenizer, [text, "não"], WINDOW, STRIDE)
+    assert [ids.tolist() for ids in cut.ids[:-1]] == [ids.tolist() for ids in whole.ids]
+
+
+def test_a_text_without_tokens_is_one_window(network: Network):
+    _, tokenizer = network
+    windows = windows_of(tokenizer, ["", "mama"], WINDOW, STRIDE)
+    assert windows.per_text.tolist() == [1, 1]
+    assert all(len(ids) for ids in windows.ids)
+
+
+def test_a_stride_that_fills_the_window_is_refused(tiny: Callable[[], Network]):
+    _, tokenizer = tiny()
+    with pytest.raises(UnfitEncoder, match="does not advance"):
+        windows_of(tokenizer, ["mama"], 16, 14)
+
+
+@given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 2000))
+def test_batches_hold_every_window_once_and_keep_the_budget(lengths, budget):
+    lengths = np.asarray(lengths, np.int64)
+    batches = token_budget_batches(lengths, budget)
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or lengths[batch].max() * len(batch) <= budget for batch in batches)
