@@ -1,0 +1,223 @@
+"""What a physician reads about a model before trusting it: figures beside cheap answers, and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+import numpy as np
+
+from tasks.ml import pictures
+from tasks.ml.conformal import Thresholds, decide
+from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
+from tasks.ml.evaluation import Figure
+from tasks.ml.promotion import Reason
+from tasks.ml.report_figures import SUBJECTS, by_name, figure_blocks, shown
+from tasks.ml.resampling import Floats, Ints
+
+CAVEAT: Final = (
+    "This model learnt from synthetic reports. They were written from WDBC, a table of nuclear measurements "
+    "of fine-needle aspirates: measurements, not reports. Figures on such text show that the pipeline works; "
+    "they are no clinical validation."
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many reports of one label and origin stand in one split, and of how many patients."""
+
+    origin: str
+    label: str
+    split: str
+    reports: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything a model report is written from.
+
+    figures: subject ("model", or a baseline's name) -> its figures on the whole holdout; by_origin: origin ->
+    the model's figures on holdout labels of that origin, where there are several; scored: "model" and the
+    baselines -> (holdout reports, labels) probabilities; labels_idx: (holdout reports,) the truth.
+    """
+
+    classifier: str
+    model_id: int
+    labels: Sequence[str]
+    critical: str
+    trained: Literal["full", "head"]
+    encoder: str
+    snapshot_sha: str
+    created_at: datetime
+    counts: Sequence[Count]
+    figures: Mapping[str, Sequence[Figure]]
+    scored: Mapping[str, Floats]
+    labels_idx: Ints
+    thresholds: Thresholds
+    decision: Literal["promoted", "refused", "unchanged"]
+    reasons: Sequence[Reason]
+    by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """The same report twice: Markdown under 200 kB for Prefect's UI, and a self-contained HTML page."""
+
+    markdown: str
+    html: str
+
+
+def model_report(card: ModelCard) -> ModelReport:
+    """Write the report. It holds counts, figures and label names; no text of any report."""
+    blocks = [
+        Heading(f"Model {card.model_id} for {card.classifier}", level=1),
+        *_summary(card),
+        *_decision(card),
+        *_training(card),
+        *figure_blocks(card.figures, card.by_origin, card.labels, card.critical),
+        *_pictures(card),
+        *_per_label(card),
+        *_review(card),
+        *_limits(card),
+    ]
+    title = f"Model {card.model_id} for {card.classifier}"
+    return ModelReport(as_markdown(blocks), as_html(blocks, title))
+
+
+def _summary(card: ModelCard) -> list[Block]:
+    ours = by_name(card.figures["model"])
+    told = {
+        "promoted": "Promoted: it answers from now on.",
+        "refused": "Refused: the previous champion, if there is one, goes on answering.",
+        "unchanged": "Nothing was decided anew.",
+    }[card.decision]
+    sensitivity, auroc = ours["sensitivity", "all"], ours["auroc_report", "all"]
+    patients = ours["accuracy_patient", "all"].n if ("accuracy_patient", "all") in ours else 0
+    blocks: list[Block] = [
+        Paragraph(told, strong=True),
+        Paragraph(
+            f"It reads a report and answers with one of {len(card.labels)} labels: {', '.join(card.labels)}. "
+            f"The one that must not be missed is {card.critical}. On {len(card.labels_idx)} reports it had "
+            f"never seen, it caught {shown(sensitivity)} of those that are {card.critical}; "
+            f"AUROC {shown(auroc)}."
+        ),
+    ]
+    if patients:
+        blocks.append(Paragraph(
+            f"In parentheses: 95 % intervals over patients: what other patients of the same kind may show. "
+            f"{patients} patients have one label throughout and count in the figures per patient."
+        ))  # fmt: skip
+    if any(count.origin == "synthetic" for count in card.counts):
+        blocks.append(Paragraph(CAVEAT, strong=True))
+    return blocks
+
+
+def _decision(card: ModelCard) -> list[Block]:
+    rows = [("yes" if r.passed else "NO", r.rule, r.found, r.asked) for r in card.reasons]
+    table = Table(("held", "rule", "found", "asked"), rows, words=True)
+    return [Heading("The decision, rule by rule"), table] if rows else []
+
+
+def _training(card: ModelCard) -> list[Block]:
+    how = {
+        "full": "The whole network was trained.",
+        "head": "Only the last layer was trained; the rest of the network stayed as it was.",
+    }[card.trained]
+    kinds = sorted({(count.origin, count.label) for count in card.counts})
+    held = {(count.origin, count.label, count.split): count for count in card.counts}
+    splits = ("train", "calibration", "holdout")
+    rows = [
+        (label, origin, *(_reports_of(held.get((origin, label, split))) for split in splits))
+        for origin, label in kinds
+    ]
+    return [
+        Heading("What it learnt from"),
+        Paragraph(
+            f"{how} Encoder: {card.encoder}. Training set {card.snapshot_sha[:12]}, model made on "
+            f"{card.created_at:%Y-%m-%d}. All reports of a patient stand in one split, for ever."
+        ),
+        Table(("label", "said by", *(f"{split}: reports (patients)" for split in splits)), rows),
+    ]
+
+
+def _pictures(card: ModelCard) -> list[Block]:
+    probs, truth = card.scored["model"], card.labels_idx
+    counts = np.zeros((len(card.labels), len(card.labels)))
+    np.add.at(counts, (truth, np.argmax(probs, axis=1)), 1)
+    scored = {"model": probs} | {name: card.scored[name] for name in SUBJECTS if name in card.scored}
+    blocks: list[Block] = [
+        Heading("Where it errs"),
+        Picture(pictures.confusion(counts, card.labels), "Confusion matrix on the holdout"),
+    ]
+    is_critical = truth == list(card.labels).index(card.critical)
+    if is_critical.any() and not is_critical.all():
+        roc = pictures.roc(scored, truth, card.labels, card.critical)
+        precision = pictures.precision_recall(scored, truth, card.labels, card.critical)
+        blocks += [Picture(roc, "ROC curves"), Picture(precision, "Precision-recall curves")]
+    else:
+        blocks.append(Paragraph(f"No curves: the holdout does not hold both {card.critical} and others."))
+    return [*blocks, Picture(pictures.calibration(probs, truth), "Calibration curve")]
+
+
+def _per_label(card: ModelCard) -> list[Block]:
+    found = by_name(card.figures["model"])
+    names = ("recall", "precision", "f1") + (("auroc_report",) if len(card.labels) > 2 else ())
+    rows = [
+        (
+            label,
+            str(found["recall", f"label={label}"].n),
+            *(shown(found[name, f"label={label}"]) for name in names),
+        )
+        for label in card.labels
+    ]
+    heads = {"recall": "recall", "precision": "precision", "f1": "F1", "auroc_report": "AUROC"}
+    blocks: list[Block] = [
+        Heading("Label by label"),
+        Table(("label", "holdout reports", *(heads[name] for name in names)), rows),
+    ]
+    absent = [label for label in card.labels if found["recall", f"label={label}"].n == 0]
+    if absent:
+        blocks.append(
+            Paragraph(f"The holdout holds no report of {', '.join(absent)}: nothing is known about it.")
+        )
+    return blocks
+
+
+def _review(card: ModelCard) -> list[Block]:
+    probs, truth = card.scored["model"], card.labels_idx
+    sure = np.array([decision == "auto" for decision in decide(probs, card.thresholds)])
+    right = np.argmax(probs, axis=1) == truth
+    fates = np.select([~sure, right], [1, 0], default=2)  # decided right, to a person, decided wrong
+    counts = np.zeros((len(card.labels), 3))
+    np.add.at(counts, (truth, fates), 1)
+    decided, wrong = int(sure.sum()), int((sure & ~right).sum())
+    shown_to = len(truth) - decided
+    return [
+        Heading("Who goes to a person"),
+        Paragraph(
+            f"Of {len(truth)} holdout reports it decided {decided} alone ({decided / len(truth):.1%}), "
+            f"{wrong} of them wrongly; {shown_to} ({shown_to / len(truth):.1%}) go to a person."
+        ),
+        Picture(pictures.review(counts, card.labels), "Decided or sent to a person, by label"),
+        Bullets(card.thresholds.explain(card.labels)),
+    ]
+
+
+def _limits(card: ModelCard) -> list[Block]:
+    held = sorted({count.origin for count in card.counts if count.split == "holdout"})
+    limits = [
+        f"The figures hold for reports like those of the holdout (truth said by: {', '.join(held)}). Another "
+        "hospital, another way of writing or a new device may read differently: measure there first.",
+        "An interval over few patients is itself uncertain; a figure on fewer than about five has none.",
+        "The promise about wrong sure answers holds on average over patients like those it was calibrated "
+        "on, and less surely where few patients stand behind many reports.",
+        "It is a tool for sorting work, not a diagnosis and not a medical device: a physician decides.",
+    ]
+    return [Heading("Limits"), Bullets(limits)]
+
+
+def _reports_of(count: Count | None) -> str:
+    return "0" if count is None else f"{count.reports} ({count.patients})"

@@ -1,0 +1,114 @@
+"""The figures of a model report: the model beside every cheaper answer, and who is better at what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tasks.ml.document import Block, Bullets, Heading, Paragraph, Table
+from tasks.ml.evaluation import Figure
+
+DISCRIMINATION: Final = {
+    "auroc_report": "AUROC, per report",
+    "auroc_patient": "AUROC, per patient",
+    "auprc_report": "AUPRC, per report",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+PROBABILITIES: Final = {
+    "accuracy": "accuracy",
+    "f1_macro": "macro F1",
+    "brier": "Brier score (lower is better)",
+    "ece": "ECE (lower is better)",
+}
+# what a baseline may be better at: not sensitivity or specificity, which saying one label always maximises
+COMPARED: Final = {
+    "auroc_report": "AUROC per report",
+    "auroc_patient": "AUROC per patient",
+    "auprc_report": "AUPRC per report",
+    "f1_macro": "macro F1",
+    "brier": "Brier score",
+}
+LOWER_IS_BETTER: Final = frozenset({"brier", "ece"})
+SUBJECTS: Final = {
+    "tfidf_word": "TF-IDF, words",
+    "tfidf_char": "TF-IDF, characters",
+    "keyword_rule": "keyword rule",
+    "majority": "label shares only",
+    "measurements": "the measurements themselves",
+}
+
+Figures = Mapping[tuple[str, str], Figure]  # (name, slice) -> figure
+
+
+def by_name(figures: Sequence[Figure]) -> dict[tuple[str, str], Figure]:
+    return {(figure.name, figure.slice): figure for figure in figures}
+
+
+def shown(figure: Figure | None) -> str:
+    """Value and 95 % interval; `not known` where it could not be computed."""
+    if figure is None or figure.value is None:
+        return "not known"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def figure_blocks(
+    figures: Mapping[str, Sequence[Figure]],
+    by_origin: Mapping[str, Sequence[Figure]],
+    labels: Sequence[str],
+    critical: str,
+) -> list[Block]:
+    """figures: "model" and the baselines by name; by_origin: the model's, by who said the truth."""
+    found = {subject: by_name(figures[subject]) for subject in ("model", *SUBJECTS) if subject in figures}
+    blocks: list[Block] = [Heading("How good it is, beside cheaper answers")]
+    for group in (DISCRIMINATION, PROBABILITIES):
+        named = {SUBJECTS.get(subject, "this model"): theirs for subject, theirs in found.items()}
+        blocks.append(_table("", named, group))
+    notes = [f"Sensitivity and specificity are those of {critical} against the rest."]
+    if len(labels) > 2:
+        notes.append("AUROC and AUPRC are means over the labels, each against the rest.")
+    if "measurements" in found:
+        notes.append("The measurements are what synthetic texts are written from: the ceiling, not a rival.")
+    blocks += [Bullets(notes), Paragraph(_where_baselines_win(found), strong=True)]
+    if len(by_origin) > 1:
+        origins = {origin: by_name(theirs) for origin, theirs in by_origin.items()}
+        blocks.append(_table("this model, truth said by", origins, DISCRIMINATION))
+    return blocks
+
+
+def _table(corner: str, rows: Mapping[str, Figures], columns: Mapping[str, str]) -> Table:
+    cells = [
+        (name, *(shown(found.get((column, "all"))) for column in columns)) for name, found in rows.items()
+    ]
+    return Table((corner, *columns.values()), cells)
+
+
+def _where_baselines_win(found: Mapping[str, Figures]) -> str:
+    """Said plainly, baseline by baseline."""
+    told = []
+    for subject, theirs in found.items():
+        if subject in ("model", "measurements"):
+            continue
+        better = [
+            _won(name, theirs.get((name, "all")), found["model"].get((name, "all"))) for name in COMPARED
+        ]
+        if any(better):
+            told.append(f"{SUBJECTS[subject]} is better than this model: {', '.join(filter(None, better))}.")
+    return " ".join(told) or f"No cheaper answer is better than this model on {', '.join(COMPARED.values())}."
+
+
+def _won(name: str, theirs: Figure | None, ours: Figure | None) -> str | None:
+    """What the baseline is better at, in words; None where it is not."""
+    if theirs is None or ours is None or theirs.value is None or ours.value is None:
+        return None
+    better = theirs.value < ours.value if name in LOWER_IS_BETTER else theirs.value > ours.value
+    close = "; the intervals overlap" if _overlap(theirs, ours) else ""
+    return f"{COMPARED[name]} ({theirs.value:.3f} against {ours.value:.3f}{close})" if better else None
+
+
+def _overlap(one: Figure, other: Figure) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
