@@ -31,13 +31,15 @@ def status(as_json: AsJson = False) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check every invariant of the database and the model folders; exit code 1 where one is broken."""
+    """Hold every promise against the database and the model folders; exit code 1 where one is broken."""
     settings = ready()
-    from tasks.doctor import doctor as examine
+    from tasks.doctor import examine
 
-    violations = examine(settings)
-    show(violations, as_json, words=None if violations else "sound: every invariant holds")
-    if violations:
+    findings = examine(settings)
+    lines = [f"{'ok' if one.ok else 'NO'}  {one.name}: {one.found}" for one in findings]
+    lines += [f"    {one.name}: {one.advice}" for one in findings if not one.ok]
+    show(findings, as_json, words="\n".join(lines))
+    if not all(one.ok for one in findings):
         raise typer.Exit(1)
 
 
