@@ -1,6 +1,7 @@
 # Needs Python 3.11+ and make, nothing else.  `make` alone lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+PORT ?= 4200
 
 # What the program reads; a run never reports to anyone
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -16,7 +17,7 @@ demo: .venv/.laudos  ## a made-up hospital and one whole night on it, in ./demo
 	$(BIN)/laudos demo --folder demo
 
 ui: .venv/.laudos  ## Prefect's server with every deployment; prints the address, Ctrl-C ends both
-	$(BIN)/python -m deployments.ui
+	$(BIN)/python -m deployments.ui --port $(PORT)
 
 test: .venv/.dev  ## every test, with branch coverage
 	$(BIN)/pytest --cov --cov-report=term

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, or_, select
 
 from db.tables import (
     label,
@@ -75,12 +75,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A run that did not complete."""
+    """Runs that ended badly in the same way, `run_id` being the last of them."""
 
-    run_id: int
     kind: str
     state: str
     failure: str | None
+    times: int
+    run_id: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,17 @@ def waiting_in_quarantine(c: Connection) -> list[Refusal]:
     return [Refusal(*row) for row in c.execute(query)]
 
 
+def last_synthesized(c: Connection, classifier: str) -> datetime | None:
+    """When the classifier's synthetic reports were last written, or found written already."""
+    query = (
+        select(func.max(run_batch.c.at))
+        .join(source, source.c.id == run_batch.c.source_id)
+        .where(source.c.name == f"synthetic:{classifier}")
+    )
+    last: datetime | None = c.scalar(query)
+    return last
+
+
 def decisions(c: Connection, since: datetime) -> list[Decision]:
     """Every promotion, refusal and rollback since, in order."""
     query = (
@@ -182,11 +194,18 @@ def answers(c: Connection, since: datetime) -> list[Answers]:
 
 
 def troubles(c: Connection, since: datetime) -> list[Trouble]:
-    """Runs since that failed or crashed, in order."""
-    query = select(run.c.id, run.c.kind, run.c.state, run.c.failure).where(
-        run.c.started_at >= since, run.c.state.in_(["failed", "crashed"])
+    """Runs since that failed or crashed, in order. A failed nightly run is told by its parts."""
+    kinds = (run.c.kind, run.c.state, run.c.failure)
+    query = (
+        select(*kinds, func.count(), func.max(run.c.id))
+        .where(
+            run.c.started_at >= since,
+            or_(run.c.state == "crashed", and_(run.c.state == "failed", run.c.kind != "nightly")),
+        )
+        .group_by(*kinds)
+        .order_by(func.max(run.c.id))
     )
-    return [Trouble(*row) for row in c.execute(query.order_by(run.c.id))]
+    return [Trouble(*row) for row in c.execute(query)]
 
 
 def answered(c: Connection, classifier: str, model_id: int, labels: Sequence[str]) -> list[Answered]:

@@ -75,7 +75,8 @@ def misses(
 def failed_runs(troubles: Sequence[Trouble]) -> Iterator[str]:
     """Runs that failed or crashed, with the reason the ledger keeps."""
     for one in troubles:
-        yield f"{one.kind} run {one.run_id} {one.state}: {one.failure or 'its process went away'}"
+        times = "" if one.times == 1 else f" ({one.times} times)"
+        yield f"{one.kind} run {one.run_id} {one.state}{times}: {one.failure or 'its process went away'}"
 
 
 def _refused_share(intake: Intake) -> float:

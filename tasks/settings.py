@@ -215,7 +215,8 @@ class MonitoringSettings(_Strict):
 class ScheduleSettings(_Strict):
     """Cron lines in `timezone`; an empty one switches the schedule off."""
 
-    ingest: CronLine = "0 * * * *"
+    # at half past: the nightly run, which ingests first, starts on the hour
+    ingest: CronLine = "30 * * * *"
     nightly: CronLine = "0 2 * * *"
     weekly_full: CronLine = "0 4 * * 0"
 

@@ -168,7 +168,9 @@ def _waits(night: Night) -> str:
 
 def _picture(classifier: str, answers: Sequence[Answers], night: Night) -> str:
     today = night.until.astimezone(night.zone).date()
-    days = [today - timedelta(days=back) for back in range(PICTURED_DAYS - 1, -1, -1)]
+    first = min(one.at for one in answers).astimezone(night.zone).date()
+    back = min(max((today - first).days, 6), PICTURED_DAYS - 1)
+    days = [today - timedelta(days=ago) for ago in range(back, -1, -1)]
     counts: Counter[tuple[date, str]] = Counter()
     for one in answers:
         kind = one.label if one.decision == "auto" else ""

@@ -184,7 +184,7 @@ def test_variables_overrule_the_file_key_by_key(configured: Configured) -> None:
     settings = configured(SOURCE)
     assert settings.source("his").table == "view_laudos"
     assert settings.source("his").text == "texto"
-    assert (settings.schedules.nightly, settings.schedules.ingest) == ("", "0 * * * *")
+    assert (settings.schedules.nightly, settings.schedules.ingest) == ("", "30 * * * *")
 
 
 def test_a_secret_with_signs_of_its_own_stays_one_password(configured: Configured) -> None:

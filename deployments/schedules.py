@@ -1,0 +1,75 @@
+"""Every deployment: what runs when, after what, and never twice at once. No logic.
+
+Changing this? deployments/prefect.yaml says the same for workers; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+from prefect.flows import Flow
+from prefect.schedules import Cron, Schedule
+
+from flows.classify import classify
+from flows.ingest import ingest
+from flows.monitor import monitor
+from flows.nightly import nightly
+from flows.retrain import retrain
+from flows.synthesize import synthesize
+from tasks.settings import Settings
+
+
+def deployments(settings: Settings) -> list[RunnerDeployment]:
+    """One a flow, with the schedules in force.
+
+    The nightly and the weekly run are two schedules of one deployment: its limit of one makes the
+    later wait for the earlier. Across deployments, whatever writes a model holds a lock of ours.
+    """
+    when = settings.schedules
+    weekly = _cron("weekly-full", when.weekly_full, settings, full=True)
+    return [
+        _deployment(ingest, "hourly", _cron("hourly", when.ingest, settings)),
+        _deployment(nightly, "nightly", [*_cron("nightly", when.nightly, settings), *weekly], "model"),
+        _deployment(classify, "after-ingest", after="hourly"),
+        _deployment(monitor, "after-classify", after="after-ingest"),
+        _deployment(synthesize, "by-hand"),
+        _deployment(retrain, "by-hand", None, "model"),
+    ]
+
+
+def _deployment(
+    flow: Flow[..., Any],
+    name: str,
+    schedules: list[Schedule] | None = None,
+    *tags: str,
+    after: str | None = None,
+) -> RunnerDeployment:
+    """`after` names the deployment whose completed runs start this one."""
+    return RunnerDeployment.from_flow(
+        flow,
+        name,
+        schedules=schedules or None,
+        triggers=[_completed(after)] if after else None,
+        concurrency_limit=1,
+        tags=["laudos", *tags],
+    )
+
+
+def _cron(slug: str, line: str, settings: Settings, **parameters: Any) -> list[Schedule]:
+    """A schedule in the hospital's own time zone; none where settings switch it off."""
+    return [Cron(line, timezone=settings.timezone, slug=slug, parameters=parameters)] if line else []
+
+
+def _completed(deployment: str) -> DeploymentEventTrigger:
+    return DeploymentEventTrigger(
+        name=f"after {deployment}",
+        expect={"prefect.flow-run.Completed"},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "deployment", "prefect.resource.name": deployment},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(0),
+    )

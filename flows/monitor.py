@@ -1,0 +1,32 @@
+"""Measure the champions on labels that came in since, raise alarms, show the night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.database import open_database
+from tasks.ledger import recorded_run
+from tasks.monitor import Measured, measure_champion, tell_the_night
+from tasks.settings import Settings
+from tasks.step import flow
+
+
+@dataclass(frozen=True)
+class MonitorSummary:
+    """What the page `tonight` says, in short. Each alarm is a sentence that says what to do."""
+
+    run_id: int
+    alarms: tuple[str, ...]
+    for_review: int
+    in_quarantine: int
+    measured: tuple[Measured, ...]
+
+
+@flow("monitor", run_name="monitor {day}")
+def monitor() -> MonitorSummary:
+    """Measure the champions on labels that arrived since, and publish the page `tonight`."""
+    settings = Settings.load()
+    with recorded_run(open_database(settings), settings, "monitor") as run:
+        measured = tuple(measure_champion(run.id, name) for name in settings.classifiers)
+        told = tell_the_night(run.id)
+    return MonitorSummary(run.id, told.alarms, told.for_review, told.in_quarantine, measured)
