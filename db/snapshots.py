@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, or_, select
+from sqlalchemy import Connection, case, func, insert, or_, select
 
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
 
@@ -108,6 +108,20 @@ def freeze(
 def get(c: Connection, snapshot_id: int) -> Snapshot | None:
     row = c.execute(select(snapshot).where(snapshot.c.id == snapshot_id)).one_or_none()
     return None if row is None else Snapshot(**row._mapping)
+
+
+def counts(c: Connection, snapshot_id: int) -> list[tuple[str, str, str, int, int]]:
+    """(origin, label, split, reports, patients) of a snapshot, in this order."""
+    kind = (snapshot_item.c.origin, snapshot_item.c.label, snapshot_item.c.split)
+    query = (
+        select(*kind, func.count(), func.count(report.c.patient_key.distinct()))
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(snapshot_item.c.snapshot_id == snapshot_id)
+        .group_by(*kind)
+        .order_by(*kind)
+    )
+    return [tuple(row) for row in c.execute(query)]
 
 
 def with_texts(

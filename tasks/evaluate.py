@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
 from tasks.ml.predictor import Predictor
 from tasks.ml.synthesis.exams import generator
-from tasks.model_folders import folder_of
+from tasks.model_folders import baselines_path, folder_of, write_atomically
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
@@ -79,14 +80,19 @@ def probabilities_on(
     return predictor.probabilities(vectors)
 
 
-def baselines_on(
-    engine: Engine, settings: Settings, model: Model, holdout: Part
-) -> dict[str, NDArray[np.float64]]:
-    """Probabilities of every baseline on the holdout, by name."""
+def baselines_on(engine: Engine, settings: Settings, model: Model, holdout: Part) -> dict[str, Probabilities]:
+    """(reports, labels) of every baseline, by name: fitted once a model, then kept beside its report.
+
+    The file holds probabilities only. Fitting TF-IDF takes longer than refitting a head.
+    """
+    kept = baselines_path(settings, model.id)
+    if kept.exists():
+        with np.load(kept, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     asked = settings.classifier(model.classifier)
     labels = model.config["labels"]
     taught = read_part(engine, model.snapshot_id, "train", labels)
-    return baselines(
+    found = baselines(
         taught.texts,
         taught.labels_idx,
         holdout.texts,
@@ -97,6 +103,10 @@ def baselines_on(
         holdout_patients=holdout.patients,
         seed=settings.seed,
     )
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **found)
+    write_atomically(kept, content.getvalue())
+    return found
 
 
 def _figures(engine: Engine, settings: Settings, model: Model, holdout: Part, now: datetime) -> list[Metric]:

@@ -12,6 +12,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Engine
 
@@ -37,6 +38,14 @@ def checkpoints_of(settings: Settings, classifier: str) -> Path:
 
 def pointer_path(settings: Settings, classifier: str) -> Path:
     return settings.folder / f"champion-{classifier}.json"
+
+
+def report_path(settings: Settings, model_id: int, ending: Literal["md", "html"]) -> Path:
+    return settings.folder / "reports" / f"model-{model_id}.{ending}"
+
+
+def baselines_path(settings: Settings, model_id: int) -> Path:
+    return settings.folder / "reports" / f"model-{model_id}-baselines.npz"
 
 
 def fault_of(settings: Settings, model: Model) -> str | None:
@@ -81,17 +90,17 @@ def point_at_champion(engine: Engine, settings: Settings, classifier: str) -> No
         "path": f"models/{champion.model.path}",
         "manifest_sha": champion.model.manifest_sha,
     }
-    path, text = pointer_path(settings, classifier), json.dumps(content, indent=2) + "\n"
-    if not path.exists() or path.read_text() != text:
+    path, text = pointer_path(settings, classifier), (json.dumps(content, indent=2) + "\n").encode()
+    if not path.exists() or path.read_bytes() != text:
         write_atomically(path, text)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """A reader sees the old content or the new, never half of it, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import numpy as np
 from sqlalchemy import Engine
 
 from db import audit, models
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
-from tasks.evaluate import Probabilities, model_row, probabilities_on
+from tasks.evaluate import Probabilities, baselines_on, model_row, probabilities_on
 from tasks.learning_data import Part, read_part
-from tasks.ml.baselines import keyword_rule
 from tasks.ml.promotion import Reason, Rules, Verdict, judge, rules_sha
 from tasks.model_folders import intact, point_at_champion
 from tasks.settings import ClassifierSettings, Settings
@@ -99,7 +97,7 @@ def _verdict(
     verdict = judge(
         probabilities_on(engine, settings, model, holdout, now),
         theirs,
-        _trivial(engine, model, asked, holdout),
+        baselines_on(engine, settings, model, holdout),
         holdout.labels_idx,
         holdout.patients,
         labels,
@@ -131,19 +129,6 @@ def _champion_on(
     if fault is not None:
         return None, Reason(rule, True, f"{name} is tainted: {fault}", asked)
     return probabilities_on(engine, settings, champion.model, holdout, now), None
-
-
-def _trivial(
-    engine: Engine, model: Model, asked: ClassifierSettings, holdout: Part
-) -> dict[str, Probabilities]:
-    """The two baselines that a challenger must beat; the others are too slow to fit twice."""
-    labels = model.config["labels"]
-    truth = read_part(engine, model.snapshot_id, "train", labels).labels_idx
-    shares = np.bincount(truth, minlength=len(labels)) / len(truth)
-    return {
-        "majority": np.tile(shares, (len(holdout.ids), 1)),
-        "keyword_rule": keyword_rule(holdout.texts, labels, asked.keywords, shares),
-    }
 
 
 def _record(

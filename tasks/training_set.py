@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -126,7 +127,7 @@ def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> Expor
         raise LaudosError(f"{folder} exists already; name a new folder")
     labels = snapshot.recipe["labels"]
     parts = {split: read_part(engine, snapshot_id, split, labels) for split in SPLITS}
-    columns = {
+    columns: dict[str, dict[str, Sequence[Any]]] = {
         split: {
             "report_version_id": part.ids,
             "text": part.texts,

@@ -28,6 +28,10 @@ TRAINING = {
     "batch_reports": 16,
 }
 TABLES: dict[str, Any] = {
+    "sources": {
+        name: {"url": "sqlite:///hospital.db", "table": "laudos", "id": "id", "text": "texto"}
+        for name in ("his", "outro")
+    },
     "classifiers": {
         CLASSIFIER: {
             "labels": LABELS,
@@ -36,7 +40,7 @@ TABLES: dict[str, Any] = {
             "training": TRAINING,
             "promotion": {"holdout_patients_min": 5},
         }
-    }
+    },
 }
 
 COMMON = ["paciente", "acompanhamento", "sem", "queixas", "exame", "realizado", "com", "boa", "tecnica"]

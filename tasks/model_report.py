@@ -1,0 +1,95 @@
+"""A model's report for a physician: as files in <folder>/reports, and in the Prefect UI."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Engine
+
+from db import metrics, models, snapshots
+from db.engine import reading
+from db.metrics import Metric
+from db.models import Model, Promotion
+from tasks.artifacts import publish_model_report
+from tasks.database import open_database
+from tasks.evaluate import baselines_on, model_row, probabilities_on
+from tasks.learning_data import read_part
+from tasks.ml.artifact import read_facts
+from tasks.ml.evaluation import Figure
+from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
+from tasks.ml.promotion import Reason
+from tasks.model_folders import folder_of, report_path, write_atomically
+from tasks.settings import Settings
+from tasks.step import step
+
+
+@step("report model", run_name="report model {model_id}", retries=2)
+def write_model_report(run_id: int, model_id: int) -> bool:
+    """Write the report where this run judged the model, or where none stands; returns whether it did."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    model = model_row(engine, model_id)
+    with reading(engine) as c:
+        history = models.promotions(c, model.classifier)
+    # a rollback to this model was no verdict on it
+    verdicts = [past for past in history if past.model_id == model_id and past.decision != "rolled_back"]
+    judged_now = bool(verdicts) and verdicts[0].run_id == run_id
+    if not judged_now and report_path(settings, model_id, "html").exists():
+        return False
+    report = report_of(engine, settings, model, verdicts[0] if verdicts else None)
+    write_atomically(report_path(settings, model_id, "md"), report.markdown.encode())
+    write_atomically(report_path(settings, model_id, "html"), report.html.encode())
+    publish_model_report(model_id, model.classifier, report.markdown)
+    return True
+
+
+def report_of(engine: Engine, settings: Settings, model: Model, decision: Promotion | None) -> ModelReport:
+    """The report, from what the database and the model's folder say; nothing is measured anew."""
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, model.snapshot_id)
+        counts = snapshots.counts(c, model.snapshot_id)
+        figures = metrics.of_model(c, model.id)
+        origins = sorted({origin for origin, _, split, *_ in counts if split == "holdout"})
+        by_origin = {origin: metrics.of_model(c, model.id, f"holdout_{origin}") for origin in origins}
+    outcome: Literal["promoted", "refused", "unchanged"] = "unchanged"
+    if decision is not None:
+        outcome = "promoted" if decision.decision == "promoted" else "refused"
+    assert snapshot is not None  # a model's row refers to it
+    holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
+    scored = {"model": probabilities_on(engine, settings, model, holdout, model.created_at)}
+    card = ModelCard(
+        classifier=model.classifier,
+        model_id=model.id,
+        labels=model.config["labels"],
+        critical=model.config["critical"],
+        trained=model.trained,
+        encoder=encoder_in_words(model.config),
+        snapshot_sha=snapshot.sha,
+        created_at=model.created_at,
+        counts=[Count(*count) for count in counts],
+        figures={subject: _figures(figures, subject) for subject in {row.subject for row in figures}},
+        scored=scored | baselines_on(engine, settings, model, holdout),
+        labels_idx=holdout.labels_idx,
+        thresholds=read_facts(folder_of(settings, model)).thresholds,
+        decision=outcome,
+        reasons=[] if decision is None else [Reason(**reason) for reason in decision.reasons],
+        by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},
+    )
+    return model_report(card)
+
+
+def encoder_in_words(config: dict[str, Any]) -> str:
+    """Such as "scratch, 2 layers of 128" or "bert-base at 0123abcd"."""
+    if config["encoder"] == "scratch":
+        return f"scratch, {config['training']['layers']} layers of {config['training']['hidden_size']}"
+    return (
+        f"{config['encoder']} at {config['revision'][:8]}" if config["revision"] else str(config["encoder"])
+    )
+
+
+def _figures(rows: list[Metric], subject: str) -> list[Figure]:
+    return [
+        Figure(row.name, row.slice, row.value, row.low, row.high, row.n)
+        for row in rows
+        if row.subject == subject
+    ]
