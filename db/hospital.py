@@ -1,0 +1,88 @@
+"""The demo's hospital: a database that is not ours, as a laboratory system might keep it.
+
+Its one table asks nothing of its rows: ids may be missing or double, and a text column may hold
+bytes. That is how such tables are found.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from db.errors import ConfigurationError
+
+_CREATE = """
+CREATE TABLE laudos (
+    id            TEXT,
+    texto         TEXT,
+    atualizado_em TIMESTAMP,
+    paciente      TEXT,
+    data_laudo    DATE,
+    resultado     TEXT
+);
+CREATE INDEX laudos_atualizado_em ON laudos (atualizado_em, id);
+"""
+
+
+@dataclass(frozen=True)
+class HospitalRow:
+    """A row as it stands there; moments are local time without a zone, `YYYY-MM-DD HH:MM:SS`."""
+
+    id: str | None
+    texto: str | bytes | None
+    atualizado_em: str
+    paciente: str
+    data_laudo: str
+    resultado: str | None
+
+
+def create(path: Path, rows: Iterable[HospitalRow]) -> int:
+    """Make the database with these rows; returns how many. Raises ConfigurationError where a file stands."""
+    if path.exists():
+        raise ConfigurationError(f"{path} exists and was left alone; remove it or name another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # built beside and then renamed: a demo stopped half-way leaves no half a hospital
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.unlink(missing_ok=True)
+    with _writing(unfinished) as c:
+        c.executescript(_CREATE)
+        count = _insert(c, rows)
+    unfinished.rename(path)
+    return count
+
+
+def add(path: Path, rows: Iterable[HospitalRow]) -> int:
+    """Append rows; returns how many."""
+    with _writing(path) as c:
+        return _insert(c, rows)
+
+
+def clean_rows(path: Path) -> list[HospitalRow]:
+    """The rows that are in order: one of a kind, with readable text, in the order of their ids."""
+    query = """
+        SELECT id, texto, atualizado_em, paciente, data_laudo, resultado FROM laudos
+        WHERE id LIKE 'CIT-%' AND typeof(texto) = 'text' ORDER BY id
+    """
+    with closing(sqlite3.connect(path)) as c:
+        return [HospitalRow(*row) for row in c.execute(query)]
+
+
+def amend(path: Path, rows: Iterable[HospitalRow]) -> int:
+    """Overwrite text, result and moment of the rows with these ids; returns how many."""
+    statement = "UPDATE laudos SET texto = ?, resultado = ?, atualizado_em = ? WHERE id = ?"
+    with _writing(path) as c:
+        values = ((row.texto, row.resultado, row.atualizado_em, row.id) for row in rows)
+        return c.executemany(statement, values).rowcount
+
+
+def _insert(c: sqlite3.Connection, rows: Iterable[HospitalRow]) -> int:
+    return c.executemany("INSERT INTO laudos VALUES (?, ?, ?, ?, ?, ?)", map(astuple, rows)).rowcount
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path)) as c, c:
+        yield c
