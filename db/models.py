@@ -151,7 +151,8 @@ def crown(c: Connection, classifier: str, model_id: int, *, expected_epoch: int 
             .where(champion.c.classifier == classifier, champion.c.epoch == expected_epoch)
             .values(model_id=model_id, epoch=epoch, since=now)
         )
-    if c.execute(change).rowcount != 1:
+    # asked by RETURNING: on PostgreSQL an INSERT's rowcount is not told
+    if c.scalar(change.returning(champion.c.epoch)) is None:
         raise Busy(
             f"the champion of {classifier!r} changed while model {model_id} was being judged against it; "
             'run "laudos retrain" again to compare with the new one'
