@@ -1,0 +1,136 @@
+"""What leaves a step or a flow: nothing that could quote a report."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+
+from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, StepFailed
+from tasks.ml.errors import UnfitData
+from tasks.step import Name, flow, sealed, step
+
+SECRET = "Paciente Fulana de Tal: carcinoma ductal"
+
+
+def _raising(error: BaseException) -> Any:
+    @sealed("reading")
+    def body() -> None:
+        try:
+            raise KeyError(SECRET)
+        except KeyError:
+            raise error from ValueError(SECRET)
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "told"),
+    [
+        (ValueError(SECRET), StepFailed, "ValueError in reading"),
+        (SystemExit(SECRET), StepFailed, "SystemExit in reading"),
+        (UnfitData("label maligno has no example"), LaudosError, "label maligno has no example"),
+        (Busy("run 3 holds it"), Busy, "run 3 holds it"),
+    ],
+)
+def test_an_exception_leaves_without_text_cause_or_context(
+    inside: BaseException, outside: type[LaudosError], told: str
+) -> None:
+    with pytest.raises(outside) as caught:
+        _raising(inside)()
+    assert str(caught.value).startswith(told)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_keeps_its_kind_and_what_it_knows_on_the_way_out() -> None:
+    with pytest.raises(DatabaseFailure) as caught:
+        _raising(DatabaseFailure("SQLITE_BUSY", retryable=True))()
+    assert caught.value.retryable
+
+
+def test_ctrl_c_passes_without_what_it_interrupted() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _raising(KeyboardInterrupt())()
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_body_that_would_run_outside_the_seal_is_refused() -> None:
+    with pytest.raises(TypeError, match="plain function"):
+
+        @sealed("later")
+        async def body() -> None: ...
+
+
+tries: list[int] = []
+
+
+@step("fetch", run_name="fetch {number}", retries=2, retry_delay_s=0)
+def fetch(number: int) -> int:
+    tries.append(number)
+    if number == 2 and tries.count(2) < 3:
+        raise DatabaseFailure("SQLITE_BUSY", retryable=True)
+    if number == 3:
+        raise ValueError(SECRET)
+    return number
+
+
+@flow("fetching", run_name="fetching {source} {day}")
+def fetching(source: Name | None = None, number: int = 1) -> int:
+    return fetch(number)
+
+
+@pytest.fixture
+def runs(prefect_harness: None) -> Iterator[Any]:
+    tries.clear()
+    with get_client(sync_client=True) as client:
+
+        def read() -> list[FlowRun]:
+            return [run for run in client.read_flow_runs() if run.name.startswith("fetching")]
+
+        yield read
+
+
+def test_a_database_that_was_busy_is_tried_again(runs: Any) -> None:
+    assert fetching(number=2) == 2
+    assert tries == [2, 2, 2]
+
+
+def test_what_a_repetition_cannot_help_is_not_repeated(runs: Any) -> None:
+    with pytest.raises(StepFailed):
+        fetching(number=3)
+    assert tries == [3]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"source": SECRET}, "source"), ({"number": SECRET}, "number"), ({"source": 7}, "source")],
+)
+def test_unfit_parameters_are_refused_before_prefect_has_seen_them(
+    runs: Any, given: dict[str, Any], named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = len(runs())
+    with pytest.raises(ConfigurationError, match=f"fetching: {named} cannot be taken") as caught:
+        fetching(**given)
+    assert len(runs()) == before
+    assert not tries
+    assert SECRET not in str(caught.value) + caplog.text
+
+
+def test_a_parameter_a_flow_does_not_have_is_not_quoted() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        fetching.validate_parameters({SECRET: 1})
+    assert SECRET not in str(caught.value)
+
+
+def test_a_run_is_named_by_what_it_does_and_its_day(runs: Any) -> None:
+    fetching(source="his")
+    fetching()
+    names = {run.name.rsplit(" ", 1)[0] for run in runs()}
+    assert {"fetching his", "fetching all"} <= names
