@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,14 @@ def synthesize(
                 if unit_interval(external_id, "flip") < FLIPPED_SHARE:
                     label = next(other for other in labels if other != label)
             yield SyntheticReport(external_id, row.key, label, text)
+
+
+def seed_of(external_id: str) -> int:
+    """The seed of the set that a report with this id belongs to."""
+    written = re.match(r"s(-?\d+)-", external_id)
+    if written is None:
+        raise ValueError("not the id of a synthetic report")
+    return int(written[1])
 
 
 def _stream(exam: str, seed: int, row_key: str, number: int) -> np.random.Generator:
