@@ -46,13 +46,14 @@ Block = Heading | Paragraph | Bullets | Table | Picture
 
 STYLE: Final = """
 :root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, "Segoe UI", sans-serif; color: #22303c; max-width: 62rem; margin: 2rem auto;
+body { font: 16px/1.55 system-ui, "Segoe UI", sans-serif; color: #22303c; max-width: 64rem; margin: 2rem auto;
        padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; margin-bottom: .4rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; color: #0f6a8c; }
-table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; display: block; overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; margin: .8rem 0; display: block; overflow-x: auto; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid #d5dce2; text-align: left; vertical-align: top; }
 th { background: #f2f5f7; } td.figure, th.figure { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; width: 480px; margin: .5rem 1rem .5rem 0;
+td.figure { white-space: nowrap; }
+img { max-width: 100%; width: 466px; margin: .4rem .6rem .4rem 0; vertical-align: top;
       border: 1px solid #e6ebef; border-radius: 6px; }
 p.strong { font-weight: 600; font-size: 1.05rem; } li { margin: .2rem 0; }
 @media print { body { margin: 0; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }

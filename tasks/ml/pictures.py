@@ -20,6 +20,7 @@ from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from tasks.ml.measures import ECE_BINS, confidence_bin
+from tasks.ml.report_figures import SUBJECTS
 from tasks.ml.resampling import Floats, Ints
 
 MODEL: Final = "#0f6a8c"
@@ -202,7 +203,13 @@ def _curve(axes: Axes, name: str, across: Floats, up: Floats, **style: Any) -> N
     width = 2.4 if name not in BASELINES else 1.3
     kept = _thinned(len(across))
     axes.plot(
-        across[kept], up[kept], dash, color=colour, linewidth=width, label=name.replace("_", " "), **style
+        across[kept],
+        up[kept],
+        dash,
+        color=colour,
+        linewidth=width,
+        label=SUBJECTS.get(name, "this model"),
+        **style,
     )
 
 

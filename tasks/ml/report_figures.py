@@ -8,18 +8,18 @@ from typing import Final
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Table
 from tasks.ml.evaluation import Figure
 
-DISCRIMINATION: Final = {
+FIRST_FIGURES: Final = {
     "auroc_report": "AUROC, per report",
     "auroc_patient": "AUROC, per patient",
-    "auprc_report": "AUPRC, per report",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
-PROBABILITIES: Final = {
+MORE_FIGURES: Final = {
+    "auprc_report": "AUPRC, per report",
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
-    "brier": "Brier score (lower is better)",
-    "ece": "ECE (lower is better)",
+    "brier": "Brier score ↓",
+    "ece": "ECE ↓",
 }
 # what a baseline may be better at: not sensitivity or specificity, which saying one label always maximises
 COMPARED: Final = {
@@ -63,10 +63,10 @@ def figure_blocks(
     """figures: "model" and the baselines by name; by_origin: the model's, by who said the truth."""
     found = {subject: by_name(figures[subject]) for subject in ("model", *SUBJECTS) if subject in figures}
     blocks: list[Block] = [Heading("How good it is, beside cheaper answers")]
-    for group in (DISCRIMINATION, PROBABILITIES):
+    for group in (FIRST_FIGURES, MORE_FIGURES):
         named = {SUBJECTS.get(subject, "this model"): theirs for subject, theirs in found.items()}
         blocks.append(_table("", named, group))
-    notes = [f"Sensitivity and specificity are those of {critical} against the rest."]
+    notes = [f"Sensitivity and specificity are those of {critical} against the rest. ↓: lower is better."]
     if len(labels) > 2:
         notes.append("AUROC and AUPRC are means over the labels, each against the rest.")
     if "measurements" in found:
@@ -74,7 +74,7 @@ def figure_blocks(
     blocks += [Bullets(notes), Paragraph(_where_baselines_win(found), strong=True)]
     if len(by_origin) > 1:
         origins = {origin: by_name(theirs) for origin, theirs in by_origin.items()}
-        blocks.append(_table("this model, truth said by", origins, DISCRIMINATION))
+        blocks.append(_table("this model, truth said by", origins, FIRST_FIGURES))
     return blocks
 
 
