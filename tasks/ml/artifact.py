@@ -177,11 +177,12 @@ def _manifest(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     if not (folder / MANIFEST).is_file():
         raise BrokenArtifact(f"{folder} has no {MANIFEST}: half-written, or no model of laudos. {WAY_OUT}")
     content = _read_json(folder / MANIFEST)
-    entries = content.get("files")
+    entries: Any = content.get("files")
     known = isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values())
     if content.get("format") != FORMAT or not known or FACTS not in entries:
         raise BrokenArtifact(f"{folder / MANIFEST} is of an unknown format; use the laudos that made it")
-    return entries
+    manifest: Mapping[str, Mapping[str, Any]] = entries
+    return manifest
 
 
 def _files_in(folder: Path) -> Sequence[str]:

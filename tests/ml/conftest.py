@@ -108,8 +108,8 @@ def bare_network(family: str, texts: Sequence[str]) -> Network:
     if family == "distilbert":
         tokenizer = word_piece_tokenizer(texts, None, 220, WINDOW)
         config = DistilBertConfig(
-            vocab_size=len(tokenizer), dim=32, n_layers=1, n_heads=2, hidden_dim=64, max_position_embeddings=WINDOW,
-            **names,
+            vocab_size=len(tokenizer), dim=32, n_layers=1, n_heads=2, hidden_dim=64,
+            max_position_embeddings=WINDOW, **names,
         )  # fmt: skip
         return DistilBertForSequenceClassification(config).eval(), tokenizer
     tokenizer = _byte_level(texts, specials=family != "gpt2")
@@ -129,7 +129,12 @@ def bare_network(family: str, texts: Sequence[str]) -> Network:
     if family == "roberta":
         # its table of positions begins after the padding index
         roberta = RobertaConfig(
-            **sizes, **ids, **names, intermediate_size=64, max_position_embeddings=WINDOW + 2, type_vocab_size=1
+            **sizes,
+            **ids,
+            **names,
+            intermediate_size=64,
+            max_position_embeddings=WINDOW + 2,
+            type_vocab_size=1,
         )
         return RobertaForSequenceClassification(roberta).eval(), tokenizer
     modern = ModernBertConfig(

@@ -69,7 +69,9 @@ print(json.dumps([killed_before, killed_after, code]))
 
 
 @pytest.fixture
-def published(tiny: Callable[[], Network], facts_of: Callable[[Network], LaudosJson], tmp_path: Path) -> Published:
+def published(
+    tiny: Callable[[], Network], facts_of: Callable[[Network], LaudosJson], tmp_path: Path
+) -> Published:
     network = tiny()
     return publish(tmp_path / "models", "m1", *network, None, facts_of(network))
 
@@ -109,7 +111,9 @@ def test_an_existing_folder_is_never_replaced(published: Published, tiny, facts_
     assert verify(published.path) == published.manifest_sha
 
 
-def test_of_two_who_publish_one_name_at_once_the_second_is_told(published: Published, tiny, facts_of, monkeypatch):
+def test_of_two_who_publish_one_name_at_once_the_second_is_told(
+    published: Published, tiny, facts_of, monkeypatch
+):
     network = tiny()
     monkeypatch.setattr(Path, "exists", lambda _self: False)  # both looked before either had written
     with pytest.raises(BrokenArtifact, match="nothing was published"):

@@ -39,13 +39,16 @@ def test_no_word_of_a_few_patients_enters_the_vocabulary(tiny_texts: list[str]):
     five = patients + [f"q{i % 5}" for i in range(40)]
     _, guarded = make_scratch(texts, LABELS, SMALL, 1, patients=four)
     _, shared = make_scratch(texts, LABELS, SMALL, 1, patients=five)
-    assert not [piece for piece in guarded.get_vocab() if piece.strip("#") in secret and len(piece.strip("#")) > 1]
+    pieces = {piece.strip("#") for piece in guarded.get_vocab()}
+    assert not [piece for piece in pieces if len(piece) > 1 and piece in secret]
     assert secret in shared.get_vocab()
 
 
 def test_no_ordinary_word_is_unknown_and_accents_and_case_make_no_difference(tiny: Callable[[], Network]):
     _, tokenizer = tiny()
-    assert tokenizer.unk_token_id not in tokenizer("Xilofone 12,5 mm (3/4); ÇÃO, q.s.p. 50% ≥"[:-1])["input_ids"]
+    assert (
+        tokenizer.unk_token_id not in tokenizer("Xilofone 12,5 mm (3/4); ÇÃO, q.s.p. 50% ≥"[:-1])["input_ids"]
+    )
     assert tokenizer("NÓDULO não") == tokenizer("nodulo nao")
 
 
@@ -59,7 +62,9 @@ def test_a_width_the_heads_cannot_share_is_refused(tiny_texts: list[str]):
         make_scratch(tiny_texts, LABELS, EncoderSpec(hidden_size=33), 1)
 
 
-def test_any_family_loads_from_a_folder_and_reads_the_same(network: Network, tiny_texts: list[str], tmp_path: Path):
+def test_any_family_loads_from_a_folder_and_reads_the_same(
+    network: Network, tiny_texts: list[str], tmp_path: Path
+):
     texts = tiny_texts[:5]
     before = encode(*network, texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
     save(network, tmp_path)
@@ -69,7 +74,9 @@ def test_any_family_loads_from_a_folder_and_reads_the_same(network: Network, tin
     assert encoder_sha(*loaded, WINDOW, STRIDE) == encoder_sha(*network, WINDOW, STRIDE)
 
 
-def test_a_fresh_head_is_drawn_from_the_seed_for_however_many_labels(tiny: Callable[[], Network], tmp_path: Path):
+def test_a_fresh_head_is_drawn_from_the_seed_for_however_many_labels(
+    tiny: Callable[[], Network], tmp_path: Path
+):
     save(tiny(), tmp_path)
     three = ("a", "b", "c")
     first, second = (load_encoder(EncoderSpec("folder", str(tmp_path)), three, seed=7)[0] for _ in range(2))
@@ -87,7 +94,9 @@ def test_a_decoder_without_padding_token_gets_one(tiny_texts: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "sub/weights.pt", "scaler.pkl"])
-def test_a_folder_with_pickles_is_refused_with_a_way_out(tiny: Callable[[], Network], tmp_path: Path, name: str):
+def test_a_folder_with_pickles_is_refused_with_a_way_out(
+    tiny: Callable[[], Network], tmp_path: Path, name: str
+):
     save(tiny(), tmp_path)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"\x80\x04.")
@@ -100,7 +109,8 @@ def test_remote_code_is_never_run(tiny: Callable[[], Network], tmp_path: Path):
     proof = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(proof)!r}, 'w')\n")
     (tmp_path / "config.json").write_text(
-        '{"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"}}'
+        '{"model_type": "evil",'
+        ' "auto_map": {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"}}'
     )
     with pytest.raises(UnfitEncoder, match="no remote code"):
         load_encoder(EncoderSpec("folder", str(tmp_path)), LABELS)
@@ -113,7 +123,9 @@ def test_a_hub_name_needs_its_whole_revision(revision: str | None):
         load_encoder(EncoderSpec("hub", "somebody/some-model", revision), LABELS)
 
 
-def test_a_hub_model_that_cannot_be_reached_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_hub_model_that_cannot_be_reached_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnfitEncoder, match="the network or a filled cache"):
         load_encoder(EncoderSpec("hub", "somebody/some-model-that-is-not", "0" * 40), LABELS)

@@ -17,7 +17,9 @@ from tasks.ml.windows import windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 
-def test_the_head_on_a_one_window_vector_gives_the_networks_own_logits(network: Network, tiny_texts: list[str]):
+def test_the_head_on_a_one_window_vector_gives_the_networks_own_logits(
+    network: Network, tiny_texts: list[str]
+):
     model, tokenizer = network
     texts = ["nódulo", "mama direita com células atípicas", "necrose e mitoses na lâmina"]
     read = encode(model, tokenizer, texts, window_tokens=WINDOW, stride_tokens=STRIDE)
@@ -37,7 +39,9 @@ def test_vectors_do_not_depend_on_how_reports_are_batched(network: Network, tiny
     np.testing.assert_allclose(one_by_one.vectors, together.vectors, atol=2e-5)
 
 
-def test_a_long_reports_vector_is_the_mean_over_its_windows(tiny: Callable[[], Network], tiny_texts: list[str]):
+def test_a_long_reports_vector_is_the_mean_over_its_windows(
+    tiny: Callable[[], Network], tiny_texts: list[str]
+):
     model, tokenizer = tiny()
     text = " ".join(tiny_texts[:8])
     windows = windows_of(tokenizer, [text], WINDOW, STRIDE)

@@ -68,7 +68,9 @@ def test_sample_weights_count():
     calibration = clouds(200, 2, 2, 2.0)
     heavy = fit_head(vectors, labels, 2, *calibration, weights=np.where(labels == 1, 50.0, 1.0))
     plain = fit_head(vectors, labels, 2, *calibration)
-    assert probabilities(heavy, calibration[0])[:, 1].mean() > probabilities(plain, calibration[0])[:, 1].mean()
+    assert (
+        probabilities(heavy, calibration[0])[:, 1].mean() > probabilities(plain, calibration[0])[:, 1].mean()
+    )
 
 
 def test_a_label_without_example_is_refused():

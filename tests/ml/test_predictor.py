@@ -48,7 +48,9 @@ def test_what_was_fitted_is_what_the_loaded_folder_answers(network: Network, fac
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_stored_vectors_give_the_same_predictions_as_the_texts(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+def test_stored_vectors_give_the_same_predictions_as_the_texts(
+    tiny: Callable[[], Network], facts_of, tmp_path: Path
+):
     network = tiny()
     predictor, _ = with_head(network, facts_of(network), tmp_path)
     texts = [*written(5, seed=4)[0], " ".join(written(20, seed=5)[0])]
@@ -99,7 +101,9 @@ def test_an_altered_folder_is_not_loaded(tiny: Callable[[], Network], facts_of, 
         Predictor.load(tmp_path / "m1")
 
 
-def test_loading_and_predicting_print_nothing(tiny, facts_of, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_loading_and_predicting_print_nothing(
+    tiny, facts_of, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     network = tiny()
     predictor, _ = with_head(network, facts_of(network), tmp_path)
     predictor.predict([SHORT, "células coesas " * 500])

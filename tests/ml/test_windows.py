@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.windows import pieces, token_budget_batches, window_starts, windows_of
+from tasks.ml.windows import PIECE_CHARACTERS, pieces, token_budget_batches, window_starts, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 
@@ -91,3 +91,22 @@ def test_batches_hold_every_window_once_and_keep_the_budget(lengths, budget):
     batches = token_budget_batches(lengths, budget)
     assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
     assert all(len(batch) == 1 or lengths[batch].max() * len(batch) <= budget for batch in batches)
+
+
+def test_a_report_of_two_million_characters_is_read_whole_and_never_tokenised_at_once(tiny, monkeypatch):
+    _, tokenizer = tiny()
+    given: list[int] = []
+
+    tokenise = type(tokenizer).__call__
+
+    def spied(self, texts, *args, **kwargs):
+        given.extend(map(len, [texts] if isinstance(texts, str) else texts))
+        return tokenise(self, texts, *args, **kwargs)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", spied)
+    text = "mama direita, " * 143_000
+    windows = windows_of(tokenizer, [text, "mama"], 512, 64)
+    assert len(text) > 2_000_000
+    assert windows.tokens_total[0] % 143_000 == 0  # each repetition gave the same tokens, cut or not
+    assert windows.tokens_seen.tolist() == windows.tokens_total.tolist()
+    assert max(given) <= PIECE_CHARACTERS
