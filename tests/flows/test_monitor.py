@@ -1,0 +1,236 @@
+"""The monitor: champions on hospital labels, alarms, and a page without text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, select
+
+from db import ledger, metrics, models
+from db.engine import reading, writing
+from db.metrics import Metric
+from db.monitoring import Answers, Intake, Trouble
+from db.tables import (
+    metric,
+    prediction,
+    quarantine,
+    report,
+    report_version,
+    score_chunk,
+    score_job,
+    snapshot,
+    snapshot_item,
+    source,
+)
+from tasks import alarms
+from tasks.monitor import look_back, measure_champion
+from tasks.settings import MonitoringSettings, Settings
+from tasks.tonight import tonight
+from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
+
+LIMITS = MonitoringSettings()
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def world(engine: Engine, database_url: str, configure: Callable[..., Settings], now: datetime) -> World:
+    return World(engine, configure(database=database_url, **TABLES), now)
+
+
+def crown(world: World, *, taught: Iterable[int] = (), wrong: Iterable[int] = (), at: datetime = NOW) -> int:
+    """A champion that answered every report, wrongly about some patients; `taught` stood in its training."""
+    run_id, mistaken = world.run("retrain"), {patient_key(number) for number in wrong}
+    keys = {patient_key(number) for number in taught}
+    with writing(world.engine) as c:
+        query = select(report_version.c.id, report.c.patient_key, report_version.c.text).join(
+            report, report.c.id == report_version.c.report_id
+        )
+        versions = c.execute(query).all()
+        frozen = {"classifier": CLASSIFIER, "sha": "0" * 64, "recipe": {}, "reports": len(keys)}
+        added = insert(snapshot).values(**frozen, run_id=run_id, created_at=at).returning(snapshot.c.id)
+        snapshot_id = c.execute(added).scalar_one()
+        items = [
+            {"snapshot_id": snapshot_id, "report_version_id": row.id, "label": "benigno", "origin": "source",
+             "split": "train"}
+            for row in versions if row.patient_key in keys
+        ]  # fmt: skip
+        if items:
+            c.execute(insert(snapshot_item), items)
+        config = {"labels": LABELS, "critical": "maligno"}
+        model_id = models.add(
+            c, classifier=CLASSIFIER, path="achado/one", manifest_sha="0", encoder_sha="0", config_sha="0",
+            snapshot_id=snapshot_id, trained="full", config=config, run_id=run_id, now=at,
+        )  # fmt: skip
+        models.crown(c, CLASSIFIER, model_id, expected_epoch=None, now=at)
+        reasons = [{"rule": "sensitivity", "passed": True, "found": ".97", "asked": ".85"}]
+        models.add_promotion(
+            c, classifier=CLASSIFIER, decision="promoted", model_id=model_id, previous_model_id=None, epoch=1,
+            reasons=reasons, plan_sha="0", actor="test", run_id=run_id, now=at,
+        )  # fmt: skip
+        _answer(c, model_id, run_id, {row for row in versions if row.patient_key in mistaken}, versions, at)
+    return model_id
+
+
+def _answer(
+    c: Connection, model_id: int, run_id: int, mistaken: set[Any], versions: Sequence[Any], at: datetime
+) -> None:
+    job = {"classifier": CLASSIFIER, "model_id": model_id, "reports": len(versions), "run_id": run_id}
+    job_id = c.execute(insert(score_job).values(**job, created_at=at).returning(score_job.c.id)).scalar_one()
+    span = {"first_version_id": 1, "last_version_id": 1, "reports": len(versions)}
+    c.execute(insert(score_chunk).values(job_id=job_id, seq=1, **span))
+    for row in versions:
+        malign = any(word in row.text for word in TELLING["maligno"]) != (row in mistaken)
+        p = 0.9 if malign else 0.1
+        c.execute(
+            insert(prediction).values(
+                model_id=model_id, report_version_id=row.id, label=LABELS[int(malign)],
+                probabilities={"benigno": 1 - p, "maligno": p}, decision="auto" if row.id % 5 else "review",
+                tokens_seen=9, tokens_total=9, backend="torch-fp32",
+                job_id=job_id, chunk_seq=1, fence=1, at=at,
+            )
+        )  # fmt: skip
+
+
+def figures(world: World, model_id: int) -> dict[str, Metric]:
+    with reading(world.engine) as c:
+        return {one.name: one for one in metrics.of_model(c, model_id, "source") if one.slice == "all"}
+
+
+def test_a_champion_is_measured_on_labels_of_the_hospital(world: World) -> None:
+    world.add(range(40))
+    model_id = crown(world, wrong=[1, 3])
+    measured = measure_champion.fn(world.run("monitor"), CLASSIFIER)
+    assert (measured.model_id, measured.labelled_reports) == (model_id, 40)
+    found = figures(world, model_id)
+    assert found["sensitivity"].value == pytest.approx(18 / 20)
+    assert found["specificity"].value == 1
+    assert found["sensitivity"].n == 20
+
+
+def test_patients_it_was_trained_on_do_not_count(world: World) -> None:
+    world.add(range(40))
+    crown(world, taught=range(10))
+    assert measure_champion.fn(world.run("monitor"), CLASSIFIER).labelled_reports == 30
+
+
+def test_what_a_person_said_counts_more_than_the_source(world: World) -> None:
+    world.add(range(40))
+    model_id = crown(world)
+    world.say([1, 3, 5, 7], "benigno")
+    measure_champion.fn(world.run("monitor"), CLASSIFIER)
+    assert figures(world, model_id)["specificity"].value == pytest.approx(20 / 24)
+
+
+def test_the_same_labels_again_write_nothing(world: World) -> None:
+    world.add(range(20))
+    crown(world)
+    assert measure_champion.fn(world.run("monitor"), CLASSIFIER).figures > 0
+    before = world.count(metric)
+    assert measure_champion.fn(world.run("monitor"), CLASSIFIER).figures == 0
+    assert world.count(metric) == before
+
+
+def test_without_champion_or_labels_there_is_nothing_to_measure(world: World) -> None:
+    assert measure_champion.fn(world.run("monitor"), CLASSIFIER).model_id is None
+    crown(world)
+    measured = measure_champion.fn(world.run("monitor"), CLASSIFIER)
+    assert (measured.labelled_reports, measured.figures) == (0, 0)
+
+
+def test_the_page_tells_the_night_and_no_text(world: World) -> None:
+    world.add(range(40))
+    crown(world, at=NOW - timedelta(hours=2))
+    measure_champion.fn(world.run("monitor"), CLASSIFIER)
+    with writing(world.engine) as c:
+        source_id = c.scalar(select(source.c.id))
+        c.execute(
+            insert(quarantine).values(
+                source_id=source_id, external_id="L99", raw_sha="0", reason="no_letters", payload=b"{}",
+                first_run_id=1, first_seen_at=NOW - timedelta(hours=3), last_seen_at=NOW,
+            )
+        )  # fmt: skip
+        counts = ledger.Counts(read=42, new=40, updated=0, unchanged=1, quarantined=1)
+        ledger.add_batch(c, 1, source_id, counts, NOW - timedelta(hours=3))
+        night = look_back(c, world.settings, NOW)
+    page = tonight(night)
+    for told in (
+        "| his | 42 | 40 | 0 | 1 | 1 |",
+        "model 1 ✅ promoted",
+        "| ✅ | sensitivity | .97 | .85 |",
+        "sensitivity | **1.000**",
+        "| achado | model 1 | 40 | **8** | 0 |",
+        "| his | `no_letters` | 1 |",
+        "![answers of achado by day](data:image/png;base64,",
+        "outro: nothing ever came in",
+        "no clinical validation",
+    ):
+        assert told in page
+    assert len(page.encode()) < 60_000
+    assert not any(text_of(number, LABELS[number % 2]) in page for number in range(40))
+
+
+def test_a_page_before_anything_happened_names_the_first_command(world: World) -> None:
+    with reading(world.engine) as c:
+        page = tonight(look_back(c, world.settings, NOW))
+    for told in ("`laudos ingest`", "`laudos retrain`", "Nothing is in quarantine"):
+        assert told in page
+
+
+def _intake(refused: int, new: int, last: datetime = NOW, source: str = "his") -> Intake:
+    return Intake(source, new + refused, new, 0, 0, refused, refused, last)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "alarmed"),
+    [
+        ((12, 48), (10, 990), True),  # 20 % where 1 % is usual
+        ((12, 48), (20, 80), False),  # 20 % is what this source always brings
+        ((2, 98), (0, 1000), False),  # within the limit
+        ((3, 7), (0, 1000), False),  # too few to tell
+        ((12, 48), None, True),  # a source never seen before
+    ],
+)
+def test_quarantine_alarms_at_a_jump(now: Any, before: Any, alarmed: bool) -> None:
+    earlier = [_intake(*before)] if before else []
+    told = list(alarms.quarantine_jumps([_intake(*now)], earlier, LIMITS))
+    assert bool(told) == alarmed
+    assert all("12 of 60" in one and "laudos quarantine list" in one for one in told)
+
+
+def test_a_source_that_fell_silent_or_never_spoke_is_told() -> None:
+    known = [_intake(0, 9, NOW - timedelta(days=3)), _intake(0, 9, NOW - timedelta(days=1), "lab")]
+    told = list(alarms.silences(known, ["his", "lab", "new"], NOW, LIMITS))
+    assert [one.split(":")[0] for one in told] == ["his", "new"]
+
+
+def test_too_many_answers_left_to_a_person_are_told() -> None:
+    def answers(review: int, auto: int) -> list[Answers]:
+        return [
+            Answers(NOW, "achado", 1, "maligno", "review", review),
+            Answers(NOW, "achado", 1, "benigno", "auto", auto),
+        ]
+
+    assert list(alarms.indecision(answers(10, 90), LIMITS)) == []
+    assert list(alarms.indecision(answers(6, 2), LIMITS)) == []
+    assert "60% of 100 answers" in next(alarms.indecision(answers(60, 40), LIMITS))
+
+
+@pytest.mark.parametrize(("high", "alarmed"), [(0.44, True), (0.55, False), (None, False)])
+def test_sensitivity_surely_below_the_floor_is_told(world: World, high: float | None, alarmed: bool) -> None:
+    found = Metric("model", "source", "all", "sensitivity", 0.4, 0.3, high, 50)
+    told = list(alarms.misses({CLASSIFIER: [found]}, world.settings.classifiers))
+    assert bool(told) == alarmed
+
+
+def test_runs_that_ended_badly_are_told_once_a_kind() -> None:
+    troubles = [
+        Trouble("classify", "failed", "NothingToWorkOn: no champion", 7, 31),
+        Trouble("ingest", "crashed", None, 1, 32),
+    ]
+    assert list(alarms.failed_runs(troubles)) == [
+        "classify run 31 failed (7 times): NothingToWorkOn: no champion",
+        "ingest run 32 crashed: its process went away",
+    ]
