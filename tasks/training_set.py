@@ -24,7 +24,7 @@ from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
 
-@step("freeze training set", retries=2)
+@step("freeze training set", run_name="freeze {classifier}", retries=2)
 def freeze_training_set(run_id: int, classifier: str) -> int:
     """Freeze what is labelled now; returns the snapshot's id, an old one where nothing changed.
 

@@ -1,0 +1,214 @@
+"""A challenger is trained only where it must be, and answers only where it earned it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+from transformers import pipeline
+
+from db.engine import reading
+from db.errors import NothingToWorkOn
+from db.tables import audit, feature, metric, promotion
+from tasks.ml.splits import split_of
+from tasks.model_folders import folder_of, pointer_path
+from tests.learning.retraining import (
+    alter,
+    challenge,
+    champion_of,
+    decisions,
+    model_of,
+    retrain,
+    weights_of,
+)
+from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key
+
+HOSPITAL = range(120)
+
+
+def poison(world: World) -> None:
+    """Wrong feedback on every training report; the holdout stays as it is."""
+    taught = [number for number in HOSPITAL if split_of(patient_key(number)) == "train"]
+    for value in LABELS:
+        world.say([number for number in taught if LABELS[number % 2] != value], value)
+
+
+def test_the_first_model_is_trained_whole_and_answers(both: World) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both)
+    assert (first.trained.trained, first.trained.reused) == ("full", False)
+    assert first.decided.decision == "promoted"
+    assert champion_of(both).model.id == first.trained.model_id
+    pointer = json.loads(pointer_path(both.settings, CLASSIFIER).read_text())
+    folder = both.settings.folder / pointer["path"]
+    assert pointer["manifest_sha"] == champion_of(both).model.manifest_sha
+    answer = pipeline("text-classification", model=str(folder))("nucleos pleomorfismo acentuado")[0]
+    assert answer["label"] in LABELS
+
+
+def test_the_same_training_set_again_trains_encodes_measures_and_decides_nothing(both: World) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both)
+    written = [both.count(table) for table in (feature, metric, promotion)]
+    again = retrain(both)
+    assert (again.trained.model_id, again.trained.reused, again.trained.encoded) == (
+        first.trained.model_id,
+        True,
+        0,
+    )
+    assert again.trained.notes == ("already trained: model 1 on snapshot 1",)
+    assert again.decided.reasons == ("model 1 is the champion already",)
+    assert [both.count(table) for table in (feature, metric, promotion)] == written
+
+
+def test_a_head_refresh_moves_no_body_weight_and_encodes_only_what_is_new(both: World) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both).trained
+    new = range(120, 140)
+    both.add(new)
+    second = retrain(both).trained
+    assert second.trained == "head"
+    assert second.encoded == sum(split_of(patient_key(number)) != "holdout" for number in new)
+    before, after = weights_of(both, first.model_id), weights_of(both, second.model_id)
+    moved = {name for name in before if before[name] != after[name]}
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_new_labels_on_known_reports_cost_no_encoding(world: World) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    world.say([0, 2, 4], "maligno")
+    second = retrain(world).trained
+    assert (second.trained, second.reused, second.encoded) == ("head", False, 0)
+
+
+@pytest.mark.parametrize("how", ["head", "full"])
+def test_a_poisoned_challenger_leaves_the_champion_where_it_was(both: World, how: str) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both)
+    pointer = pointer_path(both.settings, CLASSIFIER).read_text()
+    poison(both)
+    poisoned = retrain(both, how)
+    assert poisoned.decided.decision == "refused"
+    assert poisoned.decided.champion_id == champion_of(both).model.id == first.trained.model_id
+    assert champion_of(both).epoch == 1
+    assert pointer_path(both.settings, CLASSIFIER).read_text() == pointer
+
+
+def test_a_refusal_is_recorded_with_what_was_found_and_asked(both: World) -> None:
+    both.add(HOSPITAL)
+    retrain(both)
+    poison(both)
+    refused = retrain(both)
+    row = decisions(both)[-1]
+    assert (row.decision, row.model_id, row.previous_model_id, row.epoch) == ("refused", 2, 1, None)
+    failed = [reason for reason in row.reasons if not reason["passed"]]
+    assert "sensitivity for maligno" in {reason["rule"] for reason in failed}
+    assert "not worse than the champion overall" in {reason["rule"] for reason in failed}
+    assert all(reason["found"] and reason["asked"] for reason in row.reasons)
+    assert any(sentence.startswith("NOT HELD: sensitivity") for sentence in refused.decided.reasons)
+
+
+def test_a_refused_model_is_judged_again_only_when_the_rules_change(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    strict = reconfigured(world, sensitivity_floor=1.0)
+    strict.add(HOSPITAL)
+    assert retrain(strict).decided.decision == "refused"
+    again = retrain(strict)
+    assert again.decided.decision == "unchanged"
+    assert "was refused under the same rules before" in again.decided.reasons[0]
+    mild = reconfigured(world, sensitivity_floor=0.5)
+    promoted = retrain(mild)
+    assert (promoted.trained.reused, promoted.decided.decision) == (True, "promoted")
+
+
+def test_an_altered_champion_is_tainted_and_the_whole_network_trained_anew(both: World) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both).trained.model_id
+    alter(both, first)
+    second = retrain(both)
+    assert second.trained.trained == "full"
+    assert "champion model 1 is tainted" in second.trained.notes[0]
+    assert "model.safetensors was altered" in second.trained.notes[0]
+    assert model_of(both, first).state == "tainted"
+    assert both.count(audit, audit.c.action == "tainted") == 1
+    assert second.decided.decision == "promoted"
+    assert any("is tainted" in sentence for sentence in second.decided.reasons)
+
+
+def test_a_champion_whose_folder_is_gone_is_replaced(world: World) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    folder = folder_of(world.settings, model_of(world, first))
+    folder.rename(folder.with_name("elsewhere"))
+    second = retrain(world)
+    assert second.decided.champion_id == second.trained.model_id != first
+
+
+def test_a_changed_label_set_trains_the_whole_network_and_says_so(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    world.say(range(0, 120, 3), "inconclusivo")
+    wider = reconfigured(world, labels=[*LABELS, "inconclusivo"], sensitivity_floor=0.0)
+    second = retrain(wider)
+    assert second.trained.trained == "full"
+    assert second.trained.notes[0].startswith("labels changed since champion model 1 was trained")
+    [reason] = [r for r in decisions(wider)[-1].reasons if r["rule"] == "comparison with the champion"]
+    assert reason["found"] == "champion model 1 answers with other labels"
+
+
+def test_a_changed_training_setting_trains_the_whole_network(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    wider = reconfigured(world, training=TRAINING | {"hidden_size": 48})
+    second = retrain(wider)
+    assert second.trained.trained == "full"
+    assert "training changed" in second.trained.notes[0]
+    # another encoder: the champion reads the holdout with its own, on the same reports
+    assert any(
+        sentence.startswith("held: not worse than the champion") for sentence in second.decided.reasons
+    )
+
+
+def test_a_head_without_a_champion_is_refused_with_the_command_that_helps(world: World) -> None:
+    world.add(HOSPITAL)
+    with pytest.raises(NothingToWorkOn, match="laudos retrain --how full"):
+        challenge(world, "head")
+
+
+def test_a_reused_model_that_was_altered_is_trained_again(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    strict = reconfigured(world, sensitivity_floor=1.0)
+    strict.add(HOSPITAL)
+    first = retrain(strict).trained.model_id
+    alter(strict, first)
+    second = challenge(strict)
+    assert not second.reused
+    assert f"model {first} cannot be used again" in second.notes[0]
+
+
+def test_figures_by_origin_stand_beside_those_of_the_whole_holdout(world: World) -> None:
+    world.add(HOSPITAL)
+    held = [number for number in HOSPITAL if split_of(patient_key(number)) == "holdout"]
+    world.say([number for number in held if number % 2], "maligno")
+    retrain(world)
+    with reading(world.engine) as c:
+        rows = c.execute(select(metric)).all()
+    populations = {row.population for row in rows if row.subject == "model"}
+    assert populations == {"holdout", "holdout_feedback", "holdout_source"}
+    assert {row.subject for row in rows} >= {"model", "majority", "keyword_rule", "tfidf_word"}
+
+
+def test_at_most_so_many_reports_are_trained_on(world: World, reconfigured: Callable[..., World]) -> None:
+    small = reconfigured(world, training=TRAINING | {"max_train_reports": 30})
+    small.add(HOSPITAL)
+    calibration = sum(split_of(patient_key(number)) == "calibration" for number in HOSPITAL)
+    assert challenge(small).encoded == 30 + calibration
