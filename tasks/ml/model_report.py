@@ -94,22 +94,25 @@ def _summary(card: ModelCard) -> list[Block]:
         "refused": "Refused: the previous champion, if there is one, goes on answering.",
         "unchanged": "Nothing was decided anew.",
     }[card.decision]
+    sensitivity, specificity, auroc = (
+        shown(ours[name, "all"]) for name in ("sensitivity", "specificity", "auroc_report")
+    )
     patients = ours["accuracy_patient", "all"].n if ("accuracy_patient", "all") in ours else 0
     blocks: list[Block] = [
         Paragraph(told, strong=True),
         Paragraph(
             f"It reads a report and answers with one of {len(card.labels)} labels: {', '.join(card.labels)}. "
             f"The one that must not be missed is {card.critical}. Judged on {len(card.labels_idx)} reports "
-            f"it had never seen: sensitivity {shown(ours['sensitivity', 'all'])}, the share of the "
-            f"{card.critical} reports it called so; specificity {shown(ours['specificity', 'all'])}, the share of the others "
-            f"it did not; AUROC {shown(ours['auroc_report', 'all'])}."
+            f"it had never seen: sensitivity {sensitivity}, the share of the {card.critical} reports it "
+            f"called so; specificity {specificity}, the share of the others it did not; AUROC {auroc}."
         ),
     ]
     if patients:
         blocks.append(
             Paragraph(
-                "Figures in parentheses are 95 % intervals over patients: what other patients of the same kind "
-                f"may show. {patients} patients have one label throughout and count in the figures per patient."
+                "Figures in parentheses are 95 % intervals over patients: what other patients of the same "
+                f"kind may show. {patients} patients have one label throughout and count in the figures "
+                "per patient."
             )
         )
     if any(count.origin == "synthetic" for count in card.counts):
