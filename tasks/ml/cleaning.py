@@ -1,0 +1,104 @@
+"""A report's text as it stood at its source, made fit to read and to store; every repair is counted.
+
+Nothing is dropped in silence: what cannot be read raises Unreadable with a fixed word, for the
+quarantine. The same input gives the same text; raise CLEANING_REVISION when that changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tasks.ml import decoding, markup
+from tasks.ml.errors import Unreadable
+
+CLEANING_REVISION = 1
+CHARACTERS_MAX = 1_000_000
+# markup may be many times as long as its text, but not without end
+RAW_MAX = 16_000_000
+
+_NEWLINES = re.compile(r"\r\n?|[\x0b\x0c\u2028\u2029]")
+_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x9f]")
+# zero-width marks, soft hyphens, and what turns the direction of reading (Trojan Source, CVE-2021-42574)
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+_WIDE_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_GAPS = re.compile(r"\n{3,}")
+# beyond plain ASCII and the letters of Western Europe: only then is a closer look needed
+_ODD = re.compile("[^\t\n -~\u00a1-\u00ac\u00ae-\u00ff]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """`text` holds letters, no NUL, no lone surrogate; `repairs` counts by name what was mended."""
+
+    text: str
+    raw_sha: str
+    repairs: dict[str, int] = field(default_factory=dict)
+
+
+def clean(raw: object) -> Cleaned:
+    """The text of a report as read from a database: str or bytes.
+
+    Raises Unreadable: no_text, empty, no_letters, not_text, too_long, pdf or binary.
+    """
+    repairs: Counter[str] = Counter()
+    text = _characters(raw, repairs)
+    text = markup.plain(text, repairs)
+    if len(text) > CHARACTERS_MAX:
+        raise Unreadable("too_long", characters=len(text))
+    if _ODD.search(text):
+        text = decoding.mend_surrogates(text, repairs)
+    text = decoding.mend_mojibake(text, repairs)
+    if _ODD.search(text):
+        text = _without_oddities(text, repairs)
+    if " \n" in text or "\t\n" in text:
+        text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    text = (_GAPS.sub("\n\n", text) if "\n\n\n" in text else text).strip()
+    if not text:
+        raise Unreadable("empty")
+    if not _LETTER.search(text):
+        raise Unreadable("no_letters")
+    return Cleaned(text, raw_sha(raw), {name: count for name, count in sorted(repairs.items()) if count})
+
+
+def raw_sha(raw: object) -> str:
+    """sha256, in hex, of a value as it stood at its source; nothing at all counts as the empty text."""
+    if isinstance(raw, (bytes, bytearray, memoryview)):
+        return hashlib.sha256(raw).hexdigest()
+    text = "" if raw is None else str(raw)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _characters(raw: object, repairs: Counter[str]) -> str:
+    if raw is None:
+        raise Unreadable("no_text")
+    if isinstance(raw, (bytearray, memoryview)):
+        raw = bytes(raw)
+    if not isinstance(raw, (str, bytes)):
+        raise Unreadable("not_text")
+    if len(raw) > RAW_MAX:
+        raise Unreadable("too_long", characters=len(raw))
+    if isinstance(raw, bytes):
+        return decoding.decode(raw, repairs)
+    if raw.lstrip("\ufeff \t\r\n").startswith("%PDF-"):
+        raise Unreadable("pdf")
+    return raw
+
+
+def _without_oddities(text: str, repairs: Counter[str]) -> str:
+    text = decoding.mend_c1(text, repairs)
+    text = _NEWLINES.sub("\n", text)
+    repairs["nul"] += text.count("\0")
+    text, controls = _CONTROLS.subn("", text.replace("\0", ""))
+    if controls > 0.1 * (len(text) + controls):
+        raise Unreadable("binary", controls=controls)
+    repairs["controls"] += controls
+    text, repairs["invisible"] = _INVISIBLE.subn("", text)
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+        repairs["composed"] += 1
+    return _WIDE_SPACES.sub(" ", text)
