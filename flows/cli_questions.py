@@ -57,18 +57,18 @@ def predict(
     given = [value for value in (text, csv, parquet) if value is not None]
     if len(given) != 1:
         raise typer.BadParameter("give a TEXT, --csv or --parquet: one of them")
+    if text is None and out is None:
+        raise typer.BadParameter("many reports need --out FILE")
+    report = sys.stdin.read() if text == "-" else text
     settings = ready()
     from tasks.predict import predict_file, predict_text
 
-    if text is not None:
-        report = sys.stdin.read() if text == "-" else text
-        show(predict_text(settings, report, model=model, classifier=classifier), as_json)
-        return
-    if out is None:
-        raise typer.BadParameter("many reports need --out FILE")
     source = csv or parquet
-    assert source is not None
-    show(predict_file(settings, source, out, column=column, model=model, classifier=classifier), as_json)
+    if source is not None and out is not None:
+        answers = predict_file(settings, source, out, column=column, model=model, classifier=classifier)
+        show(answers, as_json)
+    elif report is not None:
+        show(predict_text(settings, report, model=model, classifier=classifier), as_json)
 
 
 @export_app.command("predictions", epilog="Example: laudos export predictions --out answers.parquet")

@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from tasks.errors import safe_form, trail
+from tasks.errors import StepFailed, safe_form, trail
 from tasks.settings import Settings, prepare_environment, wants_debug
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -54,7 +55,8 @@ def fail(error: Exception) -> NoReturn:
     safe = safe_form(error)
     if wants_debug():
         typer.echo("\n".join(f"  {line}" for line in trail(error)), err=True)
-    typer.echo(f"laudos: {safe}", err=True)
+    hint = "; --debug shows the way there" if isinstance(safe, StepFailed) and not wants_debug() else ""
+    typer.echo(f"laudos: {safe}{hint}", err=True)
     sys.exit(safe.exit_code)
 
 
@@ -90,7 +92,8 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         numeric = _is_number(rows[0][name])
         table.add_column(_title(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(inner) for inner in row.values()))
+        # Text, not str: square brackets in a value are no markup
+        table.add_row(*(Text(_cell(inner)) for inner in row.values()))
     console.print(table, highlight=False)
 
 

@@ -33,7 +33,7 @@ def safe_form(error: Exception) -> LaudosError:
         return LaudosError(str(error))
     places = [place for module, place in _frames(error.__traceback__) if module.split(".", 1)[0] in _OURS]
     where = f" at {places[-1]}" if places else ""
-    return StepFailed(f"unforeseen {type(error).__name__}{where}; --debug shows the way there")
+    return StepFailed(f"unforeseen {type(error).__name__}{where}")
 
 
 def trail(error: BaseException) -> list[str]:
