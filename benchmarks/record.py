@@ -1,6 +1,6 @@
 """How a benchmark's figures are kept: benchmarks/results/NAME.json, and one page made from all of them.
 
-    python -m benchmarks.record        writes benchmarks/RESULTS.md anew
+python -m benchmarks.record        writes benchmarks/RESULTS.md anew
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def write(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
                 "commit": _commit(),
                 "date": date.today().isoformat(),
                 "machine": f"{os.cpu_count()} x {_processor()['model name']}",
-                "vnni": any("vnni" in flag or flag.startswith("amx") for flag in _processor()["flags"].split()),
+                "vnni": any(
+                    "vnni" in flag or flag.startswith("amx") for flag in _processor()["flags"].split()
+                ),
                 "figures": {key: _present(asdict(figure)) for key, figure in figures.items()},
             },
             indent=1,
@@ -86,7 +88,9 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
     return told.stdout.strip() or "unknown"
 
 
