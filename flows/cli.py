@@ -110,10 +110,16 @@ def nightly(
     as_json: AsJson = False,
 ) -> None:
     """Everything in order: ingest, synthesize, retrain, classify, monitor."""
-    ready()
+    settings = ready()
+    from flows.cli_summary import print_night
     from flows.nightly import nightly as run
+    from tasks.summary import tell_last_night
 
-    show(run(full=full), as_json)
+    result = run(full=full)
+    if as_json:
+        show(result, as_json)
+    else:
+        print_night(tell_last_night(settings))
 
 
 def main() -> None:
