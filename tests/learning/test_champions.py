@@ -1,0 +1,225 @@
+"""Which model answers: one change at a time, on record, and a person can take it back."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+
+from db import audit, models
+from db.engine import reading, writing
+from db.errors import Busy, ConfigurationError, LaudosError
+from db.tables import audit as audit_table
+from db.tables import snapshot
+from tasks.model_folders import point_at_champion, pointer_path
+from tasks.models import list_models, roll_back, rollback, show_model
+from tasks.promote import decide
+from tests.learning.retraining import alter, challenge, champion_of, decisions, model_of, retrain
+from tests.learning.world import CLASSIFIER, World
+
+HOSPITAL = range(80)
+
+
+def bare_model(world: World, number: int) -> int:
+    """A model's row without a folder: enough for what SQL decides."""
+    run_id = world.run("retrain")
+    with writing(world.engine) as c:
+        frozen = {
+            "classifier": CLASSIFIER,
+            "sha": f"sha {number}",
+            "recipe": {},
+            "reports": 0,
+            "run_id": run_id,
+            "created_at": world.now,
+        }
+        snapshot_id = c.execute(insert(snapshot).values(frozen).returning(snapshot.c.id)).scalar_one()
+        return models.add(
+            c,
+            classifier=CLASSIFIER,
+            path=f"{CLASSIFIER}/{number}",
+            manifest_sha="0" * 64,
+            encoder_sha="0" * 64,
+            snapshot_id=snapshot_id,
+            trained="full",
+            config={},
+            config_sha="0" * 64,
+            run_id=run_id,
+            now=world.now,
+        )
+
+
+@pytest.mark.parametrize("seen", [None, 1], ids=["no champion yet", "a champion"])
+def test_of_two_that_change_the_champion_at_once_one_is_told_so(both: World, seen: int | None) -> None:
+    challengers = [bare_model(both, number) for number in range(3)]
+    if seen is not None:
+        with writing(both.engine) as c:
+            models.crown(c, CLASSIFIER, challengers[2], expected_epoch=None, now=both.now)
+    together = Barrier(2)
+
+    def crown(model_id: int) -> int | None:
+        together.wait()
+        try:
+            with writing(both.engine) as c:
+                return models.crown(c, CLASSIFIER, model_id, expected_epoch=seen, now=both.now)
+        except Busy:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        epochs = list(pool.map(crown, challengers[:2]))
+    assert sorted(epochs, key=str) == [1 if seen is None else seen + 1, None]
+    winner = challengers[0] if epochs[1] is None else challengers[1]
+    assert champion_of(both).model.id == winner
+
+
+def test_a_champion_that_changed_while_a_challenger_was_judged_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    world.add(range(80, 90))
+    challenger = challenge(world).model_id
+    other = bare_model(world, 1)
+
+    def judged_slowly(*given: object) -> object:
+        with writing(world.engine) as c:
+            models.crown(c, CLASSIFIER, other, expected_epoch=1, now=world.now)
+        return verdict_of(*given)
+
+    from tasks import promote
+
+    verdict_of = promote._verdict
+    monkeypatch.setattr(promote, "_verdict", judged_slowly)
+    with pytest.raises(Busy, match='run "laudos retrain" again'):
+        decide(world.engine, world.settings, world.run(), challenger, world.now)
+    assert champion_of(world).model.id == other
+    assert len(decisions(world)) == 1
+
+
+def test_a_rollback_lets_the_one_before_answer_and_stands_until_a_person_says_otherwise(both: World) -> None:
+    both.add(HOSPITAL)
+    first = retrain(both).trained.model_id
+    both.add(range(80, 90))
+    second = retrain(both).trained.model_id
+    back = roll_back(both.engine, both.settings, CLASSIFIER, None, "dra. teste", both.now)
+    assert (back.model_id, back.previous_model_id, back.epoch) == (first, second, 3)
+    assert model_of(both, second).state == "retired"
+    assert json.loads(pointer_path(both.settings, CLASSIFIER).read_text())["model_id"] == first
+    # the next night has the same training set: it does not bring the retired model back
+    night = retrain(both)
+    assert night.decided.reasons == (
+        f"model {second} was rolled back from; only a person lets it answer again",
+    )
+    assert champion_of(both).model.id == first
+    forth = roll_back(both.engine, both.settings, CLASSIFIER, second, "dra. teste", both.now)
+    assert (forth.model_id, forth.epoch) == (second, 4)
+    assert model_of(both, second).state == "ready"
+    assert [row.decision for row in decisions(both)] == ["promoted", "promoted", "rolled_back", "rolled_back"]
+    with reading(both.engine) as c:
+        assert audit.broken(c) == []
+        actions = c.scalars(select(audit_table.c.action).order_by(audit_table.c.id)).all()
+    assert actions[-2:] == ["rolled_back", "rolled_back"]
+
+
+def test_rolling_back_twice_goes_back_twice(world: World) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    for start in (80, 90):
+        world.add(range(start, start + 10))
+        retrain(world)
+    rollback(world.settings, CLASSIFIER)
+    assert rollback(world.settings, CLASSIFIER).model_id == first
+    with pytest.raises(LaudosError, match="is the first champion"):
+        rollback(world.settings, CLASSIFIER)
+
+
+def test_an_altered_model_cannot_answer_again(world: World) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    world.add(range(80, 90))
+    second = retrain(world).trained.model_id
+    alter(world, first)
+    with pytest.raises(LaudosError, match=r"model\.safetensors was altered") as refusal:
+        rollback(world.settings, CLASSIFIER)
+    assert f"the champion stays model {second}" in str(refusal.value)
+    assert champion_of(world).model.id == second
+
+
+def test_what_cannot_be_rolled_back_is_said(world: World) -> None:
+    with pytest.raises(LaudosError, match="has no champion to roll back from"):
+        rollback(world.settings, CLASSIFIER)
+    with pytest.raises(ConfigurationError, match="did you mean 'achado'"):
+        rollback(world.settings, "achados")
+    world.add(HOSPITAL)
+    only = retrain(world).trained.model_id
+    with pytest.raises(LaudosError, match="is the champion already"):
+        rollback(world.settings, CLASSIFIER, only)
+    with pytest.raises(LaudosError, match="there is no model 99"):
+        rollback(world.settings, CLASSIFIER, 99)
+
+
+def test_the_list_marks_the_champion_and_the_story_tells_its_figures(world: World) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    world.add(range(80, 90))
+    retrain(world)
+    newest, oldest = list_models(world.settings)
+    assert (newest.champion, oldest.champion) == (True, False)
+    assert (newest.trained, oldest.trained) == ("head", "full")
+    story = show_model(world.settings, newest.id)
+    assert story.fault is None
+    assert {figure.subject for figure in story.figures} >= {"model", "tfidf_word", "tfidf_char"}
+    assert sum(story.training_set["patients"].values()) == 90
+    assert [past.decision for past in story.decisions] == ["promoted"]
+    alter(world, oldest.id)
+    assert "model.safetensors was altered" in (show_model(world.settings, oldest.id).fault or "")
+
+
+def test_a_pointer_left_behind_by_a_kill_is_put_right_by_the_next_run(world: World) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    pointer = pointer_path(world.settings, CLASSIFIER)
+    right = pointer.read_text()
+    pointer.write_text("{}")
+    retrain(world)
+    assert pointer.read_text() == right
+    untouched = pointer.stat().st_mtime_ns
+    point_at_champion(world.engine, world.settings, CLASSIFIER)
+    assert pointer.stat().st_mtime_ns == untouched
+
+
+def test_editing_or_removing_an_audit_row_is_found(both: World) -> None:
+    with writing(both.engine) as c:
+        for number in range(4):
+            subject = f"model {number}"
+            audit.record(
+                c,
+                actor="a",
+                action="b",
+                subject=subject,
+                detail={"number": number, "share": 0.1},
+                now=both.now,
+            )
+        assert audit.broken(c) == []
+        ids = c.scalars(select(audit_table.c.id).order_by(audit_table.c.id)).all()
+    with both.engine.connect() as c, c.begin():
+        c.execute(update(audit_table).where(audit_table.c.id == ids[1]).values(detail={"number": 7}))
+        assert [(b.audit_id, b.what) for b in audit.broken(c)] == [(ids[1], "its content was altered")]
+        c.execute(delete(audit_table).where(audit_table.c.id == ids[1]))
+        assert [b.audit_id for b in audit.broken(c)] == [ids[2]]
+
+
+def test_audit_rows_written_at_once_make_one_chain(both: World) -> None:
+    def write(number: int) -> None:
+        with writing(both.engine) as c:
+            audit.record(
+                c, actor="a", action="b", subject=str(number), detail={}, now=both.later(hours=number)
+            )
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(12)))
+    with reading(both.engine) as c:
+        assert audit.broken(c) == []
+        assert len(c.execute(select(audit_table)).all()) == 12
