@@ -1,0 +1,300 @@
+"""Scoring a backlog with a real champion: only what is new, exactly once, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import select, update
+
+import flows.classify
+from db import scoring
+from db.engine import reading, writing
+from db.errors import LaudosError, NothingToWorkOn, StaleLease
+from db.tables import prediction, quarantine, report_version, score_chunk, score_job
+from tasks.classify import cut_backlog, export_predictions, score
+from tasks.doctor import doctor
+from tasks.ml.predictor import Predictor
+from tasks.scorer import ScoreSummary, is_dead
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
+
+
+def classify(hospital: Hospital) -> ScoreSummary | None:
+    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
+    return None if job_id is None else score.fn(job_id)
+
+
+def probabilities(hospital: Hospital) -> dict[tuple[int, int], float]:
+    with reading(hospital.engine) as c:
+        rows = c.execute(select(prediction)).all()
+    return {(row.model_id, row.report_version_id): row.probabilities["maligno"] for row in rows}
+
+
+def test_a_backlog_is_scored_once_and_again_only_what_is_new(both: Hospital) -> None:
+    both.receive(30)
+    both.crown()
+    first = classify(both)
+    assert first is not None
+    assert (first.written, first.encoded, first.from_features, first.elsewhere) == (30, 30, 0, 0)
+    assert first.review == both.count(prediction, prediction.c.decision == "review")
+    assert classify(both) is None
+    both.receive(5)
+    both.amend("L3")
+    second = classify(both)
+    assert second is not None
+    assert (second.written, second.encoded) == (6, 6)
+    assert both.count(prediction) == 36
+    assert doctor(both.settings) == []
+
+
+def test_a_new_head_scores_the_backlog_from_stored_features(both: Hospital) -> None:
+    both.receive(30)
+    both.crown()
+    classify(both)
+    successor = both.crown(head=1)
+    again = classify(both)
+    assert again is not None
+    assert (again.written, again.encoded, again.from_features) == (30, 0, 30)
+    by_features = {key: value for key, value in probabilities(both).items() if key[0] == successor}
+    texts = {key[1]: value for key, value in by_features.items()}
+    with reading(both.engine) as c:
+        read = {row.id: row.text for row in c.execute(select(report_version.c.id, report_version.c.text))}
+    answers = Predictor.load(both.folder_of(successor)).predict([read[version] for version in texts])
+    assert [answer.probabilities["maligno"] for answer in answers] == pytest.approx(
+        list(texts.values()), abs=1e-5
+    )
+    assert doctor(both.settings) == []
+
+
+def test_nothing_new_does_not_even_load_the_model(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(8)
+    hospital.crown()
+    classify(hospital)
+    monkeypatch.setattr(Predictor, "load", None)
+    monkeypatch.setattr(flows.classify, "cut_backlog", cut_backlog.fn)
+    monkeypatch.setattr(flows.classify, "score", score.fn)
+    (summary,) = flows.classify.classify.fn()
+    assert (summary.outcome, summary.written, summary.encoded) == ("nothing to score", 0, 0)
+
+
+def test_the_flow_finishes_what_was_interrupted_and_then_what_came_since(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(8)
+    job = hospital.cut(hospital.crown())
+    hospital.receive(6)
+    monkeypatch.setattr(flows.classify, "cut_backlog", cut_backlog.fn)
+    monkeypatch.setattr(flows.classify, "score", score.fn)
+    (summary,) = flows.classify.classify.fn(CLASSIFIER)
+    assert (summary.outcome, summary.jobs, summary.written) == ("scored", (job.id, job.id + 1), 14)
+
+
+def test_one_classifier_without_a_champion_does_not_stop_the_other(
+    hospital: Hospital, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(4)
+    hospital.crown()
+    monkeypatch.setattr(flows.classify, "cut_backlog", cut_backlog.fn)
+    monkeypatch.setattr(flows.classify, "score", score.fn)
+    other = {"outro": {"labels": ["a", "b"], "critical": "a"}}
+    configure(database=hospital.settings.database, classifiers={**other, **TABLES["classifiers"]})
+    lacking, scored = flows.classify.classify.fn()
+    assert lacking.outcome == "failed"
+    assert "laudos retrain" in (lacking.failure or "")
+    assert (scored.outcome, scored.written) == ("scored", 4)
+    with pytest.raises(NothingToWorkOn, match="laudos retrain"):
+        flows.classify.classify.fn("outro")
+
+
+def test_a_former_champions_job_is_stopped_and_the_new_one_scores_everything(hospital: Hospital) -> None:
+    hospital.receive(8)
+    former = hospital.cut(hospital.crown())
+    hospital.crown(head=1)
+    summary = classify(hospital)
+    assert summary is not None
+    assert summary.written == 8
+    assert hospital.count(score_job, score_job.c.id == former.id, score_job.c.state == "stopped") == 1
+    assert score.fn(former.id).written == 0
+    assert doctor(hospital.settings) == []
+
+
+def test_an_altered_model_scores_nothing_and_says_how_to_go_on(hospital: Hospital) -> None:
+    hospital.receive(8)
+    weights = hospital.folder_of(hospital.crown()) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(NothingToWorkOn, match=r"model\.safetensors was altered.*laudos models rollback"):
+        classify(hospital)
+    assert hospital.count(prediction) == 0
+    assert hospital.count(score_chunk, score_chunk.c.state == "leased") == 0
+
+
+def test_changed_labels_ask_for_a_new_model(hospital: Hospital, configure: Callable[..., Settings]) -> None:
+    hospital.receive(8)
+    hospital.crown()
+    renamed = {CLASSIFIER: {"labels": ["normal", "maligno"], "critical": "maligno"}}
+    configure(database=hospital.settings.database, classifiers=renamed)
+    with pytest.raises(NothingToWorkOn, match=r"labels of 'achado' changed.*laudos retrain"):
+        classify(hospital)
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str], bool]) -> None:
+    read = Predictor.vectors
+
+    def vectors(self: Predictor, texts: list[str], **options: Any) -> Any:
+        if any(map(fails, texts)):
+            raise RuntimeError("a kernel said no")
+        return read(self, texts, **options)
+
+    monkeypatch.setattr(Predictor, "vectors", vectors)
+
+
+def test_a_report_that_makes_the_model_fail_is_quarantined_and_the_rest_written(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(7)
+    hospital.receive(1, text="Laudo que derruba o modelo")
+    hospital.receive(7)
+    hospital.crown()
+    fail_on(monkeypatch, lambda text: "derruba" in text)
+    summary = classify(hospital)
+    assert summary is not None
+    assert (summary.written, summary.quarantined, summary.elsewhere) == (14, 1, 0)
+    with reading(hospital.engine) as c:
+        row = c.execute(select(quarantine)).one()
+    assert (row.external_id, row.reason, row.state) == ("L7", "scoring_failed", "waiting")
+    assert b"derruba" not in row.payload
+    assert classify(hospital) is None
+    assert doctor(hospital.settings) == []
+
+
+def test_a_broken_model_does_not_empty_the_backlog_into_quarantine(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(8)
+    hospital.crown()
+    fail_on(monkeypatch, lambda text: True)
+    with pytest.raises(LaudosError, match="RuntimeError in score"):
+        classify(hospital)
+    assert hospital.count(quarantine) == 0
+    monkeypatch.undo()
+
+
+def test_ctrl_c_gives_the_chunk_back(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital.receive(8)
+    hospital.crown()
+
+    def interrupted(self: Predictor, texts: list[str], **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "vectors", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            classify(hospital)
+    assert hospital.count(score_chunk, score_chunk.c.state == "open") == 2
+    summary = classify(hospital)
+    assert summary is not None
+    assert summary.written == 8
+
+
+def test_a_worker_that_lost_its_chunk_goes_on_with_the_next(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(12)
+    hospital.crown()
+    read, lost = Predictor.vectors, []
+
+    def vectors(self: Predictor, texts: list[str], **options: Any) -> Any:
+        if not lost:
+            lost.append(True)
+            stolen = update(score_chunk).where(score_chunk.c.seq == 1)
+            with writing(hospital.engine) as c:
+                c.execute(stolen.values(fence=score_chunk.c.fence + 1, leased_by="elsewhere:1"))
+        return read(self, texts, **options)
+
+    monkeypatch.setattr(Predictor, "vectors", vectors)
+    summary = classify(hospital)
+    assert summary is not None
+    assert (summary.written, summary.elsewhere) == (8, 1)
+
+
+def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
+    hospital: Hospital, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(4)
+    hospital.crown()
+    impatient = {**TABLES, "scoring": {"lease": "0s", "batch_tokens": 64}}
+    configure(database=hospital.settings.database, **impatient)
+    renewed: list[int] = []
+
+    monkeypatch.setattr(scoring, "renew", lambda c, chunk, lease, now: renewed.append(chunk.seq))
+    assert classify(hospital) is not None
+    assert len(renewed) > 1
+
+    def lost(*_: Any) -> None:
+        raise StaleLease("lost")
+
+    hospital.receive(4)
+    monkeypatch.setattr(scoring, "renew", lost)
+    monkeypatch.setattr(scoring, "claim", once(scoring.claim))
+    summary = classify(hospital)
+    assert summary is not None
+    assert (summary.written, hospital.count(prediction)) == (0, 4)
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    calls = iter([function])
+    return lambda *arguments: next(calls, lambda *_: None)(*arguments)
+
+
+def test_only_a_process_of_this_machine_can_be_known_dead() -> None:
+    here = os.uname().nodename
+    assert not is_dead(f"{here}:{os.getpid()}")
+    assert not is_dead(f"{here}:1")
+    assert is_dead(f"{here}:4194305")  # above any process id of Linux
+    assert not is_dead("another-machine:4194305")
+    assert not is_dead("no process")
+
+
+def test_without_a_champion_the_command_that_gives_one_is_named(hospital: Hospital) -> None:
+    hospital.receive(1)
+    with pytest.raises(NothingToWorkOn, match="laudos retrain"):
+        classify(hospital)
+    with pytest.raises(LaudosError, match="no scoring job 77"):
+        score.fn(77)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_predictions_are_exported_with_ids_and_without_text(
+    hospital: Hospital, tmp_path: Path, name: str
+) -> None:
+    hospital.receive(6)
+    hospital.crown()
+    classify(hospital)
+    hospital.amend("L2")
+    told = export_predictions(hospital.settings, None, tmp_path / name)
+    assert told.rows == 5
+    out = tmp_path / name
+    frame = pd.read_csv(out) if name.endswith("csv") else pd.read_parquet(out)
+    assert list(frame.external_id) == ["L0", "L1", "L3", "L4", "L5"]
+    assert (frame.p_benigno + frame.p_maligno).round(6).eq(1).all()
+    assert not any("Laudo" in str(value) for value in frame.to_numpy().ravel())
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == [name]
+
+
+def test_an_export_says_what_it_cannot_do(hospital: Hospital, tmp_path: Path) -> None:
+    with pytest.raises(NothingToWorkOn, match="laudos retrain"):
+        export_predictions(hospital.settings, CLASSIFIER, tmp_path / "out.csv")
+    hospital.crown()
+    with pytest.raises(LaudosError, match=r"must end in \.csv or \.parquet"):
+        export_predictions(hospital.settings, CLASSIFIER, tmp_path / "out.xlsx")
+    with pytest.raises(LaudosError, match="did you mean 'achado'"):
+        export_predictions(hospital.settings, "achdo", tmp_path / "out.csv")
+    with pytest.raises(LaudosError, match="make it first"):
+        export_predictions(hospital.settings, CLASSIFIER, tmp_path / "nowhere" / "out.csv")
