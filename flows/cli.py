@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows import cli_models, cli_quarantine, cli_questions, cli_setup
-from flows.cli_session import AsJson, ClassifierName, fail, ready, show
+from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready, show
 from tasks.settings import overrule_environment
 
 app = typer.Typer(
@@ -83,7 +83,9 @@ def retrain(
     ready()
     from flows.retrain import retrain as run
 
-    show(run(classifier=classifier, how=how), as_json)
+    retrained = run(classifier=classifier, how=how)
+    show(retrained, as_json)
+    end_with(one.decision == "failed" for one in retrained)
 
 
 @app.command(epilog="Example: laudos classify --classifier paaf --json")
@@ -92,7 +94,9 @@ def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None
     ready()
     from flows.classify import classify as run
 
-    show(run(classifier=classifier), as_json)
+    classified = run(classifier=classifier)
+    show(classified, as_json)
+    end_with(one.outcome == "failed" for one in classified)
 
 
 @app.command(epilog="Example: laudos monitor --json")

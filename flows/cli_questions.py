@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ready, show
+from flows.cli_session import AsJson, end_with, ready, show
 
 export_app = typer.Typer(no_args_is_help=True, help="Write predictions or a training set to files.")
 
@@ -39,8 +39,7 @@ def doctor(as_json: AsJson = False) -> None:
     lines = [f"{'ok' if one.ok else 'NO'}  {one.name}: {one.found}" for one in findings]
     lines += [f"    {one.name}: {one.advice}" for one in findings if not one.ok]
     show(findings, as_json, words="\n".join(lines))
-    if not all(one.ok for one in findings):
-        raise typer.Exit(1)
+    end_with(not one.ok for one in findings)
 
 
 def predict(

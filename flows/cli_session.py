@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -48,6 +48,12 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "timetuple") else str(value)
+
+
+def end_with(failures: Iterable[bool]) -> None:
+    """Exit code 1 where any part failed, although the others went well."""
+    if any(failures):
+        raise typer.Exit(1)
 
 
 def fail(error: Exception) -> NoReturn:

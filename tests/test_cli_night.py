@@ -57,15 +57,13 @@ def build_hospital(folder: Path) -> None:
         ("B2", "123 456", "2026-03-01 10:00:00", "P2", None),
     ]
     with sqlite3.connect(folder / "hospital.db") as c:
-        c.execute(
-            "CREATE TABLE laudos (id TEXT PRIMARY KEY, texto TEXT, atualizado_em TEXT, paciente TEXT, resultado TEXT)"
-        )
+        c.execute("CREATE TABLE laudos (id PRIMARY KEY, texto, atualizado_em, paciente, resultado)")
         c.executemany("INSERT INTO laudos VALUES (?, ?, ?, ?, ?)", reports + broken)
     c.close()
 
 
 def started(folder: Path, *words: str) -> Ran:
-    """The command in a process of its own, as cron would start it: from elsewhere, and with nobody watching."""
+    """The command in a process of its own, as cron starts it: from elsewhere, nobody watching."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     program = [sys.executable, "-m", "flows.cli", "--config", str(folder / "laudos.toml"), *words]
     ended = subprocess.run(

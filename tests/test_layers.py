@@ -97,14 +97,23 @@ def test_no_file_in_flows_bears_the_name_of_an_installed_module() -> None:
     assert not ours & taken
 
 
-def test_only_the_settings_read_the_environment() -> None:
-    readers = {
-        module_of(path)
-        for path in sources()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+def reads_environment(source: str) -> bool:
+    """Whether a source looks into the environment; setting what a child process will read is no look."""
+    nodes = list(ast.walk(ast.parse(source)))
+    set_only = {node.target for node in nodes if isinstance(node, ast.AugAssign)} | {
+        node.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
     }
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and node not in set_only
+        for node in nodes
+    )
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {module_of(path) for path in sources() if reads_environment(path.read_text("utf-8"))}
     assert readers <= {"tasks.settings"}
+    assert reads_environment("import os\nhome = os.environ['HOME']")
+    assert not reads_environment("import os\nos.environ |= {'A': 'b'}\nos.environ['A'] = 'c'")
 
 
 # spelt in two halves, so that this file does not find itself
