@@ -76,7 +76,7 @@ def _print(value: Any, console: Console, indent: str = "") -> None:
             else:
                 console.print(f"{indent}{_title(key)}: {_cell(inner)}", highlight=False, markup=False)
     elif isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-        _print_rows(value, console)
+        _print_rows(value, console, indent)
     elif isinstance(value, list):
         for inner in value:
             console.print(f"{indent}{_cell(inner)}", highlight=False, markup=False)
@@ -86,12 +86,12 @@ def _print(value: Any, console: Console, indent: str = "") -> None:
         console.print(f"{indent}{_cell(value)}", highlight=False, markup=False)
 
 
-def _print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+def _print_rows(rows: Sequence[Mapping[str, Any]], console: Console, indent: str) -> None:
     nested = any(isinstance(inner, (Mapping, list)) and inner for row in rows for inner in row.values())
     if nested or len(rows[0]) > 9:
-        for row in rows:
-            _print(row, console)
-            console.print()
+        for number, row in enumerate(rows):
+            console.print(end="\n" if number else "")
+            _print(row, console, indent)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:

@@ -90,7 +90,8 @@ def problem(line: str) -> str | None:
     program = words[0].rsplit("/", 1)[-1]
     if program == "make":
         targets = set(re.findall(r"(?m)^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
-        return None if set(words[1:]) <= targets else f"no such target in {line!r}"
+        asked = {word for word in words[1:] if "=" not in word}
+        return None if asked <= targets else f"no such target in {line!r}"
     if program == "python" and words[1:2] == ["-m"]:
         found = importlib.util.find_spec(words[2]) is not None
         return None if found or words[2].startswith("benchmarks") else f"no such module in {line!r}"
