@@ -29,9 +29,19 @@ TABLES: dict[str, Any] = {
     "classifiers": {CLASSIFIER: {"labels": LABELS, "critical": "maligno"}},
     "scoring": {"chunks": 50, "chunk_reports_min": 4, "lease": "60s"},
 }
-WORDS = (
-    "paciente exame realizado boa tecnica nucleos regulares lisos pleomorfismo acentuado grosseira".split()
-)
+WORDS = [
+    "paciente",
+    "exame",
+    "realizado",
+    "boa",
+    "tecnica",
+    "nucleos",
+    "regulares",
+    "lisos",
+    "pleomorfismo",
+    "acentuado",
+    "grosseira",
+]
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,8 @@ class Hospital:
             snapshot_id = c.execute(added.returning(snapshot.c.id)).scalar_one()
             model_id = models.add(
                 c, classifier=CLASSIFIER, path=path, manifest_sha=manifest_sha, encoder_sha=encoder,
-                snapshot_id=snapshot_id, trained="full", config={}, config_sha="0", run_id=run_id, now=self.now,
+                snapshot_id=snapshot_id, trained="full", config={}, config_sha="0", run_id=run_id,
+                now=self.now,
             )  # fmt: skip
             before = models.champion_of(c, CLASSIFIER)
             epoch = models.crown(

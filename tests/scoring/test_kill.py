@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
-from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from db import scoring
-from db.engine import open_engine, reading
+from db.engine import reading
 from db.tables import feature, prediction, score_chunk, score_job
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
-from tasks.scorer import work_on
-from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, Hospital
+from tests.scoring.worker import worker
 
 REPORTS = 160
 KILLS = 6
@@ -29,20 +27,8 @@ KILLS = 6
 def processes() -> ForkServerContext:
     """Real processes that need not import torch again each."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.scorer"])
+    context.set_forkserver_preload([worker.__module__])
     return context
-
-
-def worker(config: str, job_id: int, tell: Connection) -> None:
-    """A worker as `laudos classify` runs it, which says when it starts and after each chunk."""
-    os.environ["LAUDOS_CONFIG"] = config
-    settings = Settings.load()
-    engine = open_engine(settings.database)
-    with reading(engine) as c:
-        job = scoring.get(c, job_id)
-    assert job is not None
-    tell.send(0)
-    work_on(engine, settings, job, lambda done, _: tell.send(done))
 
 
 def test_killed_workers_leave_no_report_unscored_and_none_scored_twice(
@@ -68,12 +54,14 @@ def test_killed_workers_leave_no_report_unscored_and_none_scored_twice(
             pass
         process.kill()
         process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), "the worker failed by itself"
         seen_unfinished += both.count(score_job, score_job.c.state == "open")
         with reading(both.engine) as c:
             written = c.scalar(select(func.coalesce(func.sum(score_chunk.c.written), 0)))
         assert both.count(prediction) == both.count(feature) == written
         assert {one.name for one in doctor(both.settings)} <= {"no_expired_leases"}
     assert seen_unfinished > 1, "the kills came too late to show anything"
+    assert both.count(prediction) > 0, "the kills came too early to show anything"
 
     assert cut_backlog.fn(both.run("classify"), CLASSIFIER) in (job_id, None)
     score.fn(job_id)
