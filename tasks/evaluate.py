@@ -23,6 +23,7 @@ from tasks.ml.evaluation import evaluate
 from tasks.ml.predictor import Predictor
 from tasks.ml.synthesis.exams import generator
 from tasks.model_folders import baselines_path, folder_of, write_atomically
+from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
@@ -53,7 +54,8 @@ def evaluate_on_holdout(
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
     with reading(engine) as c:
         measured = bool(metrics.of_model(c, model_id))
-    rows = [] if measured else _figures(engine, settings, model, holdout, now)
+    with progress_bar("measuring the model and its baselines"):
+        rows = [] if measured else _figures(engine, settings, model, holdout, now)
     with writing(engine) as c:
         written = metrics.put(c, run_id, model_id, rows, now)
     return Evaluated(model_id, written, len(holdout.ids), len(set(holdout.patients)))
