@@ -213,12 +213,12 @@ def _split(row: Mapping[str, str]) -> str:
     return split_of(hashlib.sha256(row["bcr_patient_barcode"].encode()).hexdigest())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--limit", type=int, help="so many reports of two common types; recorded nowhere")
-    limit = parser.parse_args().limit
+    limit = parser.parse_args(arguments).limit
     with tempfile.TemporaryDirectory(prefix="laudos-corpora-") as folder:
         figures = measure(Path(folder), *corpus(limit))
     for name, figure in figures.items():

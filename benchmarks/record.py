@@ -105,6 +105,10 @@ def _processor() -> dict[str, str]:
     return known
 
 
-if __name__ == "__main__":
-    PAGE.write_text(page())
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
     print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

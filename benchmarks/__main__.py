@@ -1,0 +1,18 @@
+"""Every benchmark, one after the other, and the page of their results: `make bench`."""
+
+from __future__ import annotations
+
+from benchmarks import corpora, demo, record
+
+
+def main() -> None:
+    demo.main()
+    try:
+        corpora.main([])
+    except corpora.Missing as missing:
+        print(f"left out: {missing}")
+    record.main()
+
+
+if __name__ == "__main__":
+    main()
