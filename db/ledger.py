@@ -106,3 +106,13 @@ def counts_of(c: Connection, run_id: int) -> Counts:
     """A run's sums so far."""
     query = select(run.c.read, run.c.new, run.c.updated, run.c.unchanged, run.c.quarantined)
     return Counts(*c.execute(query.where(run.c.id == run_id)).one())
+
+
+def counts_of_source(c: Connection, run_id: int, source_id: int) -> Counts:
+    """A run's sums over the batches of one source."""
+    b = run_batch.c
+    sums = [
+        func.coalesce(func.sum(column), 0)
+        for column in (b.read, b.new, b.updated, b.unchanged, b.quarantined)
+    ]
+    return Counts(*c.execute(select(*sums).where(b.run_id == run_id, b.source_id == source_id)).one())

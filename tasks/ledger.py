@@ -17,9 +17,12 @@ from sqlalchemy import Engine
 from db import ledger, lock
 from db.engine import writing
 from db.errors import DatabaseFailure
+from db.ledger import Counts
 from tasks.errors import safe_form
 from tasks.settings import Settings
 from tasks.step import prefect_run_id
+
+__all__ = ["Counts", "RunRef", "code_revision", "recorded_run"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,15 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A fresh, empty database on the session's server."""
-    name = f"laudos_{uuid.uuid4().hex[:12]}"
-    host = postgres_server.split()[0].removeprefix("host=")
-    with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        yield f"postgresql+psycopg://laudos@/{name}?host={host}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with _fresh_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def second_postgres_url(postgres_server: str) -> Iterator[str]:
+    """Another one, for a hospital of its own."""
+    with _fresh_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -135,6 +139,16 @@ def _toml(value: Any) -> str:
         return str(value)
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+@contextmanager
+def _fresh_database(server: str) -> Iterator[str]:
+    name = f"laudos_{uuid.uuid4().hex[:12]}"
+    host = server.split()[0].removeprefix("host=")
+    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        yield f"postgresql+psycopg://laudos@/{name}?host={host}"
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _postgres_binaries() -> Path | None:

@@ -50,6 +50,7 @@ def clean(raw: object) -> Cleaned:
     text = markup.plain(text, repairs)
     if len(text) > CHARACTERS_MAX:
         raise Unreadable("too_long", characters=len(text))
+    text = text.replace("\r\n", "\n")
     if _ODD.search(text):
         text = decoding.mend_surrogates(text, repairs)
     text = decoding.mend_mojibake(text, repairs)

@@ -26,7 +26,7 @@ def test_every_check_of_the_tables_stands_in_the_database(engine: Engine) -> Non
         "('ingest', 'asleep', 'x', 'x', CURRENT_TIMESTAMP, 0, 0)",
         "('ingest', 'running', 'x', 'x', CURRENT_TIMESTAMP, 2, 1)",
     ):
-        with pytest.raises(Exception, match="CHECK|CheckViolation"), writing(engine) as c:
+        with pytest.raises(Exception, match=r"CHECK|CheckViolation"), writing(engine) as c:
             c.execute(text(begun + values))
     wanted = {
         str(check.name)
@@ -58,9 +58,9 @@ def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: 
 def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None:
     with writing(engine) as c:
         c.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(ConfigurationError, match="9999.*newer"):
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
         schema.require_current(engine)
-    with pytest.raises(ConfigurationError, match="9999.*newer"):
+    with pytest.raises(ConfigurationError, match=r"9999.*newer"):
         schema.upgrade(database_url)
 
 

@@ -1,0 +1,183 @@
+"""Rows that could not be taken in, with why and as they were read; nothing is dropped.
+
+`unknown_label` and `scoring_failed` stand beside a report that was taken in; every other reason
+stands in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.tables import quarantine, source
+
+UNKNOWN_LABEL = "unknown_label"
+SCORING_FAILED = "scoring_failed"
+BESIDE_A_REPORT = (UNKNOWN_LABEL, SCORING_FAILED)
+# ids in one IN (...): far below what either database admits
+IDS_A_QUERY = 2000
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that could not be taken in; `payload` is the row as read, None ids are empty."""
+
+    external_id: str
+    raw_sha: str
+    reason: str
+    payload: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A quarantined row as a list shows it: no content."""
+
+    id: int
+    source: str
+    external_id: str
+    reason: str
+    state: str
+    seen: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    closed_because: str | None
+
+
+def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now: datetime) -> None:
+    """Put rows into quarantine. One that lies there already is counted; a dismissed one stays dismissed."""
+    values = [
+        {
+            "source_id": source_id,
+            "external_id": one.external_id,
+            "raw_sha": one.raw_sha,
+            "reason": one.reason,
+            "payload": json.dumps(one.payload).encode("ascii"),
+            "first_run_id": run_id,
+            "first_seen_at": now,
+            "last_seen_at": now,
+        }
+        for one in rows
+    ]
+    if not values:
+        return
+    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
+    key = [quarantine.c.source_id, quarantine.c.external_id, quarantine.c.raw_sha, quarantine.c.reason]
+    again = quarantine.c.state == "resolved"
+    c.execute(
+        dialect.insert(quarantine).on_conflict_do_update(
+            index_elements=key,
+            set_={
+                "seen": quarantine.c.seen + 1,
+                "last_seen_at": now,
+                "state": case((again, "waiting"), else_=quarantine.c.state),
+                "closed_at": case((again, None), else_=quarantine.c.closed_at),
+                "closed_because": case((again, None), else_=quarantine.c.closed_because),
+            },
+        ),
+        values,
+    )
+
+
+def resolve(
+    c: Connection,
+    source_id: int,
+    external_ids: Sequence[str],
+    now: datetime,
+    *,
+    labels: bool,
+    because: str = "its source now holds a row that could be taken in",
+) -> None:
+    """Close what waits for these reports: with `labels` their unknown labels, else what kept them out."""
+    reason = quarantine.c.reason
+    asked = reason == UNKNOWN_LABEL if labels else reason.not_in(BESIDE_A_REPORT)
+    waits = [quarantine.c.source_id == source_id, quarantine.c.state == "waiting", asked]
+    # mostly nothing waits at all: one look spares a page's worth of ids
+    if c.scalar(select(quarantine.c.id).where(*waits).limit(1)) is None:
+        return
+    for start in range(0, len(external_ids), IDS_A_QUERY):
+        some = external_ids[start : start + IDS_A_QUERY]
+        c.execute(
+            update(quarantine)
+            .where(*waits, quarantine.c.external_id.in_(some))
+            .values(state="resolved", closed_at=now, closed_because=because)
+        )
+
+
+def close(c: Connection, ids: Sequence[int], now: datetime, because: str) -> None:
+    """Mark waiting rows as resolved, by number."""
+    for start in range(0, len(ids), IDS_A_QUERY):
+        some = ids[start : start + IDS_A_QUERY]
+        c.execute(
+            update(quarantine)
+            .where(quarantine.c.id.in_(some), quarantine.c.state == "waiting")
+            .values(state="resolved", closed_at=now, closed_because=because)
+        )
+
+
+def dismiss(c: Connection, number: int, because: str, now: datetime) -> bool:
+    """Close a waiting row for good; False where no such row waits."""
+    done = c.execute(
+        update(quarantine)
+        .where(quarantine.c.id == number, quarantine.c.state == "waiting")
+        .values(state="dismissed", closed_at=now, closed_because=because)
+    )
+    return done.rowcount == 1
+
+
+def entries(c: Connection, source_name: str | None = None, *, waiting: bool = True) -> list[Entry]:
+    """Quarantined rows, oldest first, without their content; only those that wait, or all."""
+    query = _entries().order_by(quarantine.c.id)
+    if waiting:
+        query = query.where(quarantine.c.state == "waiting")
+    if source_name is not None:
+        query = query.where(source.c.name == source_name)
+    return [Entry(*row) for row in c.execute(query)]
+
+
+def entry(c: Connection, number: int) -> tuple[Entry, dict[str, Any]] | None:
+    """One quarantined row and its content as read; None where there is none of that number."""
+    row = c.execute(
+        _entries().add_columns(quarantine.c.payload).where(quarantine.c.id == number)
+    ).one_or_none()
+    return None if row is None else (Entry(*row[:-1]), json.loads(row[-1]))
+
+
+def waiting(
+    c: Connection, source_id: int, after: int, rows: int, *, labels: bool
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """A page of (number, reason, content) to try again: unknown labels, or what kept reports out."""
+    reason = quarantine.c.reason
+    asked: ColumnElement[bool] = reason == UNKNOWN_LABEL if labels else reason.not_in(BESIDE_A_REPORT)
+    query = (
+        select(quarantine.c.id, reason, quarantine.c.payload)
+        .where(
+            quarantine.c.source_id == source_id,
+            quarantine.c.state == "waiting",
+            quarantine.c.id > after,
+            asked,
+        )
+        .order_by(quarantine.c.id)
+        .limit(rows)
+    )
+    return [(row.id, row.reason, json.loads(row.payload)) for row in c.execute(query)]
+
+
+def _entries() -> Select[Any]:
+    q = quarantine.c
+    return select(
+        q.id,
+        source.c.name,
+        q.external_id,
+        q.reason,
+        q.state,
+        q.seen,
+        q.first_seen_at,
+        q.last_seen_at,
+        q.closed_because,
+    ).join(source, source.c.id == q.source_id)

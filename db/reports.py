@@ -1,0 +1,215 @@
+"""Reports and their versions. A version's text is written once and never changed, only erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from db.tables import report, report_version
+
+# ids in one IN (...): far below what either database admits
+IDS_A_QUERY = 2000
+
+
+@dataclass(frozen=True)
+class Known:
+    """A report as it stands, with its current version."""
+
+    report_id: int
+    version: int
+    version_id: int
+    raw_sha: str
+    patient_key: str
+    updated_at: datetime | None
+    deleted: bool
+    erased: bool
+
+
+@dataclass(frozen=True)
+class Content:
+    """A report's content, cleaned, ready to be taken in."""
+
+    external_id: str
+    patient_key: str
+    raw_sha: str
+    text: str = field(repr=False)
+    cleaning_revision: int
+    repairs: dict[str, int]
+    report_date: date | None
+    source_updated_at: datetime | None
+
+
+def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[str, Known]:
+    """What is known of these reports of a source, by external id."""
+    query = (
+        select(
+            report.c.external_id,
+            report.c.id,
+            report.c.current_version,
+            report_version.c.id,
+            report_version.c.raw_sha,
+            report.c.patient_key,
+            report_version.c.source_updated_at,
+            report.c.deleted_at.is_not(None),
+            report.c.erased_at.is_not(None),
+        )
+        .join_from(
+            report,
+            report_version,
+            (report_version.c.report_id == report.c.id)
+            & (report_version.c.version == report.c.current_version),
+        )
+        .where(report.c.source_id == source_id)
+    )
+    found: dict[str, Known] = {}
+    for some in _chunks(external_ids):
+        for external_id, *values in c.execute(query.where(report.c.external_id.in_(some))):
+            found[external_id] = Known(*values)
+    return found
+
+
+def earlier_shas(c: Connection, report_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """(report, raw sha) of every version these reports have had."""
+    query = select(report_version.c.report_id, report_version.c.raw_sha)
+    return {
+        (row.report_id, row.raw_sha)
+        for some in _chunks(report_ids)
+        for row in c.execute(query.where(report_version.c.report_id.in_(some)))
+    }
+
+
+def take_in(
+    c: Connection,
+    run_id: int,
+    source_id: int,
+    contents: Sequence[Content],
+    already: Mapping[str, Known],
+    now: datetime,
+) -> dict[str, int]:
+    """Write a version of each: the first of a new report, the next of one in `already`.
+
+    One content a report. Returns external id -> the version's id. A report that was gone is back.
+    """
+    ids = {external_id: found.report_id for external_id, found in already.items()}
+    ids |= _add_reports(c, source_id, [one for one in contents if one.external_id not in already], now)
+    versions = {
+        one.external_id: already[one.external_id].version + 1 if one.external_id in already else 1
+        for one in contents
+    }
+    _move_on(c, [already[name].report_id for name in versions if name in already])
+    return _add_versions(c, run_id, contents, ids, versions, now)
+
+
+def revive(c: Connection, report_ids: Sequence[int]) -> None:
+    """These reports stand at their source again."""
+    for some in _chunks(report_ids):
+        c.execute(update(report).where(report.c.id.in_(some)).values(deleted_at=None))
+
+
+def mark_deleted(c: Connection, report_ids: Sequence[int], now: datetime) -> None:
+    """These reports are gone at their source; their versions stay."""
+    for some in _chunks(report_ids):
+        c.execute(
+            update(report).where(report.c.id.in_(some), report.c.deleted_at.is_(None)).values(deleted_at=now)
+        )
+
+
+def regroup(c: Connection, patient_keys: Mapping[int, str]) -> None:
+    """Reports whose patient was corrected at the source: report id -> the right patient's key."""
+    if patient_keys:
+        c.execute(
+            update(report).where(report.c.id == bindparam("of")).values(patient_key=bindparam("to")),
+            [{"of": report_id, "to": key} for report_id, key in patient_keys.items()],
+        )
+
+
+def last_id(c: Connection) -> int:
+    """The greatest report number given so far; 0 without reports."""
+    return int(c.scalar(select(func.max(report.c.id))) or 0)
+
+
+def standing(c: Connection, source_id: int, up_to: int) -> Iterator[int]:
+    """Numbers of a source's reports that are not gone, up to a number, streamed in order."""
+    query = (
+        select(report.c.id)
+        .where(report.c.source_id == source_id, report.c.deleted_at.is_(None), report.c.id <= up_to)
+        .order_by(report.c.id)
+    )
+    yield from c.execution_options(yield_per=10_000).scalars(query)
+
+
+def texts(c: Connection, version_ids: Sequence[int]) -> dict[int, str]:
+    """Version id -> cleaned text; erased ones are left out."""
+    query = select(report_version.c.id, report_version.c.text).where(report_version.c.text.is_not(None))
+    return {
+        row.id: row.text
+        for some in _chunks(version_ids)
+        for row in c.execute(query.where(report_version.c.id.in_(some)))
+    }
+
+
+def _add_reports(c: Connection, source_id: int, contents: Sequence[Content], now: datetime) -> dict[str, int]:
+    if not contents:
+        return {}
+    rows = [
+        {
+            "source_id": source_id,
+            "external_id": one.external_id,
+            "patient_key": one.patient_key,
+            "current_version": 1,
+            "created_at": now,
+        }
+        for one in contents
+    ]
+    written = c.execute(insert(report).returning(report.c.external_id, report.c.id), rows)
+    return {row.external_id: row.id for row in written}
+
+
+def _move_on(c: Connection, report_ids: Sequence[int]) -> None:
+    for some in _chunks(report_ids):
+        c.execute(
+            update(report)
+            .where(report.c.id.in_(some))
+            .values(current_version=report.c.current_version + 1, deleted_at=None)
+        )
+
+
+def _add_versions(
+    c: Connection,
+    run_id: int,
+    contents: Sequence[Content],
+    ids: Mapping[str, int],
+    versions: Mapping[str, int],
+    now: datetime,
+) -> dict[str, int]:
+    if not contents:
+        return {}
+    rows = [
+        {
+            "report_id": ids[one.external_id],
+            "version": versions[one.external_id],
+            "raw_sha": one.raw_sha,
+            "text": one.text,
+            "cleaning_revision": one.cleaning_revision,
+            "repairs": one.repairs,
+            "report_date": one.report_date,
+            "source_updated_at": one.source_updated_at,
+            "run_id": run_id,
+            "created_at": now,
+        }
+        for one in contents
+    ]
+    written = c.execute(
+        insert(report_version).returning(report_version.c.report_id, report_version.c.id), rows
+    )
+    version_of = {row.report_id: row.id for row in written}
+    return {one.external_id: version_of[ids[one.external_id]] for one in contents}
+
+
+def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), IDS_A_QUERY):
+        yield values[start : start + IDS_A_QUERY]

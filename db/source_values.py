@@ -1,0 +1,55 @@
+"""What drivers hand over, as keys, moments and dates of one kind."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+_BRAZILIAN = re.compile(r"(\d{2})/(\d{2})/(\d{4})(?:\b|$)")
+_FRACTION = re.compile(r"(\.\d{6})\d+")
+
+
+def as_key(value: object) -> str | None:
+    """An id as text, without the padding of CHAR columns; None where there is none."""
+    if value is None:
+        return None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        value = bytes(value).decode("utf-8", "surrogateescape")
+    if isinstance(value, (float, Decimal)) and value == value and value == int(value):
+        value = int(value)  # a numeric column with NULLs often arrives as a float
+    return str(value).strip() or None
+
+
+def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
+    """A moment in UTC out of a datetime, a date or ISO 8601 text; None for anything else.
+
+    A moment without a zone is one of `zone`.
+    """
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(_FRACTION.sub(r"\1", value.strip()))
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:  # year 1 or 9999, the "never" of some systems
+        return None
+
+
+def as_date(value: object) -> date | None:
+    """A date out of a datetime, a date, ISO 8601 or dd/mm/yyyy text; None for anything else."""
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            if brazilian := _BRAZILIAN.match(value.strip()):
+                return date(int(brazilian[3]), int(brazilian[2]), int(brazilian[1]))
+            return datetime.fromisoformat(value.strip()).date()
+    return None

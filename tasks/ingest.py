@@ -1,0 +1,159 @@
+"""Taking in what a source holds: since the watermark, or all of it.
+
+A page is one transaction: reports, versions, labels, quarantine, ledger and watermark together. So a
+source that vanishes, or a process that is killed, leaves whole pages, and the next run goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from db import ledger, reports, sources
+from db.engine import reading, writing
+from db.errors import LaudosError
+from db.ledger import Counts
+from db.source_reader import SourceReader, SourceRow, SourceTable
+from tasks import intake
+from tasks.database import open_database
+from tasks.intake_rows import Row, row_of
+from tasks.settings import Settings
+from tasks.step import step
+
+
+@step("ingest", run_name="ingest {source_name}", retries=2)
+def ingest_source(source_name: str, run_id: int, full: bool) -> Counts:
+    """What one source brought in this run. A retry goes on after the last page that was committed.
+
+    `full` compares every row with what is known, and so finds what the watermark missed and what was
+    deleted. Raises ConfigurationError where the source's schema does not fit, DatabaseFailure where it
+    is away, LaudosError where everything it held is gone.
+    """
+    settings = Settings.load()
+    return ingest_from(open_database(settings), settings, source_name, run_id, full, datetime.now(UTC))
+
+
+def ingest_from(
+    engine: Engine, settings: Settings, source_name: str, run_id: int, full: bool, now: datetime
+) -> Counts:
+    """As `ingest_source`, at a given time."""
+    asked = settings.source(source_name)
+    with SourceReader(source_table(settings, source_name)) as reader:
+        with writing(engine) as c:
+            turn = sources.begin_turn(c, source_name, int(asked.overlap.total_seconds()))
+        visit = _Visit(engine, settings, source_name, run_id, turn, now)
+        if full or asked.updated_at is None:
+            _compare_all(visit, reader.all_rows(asked.page_rows))
+        else:
+            _follow(visit, reader.pages(turn.since, asked.page_rows))
+    with reading(engine) as c:
+        return ledger.counts_of_source(c, run_id, turn.source_id)
+
+
+def source_table(settings: Settings, name: str) -> SourceTable:
+    """A source as the reader wants it."""
+    asked = settings.source(name)
+    return SourceTable(
+        name=name,
+        url=asked.url,
+        table=asked.table,
+        schema=asked.schema_,
+        id=asked.id,
+        text=asked.text,
+        updated_at=asked.updated_at,
+        patient=asked.patient,
+        date=asked.date,
+        labels=asked.labels,
+        zone=ZoneInfo(asked.timezone) if asked.timezone else settings.zone,
+    )
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """One ingest of one source."""
+
+    engine: Engine
+    settings: Settings
+    source_name: str
+    run_id: int
+    turn: sources.Turn
+    now: datetime
+
+    def commit(self, rows: Sequence[Row], watermark: Row | None) -> intake.Page:
+        """Take a page in, and note how far the source is read. Raises Busy where another took over."""
+        with reading(self.engine) as c:
+            page = intake.decide(c, self.turn.source_id, rows)
+        classifiers = {name: self.settings.classifier(name) for name in self._labelled()}
+        with writing(self.engine) as c:
+            self.move(c, watermark)
+            intake.write(c, self.run_id, self.turn.source_id, self.source_name, page, classifiers, self.now)
+        return page
+
+    def move(self, c: Connection, to: Row | None) -> None:
+        """Move the watermark, if this is still our turn."""
+        sources.move_watermark(c, self.turn, to.updated_at if to else None, to.external_id if to else None)
+
+    def _labelled(self) -> list[str]:
+        return list(self.settings.source(self.source_name).labels)
+
+
+def _follow(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
+    """What changed since the watermark: the pages come oldest change first, so each may move it."""
+    for read in pages:
+        rows = [row_of(visit.source_name, row) for row in read]
+        visit.commit(rows, _latest(rows, visit.now))
+
+
+def _compare_all(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
+    """Every row by its id: the watermark moves only once all were seen, and what was not is gone."""
+    with reading(visit.engine) as c:
+        newest_before = reports.last_id(c)
+    seen = bytearray(newest_before + 1)  # a byte a report: ten million of them are ten megabytes
+    latest: Row | None = None
+    rows_read = 0
+    for read in pages:
+        rows = [row_of(visit.source_name, row) for row in read]
+        page = visit.commit(rows, None)
+        for report_id in page.report_ids:
+            seen[report_id] = 1
+        latest = _latest([*rows, *([latest] if latest else [])], visit.now)
+        rows_read += len(rows)
+    _mark_gone(visit, seen, rows_read)
+    with writing(visit.engine) as c:
+        visit.move(c, latest)
+        sources.note_reconciled(c, visit.turn, visit.now)
+
+
+def _mark_gone(visit: _Visit, seen: bytearray, rows_read: int) -> None:
+    with reading(visit.engine) as c:
+        gone = [
+            report_id
+            for report_id in reports.standing(c, visit.turn.source_id, len(seen) - 1)
+            if not seen[report_id]
+        ]
+    if gone and not rows_read:
+        # far more often a load that failed than a hospital that threw every report away
+        raise LaudosError(
+            f"source {visit.source_name!r} is empty, but {len(gone)} reports of it are known; none was "
+            "marked as deleted. Look whether its load failed; "
+            "if it is really to be forgotten, take it out of laudos.toml"
+        )
+    with writing(visit.engine) as c:
+        visit.move(c, None)
+        reports.mark_deleted(c, gone, visit.now)
+
+
+def _latest(rows: Sequence[Row], now: datetime) -> Row | None:
+    """The row changed last, but for those of the future: a clock gone wrong must not hide what comes."""
+    past = [row for row in rows if row.updated_at is not None and row.updated_at <= now]
+    return max(past, key=lambda row: row.updated_at or now, default=None)
+
+
+def counts_of_run(engine: Engine, run_id: int) -> Counts:
+    """What a run brought from all of its sources."""
+    with reading(engine) as c:
+        return ledger.counts_of(c, run_id)

@@ -1,0 +1,201 @@
+"""From rows as read to reports: what is new, what changed, what cannot be taken in.
+
+Deciding reads but does not write; the write is one transaction a page, in tasks.ingest and
+tasks.quarantine. Cleaning is spared where the raw sha says that nothing changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from db import labels, ledger, quarantine, reports
+from db.quarantine import UNKNOWN_LABEL, Refused
+from db.reports import Content, Known
+from tasks.intake_rows import Row, fit_id
+from tasks.ml.cleaning import CLEANING_REVISION, clean
+from tasks.ml.errors import Unreadable
+from tasks.settings import ClassifierSettings
+
+
+@dataclass(frozen=True)
+class Page:
+    """What becomes of a page's rows. `standing`: rows whose report is as we know it, by external id."""
+
+    read: int
+    known: Mapping[str, Known]
+    contents: list[Content] = field(default_factory=list)
+    standing: list[Row] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    said: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # external id -> classifier -> value as read
+
+    @property
+    def counts(self) -> ledger.Counts:
+        updated = sum(one.external_id in self.known for one in self.contents)
+        new = len(self.contents) - updated
+        unchanged = self.read - len(self.contents) - len(self.refused)
+        return ledger.Counts(self.read, new, updated, unchanged, len(self.refused))
+
+    @property
+    def report_ids(self) -> set[int]:
+        """The reports known before that this page showed to stand at their source, readable or not."""
+        return {found.report_id for found in self.known.values()}
+
+
+def decide(c: Connection, source_id: int, rows: Sequence[Row]) -> Page:
+    """Sort a page's rows: reads what is known of them, cleans what is new. Writes nothing."""
+    identified = [row for row in rows if fit_id(row.external_id)]
+    known = reports.known(c, source_id, list({str(row.external_id) for row in identified}))
+    page = Page(len(rows), known)
+    page.refused.extend(
+        row.refused("no_id" if row.external_id is None else "unfit_id")
+        for row in rows
+        if not fit_id(row.external_id)
+    )
+    chosen = _one_a_report(identified, page)
+    older = [row for row in chosen if _is_older(row, known)]
+    earlier = reports.earlier_shas(c, [known[str(row.external_id)].report_id for row in older])
+    for row in chosen:
+        _place(row, page, earlier)
+    return page
+
+
+def write(
+    c: Connection,
+    run_id: int,
+    source_id: int,
+    source_name: str,
+    page: Page,
+    classifiers: Mapping[str, ClassifierSettings],
+    now: datetime,
+) -> None:
+    """Write a page: reports, versions, labels, quarantine and its share of the ledger."""
+    versions = reports.take_in(c, run_id, source_id, page.contents, page.known, now)
+    _keep_up(c, page)
+    versions |= {str(row.external_id): page.known[str(row.external_id)].version_id for row in page.standing}
+    unknown = _put_labels(c, source_name, page, versions, classifiers, now)
+    told = {one.external_id for one in unknown}
+    quarantine.resolve(c, source_id, list(versions), now, labels=False)
+    quarantine.resolve(c, source_id, [name for name in versions if name not in told], now, labels=True)
+    quarantine.add(c, run_id, source_id, [*page.refused, *unknown], now)
+    ledger.add_batch(c, run_id, source_id, page.counts, now)
+
+
+def _one_a_report(rows: Sequence[Row], page: Page) -> list[Row]:
+    """One row a report. Of several contents the latest counts; where none is the latest, none does."""
+    by_report: dict[str, list[Row]] = {}
+    for row in rows:
+        by_report.setdefault(str(row.external_id), []).append(row)
+    chosen = []
+    for same in by_report.values():
+        latest = max(same, key=lambda row: (row.updated_at is not None, row.updated_at or 0))
+        rivals = [row for row in same if row.raw_sha != latest.raw_sha]
+        page.refused.extend(row.refused("conflicting_content") for row in rivals)
+        if any(row.updated_at == latest.updated_at for row in rivals):
+            twins = [row for row in same if row.raw_sha == latest.raw_sha]
+            page.refused.extend(row.refused("conflicting_content") for row in twins)
+        else:
+            chosen.append(latest)
+    return chosen
+
+
+def _is_older(row: Row, known: Mapping[str, Known]) -> bool:
+    """Whether the row is older than what we have: a history table shows each of its states again."""
+    found = known.get(str(row.external_id))
+    return (
+        found is not None
+        and found.updated_at is not None
+        and row.updated_at is not None
+        and row.updated_at < found.updated_at
+        and row.raw_sha != found.raw_sha
+    )
+
+
+def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:
+    external_id = str(row.external_id)
+    found = page.known.get(external_id)
+    if found is not None and (found.erased or (found.report_id, row.raw_sha) in earlier):
+        return  # unchanged: what was erased stays erased, and an earlier version is not news
+    if found is not None and found.raw_sha == row.raw_sha:
+        page.standing.append(row)
+        page.said[external_id] = row.labels
+        return
+    try:
+        cleaned = clean(row.text)
+    except Unreadable as unreadable:
+        page.refused.append(row.refused(unreadable.reason))
+        return
+    page.said[external_id] = row.labels
+    page.contents.append(
+        Content(
+            external_id,
+            row.patient_key,
+            row.raw_sha,
+            cleaned.text,
+            CLEANING_REVISION,
+            cleaned.repairs,
+            row.date,
+            row.updated_at,
+        )
+    )
+
+
+def _keep_up(c: Connection, page: Page) -> None:
+    """What can change of a report without its text: it is back, or its patient was corrected."""
+    reports.revive(c, [found.report_id for found in page.known.values() if found.deleted])
+    keys = {str(row.external_id): row.patient_key for row in page.standing}
+    keys |= {one.external_id: one.patient_key for one in page.contents if one.external_id in page.known}
+    corrected = {
+        page.known[name].report_id: key for name, key in keys.items() if page.known[name].patient_key != key
+    }
+    reports.regroup(c, corrected)
+
+
+def _put_labels(
+    c: Connection,
+    source_name: str,
+    page: Page,
+    versions: Mapping[str, int],
+    classifiers: Mapping[str, ClassifierSettings],
+    now: datetime,
+) -> list[Refused]:
+    """Mirror what the source says of its reports; returns the values that are none of the labels."""
+    standing = [page.known[str(row.external_id)].version_id for row in page.standing]
+    before = labels.labels_of(c, standing, "source", source_name) if classifiers else {}
+    now_said: dict[tuple[int, str], str] = {}
+    unknown: list[Refused] = []
+    for external_id, said in page.said.items():
+        for classifier, value in said.items():
+            label = label_for(value, classifiers[classifier])
+            if label is None:
+                unknown.append(refused_label(external_id, classifier, value))
+            else:
+                now_said[versions[external_id], classifier] = label
+    changed = [
+        labels.Label(version, classifier, "source", source_name, value)
+        for (version, classifier), value in now_said.items()
+        if before.get((version, classifier)) != value
+    ]
+    labels.put_labels(c, changed, now)
+    labels.withdraw(c, [key for key in before if key not in now_said], "source", source_name)
+    return unknown
+
+
+def label_for(value: str, classifier: ClassifierSettings) -> str | None:
+    """The label that a source's value stands for; None where it stands for none."""
+    names = {label: label for label in classifier.labels} | classifier.label_values
+    folded = {name.casefold(): label for name, label in names.items()}
+    return names.get(value) or folded.get(value.casefold())
+
+
+def refused_label(external_id: str, classifier: str, value: str) -> Refused:
+    """A label that is none of the classifier's; its report was taken in without it."""
+    sha = hashlib.sha256(f"{classifier}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
+    payload = {"external_id": external_id, "classifier": classifier, "value": value}
+    return Refused(external_id, sha, UNKNOWN_LABEL, payload)

@@ -1,0 +1,162 @@
+"""A made-up hospital: one table of reports, on either database, changed by plain SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy import insert as insert_into
+
+from db import ledger
+from db.engine import reading, writing
+from db.ledger import Counts
+from db.tables import label, quarantine, report, report_version, source
+from tasks.ingest import ingest_from
+from tasks.settings import Settings
+
+PAAF = {
+    "labels": ["benigno", "maligno"],
+    "critical": "maligno",
+    "label_values": {"B": "benigno", "M": "maligno"},
+}
+
+
+class Hospital:
+    """The source's table: `id`, `texto`, `atualizado_em`, `paciente`, `data_laudo`, `resultado`."""
+
+    def __init__(self, url: str, *, bytes_as_text: bool = False) -> None:
+        self.url = url
+        self.engine: Engine = create_engine(url)
+        self.table = Table(
+            "laudos",
+            MetaData(),
+            Column("id", Text),
+            Column("texto", LargeBinary if bytes_as_text else Text),
+            Column("atualizado_em", DateTime(timezone=True)),
+            Column("paciente", Text),
+            Column("data_laudo", Text),
+            Column("resultado", Text),
+        )
+        self.table.create(self.engine)
+
+    def add(self, *rows: dict[str, Any]) -> None:
+        with self.engine.begin() as c:
+            for row in rows:
+                c.execute(insert_into(self.table).values(**row))
+
+    def change(self, external_id: str, **values: Any) -> None:
+        with self.engine.begin() as c:
+            c.execute(update(self.table).where(self.table.c.id == external_id).values(**values))
+
+    def remove(self, *external_ids: str) -> None:
+        with self.engine.begin() as c:
+            c.execute(delete(self.table).where(self.table.c.id.in_(external_ids)))
+
+
+@dataclass
+class Desk:
+    """laudos beside one hospital: takes in, and tells what lies in its tables."""
+
+    engine: Engine
+    settings: Settings
+
+    def ingest(self, now: datetime, source_name: str = "his", *, full: bool = False) -> Counts:
+        with writing(self.engine) as c:
+            run_id = ledger.begin_run(
+                c, "ingest", code_revision="x", config_sha="x", prefect_run_id=None, parent_id=None, now=now
+            )
+        return ingest_from(self.engine, self.settings, source_name, run_id, full, now)
+
+    def texts(self) -> dict[str, list[str]]:
+        """external id -> its versions' texts, first version first."""
+        query = (
+            select(report.c.external_id, report_version.c.text)
+            .join(report_version, report_version.c.report_id == report.c.id)
+            .order_by(report.c.external_id, report_version.c.version)
+        )
+        told: dict[str, list[str]] = {}
+        for row in self.rows(query):
+            told.setdefault(row.external_id, []).append(row.text)
+        return told
+
+    def labels(self) -> dict[str, str]:
+        """external id/version -> label."""
+        query = (
+            select(report.c.external_id, report_version.c.version, label.c.value)
+            .join(report_version, report_version.c.report_id == report.c.id)
+            .join(label, label.c.report_version_id == report_version.c.id)
+        )
+        return {f"{row.external_id}/{row.version}": row.value for row in self.rows(query)}
+
+    def quarantined(self, state: str = "waiting") -> list[tuple[str, str]]:
+        query = select(quarantine.c.external_id, quarantine.c.reason).where(quarantine.c.state == state)
+        return sorted((row.external_id, row.reason) for row in self.rows(query))
+
+    def watermark(self, name: str = "his") -> datetime | None:
+        found: datetime | None = self.rows(select(source.c.watermark).where(source.c.name == name))[0][0]
+        return found
+
+    def gone(self) -> list[str]:
+        query = select(report.c.external_id).where(report.c.deleted_at.is_not(None))
+        return sorted(row.external_id for row in self.rows(query))
+
+    def rows(self, query: Any) -> list[Any]:
+        with reading(self.engine) as c:
+            return list(c.execute(query))
+
+
+def columns(url: str, **more: Any) -> dict[str, Any]:
+    """How laudos.toml describes the hospital's table."""
+    return {
+        "url": url,
+        "table": "laudos",
+        "id": "id",
+        "text": "texto",
+        "updated_at": "atualizado_em",
+        "patient": "paciente",
+        "date": "data_laudo",
+        "labels": {"paaf": "resultado"},
+        "page_rows": 3,
+        "timezone": "UTC",
+        **more,
+    }
+
+
+@pytest.fixture
+def hospital_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The hospital's database stands on the same kind of database as ours, but apart from it."""
+    if database_url.startswith("sqlite"):
+        return f"sqlite:///{tmp_path}/hospital.db"
+    return str(request.getfixturevalue("second_postgres_url"))
+
+
+@pytest.fixture
+def hospital(hospital_url: str) -> Iterator[Hospital]:
+    hospital = Hospital(hospital_url)
+    yield hospital
+    hospital.engine.dispose()
+
+
+@pytest.fixture
+def desk(engine: Engine, database_url: str, hospital: Hospital, configure: Callable[..., Settings]) -> Desk:
+    settings = configure(
+        database=database_url, sources={"his": columns(hospital.url)}, classifiers={"paaf": PAAF}
+    )
+    return Desk(engine, settings)
