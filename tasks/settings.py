@@ -12,14 +12,12 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterable
-from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,195 +28,41 @@ from pydantic_settings import (
 
 from db.errors import ConfigurationError
 from tasks.settings_errors import nearest, nearest_variable, told
-from tasks.settings_values import CronLine, Duration, Share, ZoneName, expanded, rooted_url
+from tasks.settings_sections import (
+    ClassifierSettings,
+    MonitoringSettings,
+    PromotionSettings,
+    ScheduleSettings,
+    ScoringSettings,
+    SourceSettings,
+    SyntheticSettings,
+    TrainingSettings,
+    require_known,
+)
+from tasks.settings_values import ZoneName, expanded, rooted_url
+
+__all__ = [
+    "ClassifierSettings",
+    "MonitoringSettings",
+    "PromotionSettings",
+    "ScheduleSettings",
+    "ScoringSettings",
+    "Settings",
+    "SourceSettings",
+    "SyntheticSettings",
+    "TrainingSettings",
+    "config_path",
+    "overrule_environment",
+    "prepare_environment",
+    "wants_debug",
+    "write_template",
+]
 
 DEFAULT_FILE = "laudos.toml"
 PREFIX = "LAUDOS_"
 NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 # variables of ours that are no settings: where the file is, how errors are told, what the tests need
 BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN"}
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSettings(_Strict):
-    """A table or view that reports arrive in, and which column is what."""
-
-    url: str = Field(description="any SQLAlchemy URL; keep the password in the environment: ${HIS_PASSWORD}")
-    table: str = Field(description="table or view")
-    schema_: str | None = Field(
-        default=None, alias="schema", description="database schema, where it is not the default"
-    )
-    id: str = Field(description="column that identifies a report for ever")
-    text: str = Field(description="column with the report's text")
-    updated_at: str | None = Field(
-        default=None,
-        description="column that moves when a row changes; without it every run compares everything",
-    )
-    patient: str | None = Field(
-        default=None,
-        description="column that identifies the patient; without it every report is a patient of its own",
-    )
-    date: str | None = Field(default=None, description="column with the date the report bears")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="classifier -> column with its true label, where known"
-    )
-    timezone: ZoneName | None = Field(
-        default=None,
-        description="zone of updated_at where the column has none; default: the top-level timezone",
-    )
-    overlap: Duration = Field(
-        default=timedelta(hours=6),
-        description="how far behind the watermark each ingest reads again: "
-        "longer than the longest transaction at the source",
-    )
-    page_rows: int = Field(default=1000, ge=1, le=100_000, description="rows a transaction")
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class SyntheticSettings(_Strict):
-    """Labelled training reports written from a table of measurements."""
-
-    exam: str = Field(default="paaf", description="which generator")
-    mode: Literal["findings", "full", "seed"] = Field(
-        default="findings",
-        description="findings: no conclusion; full: with one; seed: the leaky recipe, to show what a leak is",
-    )
-    reports_per_row: int = Field(default=12, ge=1, le=1000)
-    reserved_share: Share = Field(
-        default=0.0,
-        description="share of measurement rows kept out of every training set "
-        "(the demo writes its hospital from them)",
-    )
-    renew_after: Duration = Field(
-        default=timedelta(days=7),
-        description="how old a synthetic set may grow before the nightly run writes a new one",
-    )
-
-
-class TrainingSettings(_Strict):
-    """How a classifier is trained."""
-
-    window_tokens: int = Field(
-        default=256, ge=16, le=8192, description="tokens a window; longer reports are read in several"
-    )
-    stride_tokens: int = Field(default=64, ge=0, description="tokens two neighbouring windows share")
-    hidden_size: int = Field(default=128, ge=16, description="scratch encoder: width")
-    layers: int = Field(default=2, ge=1, le=48, description="scratch encoder: depth")
-    attention_heads: int = Field(default=2, ge=1)
-    vocabulary: int = Field(default=4000, ge=100, description="scratch encoder: WordPiece entries")
-    epochs: float = Field(default=3.0, gt=0)
-    learning_rate: float | None = Field(
-        default=None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
-    )
-    batch_reports: int = Field(default=32, ge=1)
-    max_train_reports: int | None = Field(
-        default=None, ge=1, description="stop at so many reports of the training split; default all"
-    )
-
-    @model_validator(mode="after")
-    def _windows_advance(self) -> TrainingSettings:
-        if self.stride_tokens >= self.window_tokens // 2:
-            raise ValueError("stride_tokens must be less than half of window_tokens")
-        return self
-
-
-class PromotionSettings(_Strict):
-    """What a challenger must show before it answers. Recorded with its sha at every decision."""
-
-    margin: Share = Field(
-        default=0.02,
-        description="how much worse than the champion it may be, overall and per class, "
-        "at the lower end of a one-sided 95 % interval",
-    )
-    class_margin: Share = Field(default=0.05, description="the same, for each class's recall")
-    holdout_patients_min: int = Field(default=20, ge=2, description="fewer patients than this decide nothing")
-    beat_baselines: bool = Field(
-        default=True, description="must beat the keyword rule and the majority class"
-    )
-
-
-class ClassifierSettings(_Strict):
-    """One question asked of every report."""
-
-    labels: list[str] = Field(min_length=2)
-    critical: str = Field(description="the label that must not be missed")
-    sensitivity_floor: Share = Field(
-        default=0.85,
-        description="least sensitivity for the critical label on the holdout, "
-        "by the lower end of its 95 % interval",
-    )
-    review_error: Share = Field(
-        default=0.05,
-        description="share of each class's reports that may get a wrong sure answer; "
-        "decides what goes to a person",
-    )
-    critical_review_error: Share = Field(default=0.02, description="the same for the critical label")
-    encoder: str = Field(
-        default="scratch", description="scratch, a local folder, or a hub name with revision"
-    )
-    revision: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits"
-    )
-    training_labels: list[Literal["source", "feedback", "synthetic"]] = Field(
-        default=["source", "feedback"], description="whose labels teach"
-    )
-    sources: list[str] | None = Field(default=None, description="which sources it reads; default all")
-    label_values: dict[str, str] = Field(
-        default_factory=dict, description="what the sources write -> label, such as M = 'maligno'"
-    )
-    keywords: dict[str, list[str]] = Field(
-        default_factory=dict, description="label -> words, for the keyword rule every model is compared with"
-    )
-    synthetic: SyntheticSettings = SyntheticSettings()
-    training: TrainingSettings = TrainingSettings()
-    promotion: PromotionSettings = PromotionSettings()
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> ClassifierSettings:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must differ")
-        for where, named in (
-            ("critical", [self.critical]),
-            ("label_values", self.label_values.values()),
-            ("keywords", self.keywords),
-        ):
-            _require_known(where, named, self.labels, "the labels")
-        return self
-
-
-class ScoringSettings(_Strict):
-    chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into at most")
-    chunk_reports_min: int = Field(default=64, ge=1, description="reports a piece at least")
-    batch_tokens: int = Field(default=8192, ge=64, description="tokens a forward pass")
-    lease: Duration = Field(
-        default=timedelta(minutes=15),
-        description="how long a worker may be silent before its piece is given to another",
-    )
-
-
-class MonitoringSettings(_Strict):
-    """When the monitor raises an alarm. Shares are of the last 24 hours."""
-
-    quarantine_share: Share = Field(
-        default=0.05, description="quarantined, of a source's new and changed reports"
-    )
-    review_share: Share = Field(default=0.5, description="left to a person, of a classifier's answers")
-    silent_after: Duration = Field(
-        default=timedelta(days=2), description="how long a source may bring nothing new"
-    )
-
-
-class ScheduleSettings(_Strict):
-    """Cron lines in `timezone`; an empty one switches the schedule off."""
-
-    # at half past: the nightly run, which ingests first, starts on the hour
-    ingest: CronLine = "30 * * * *"
-    nightly: CronLine = "0 2 * * *"
-    weekly_full: CronLine = "0 4 * * 0"
 
 
 class Settings(BaseSettings):
@@ -250,9 +94,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _names_meet(self) -> Settings:
         for name, source in self.sources.items():
-            _require_known(f"sources.{name}.labels", source.labels, self.classifiers, "the classifiers")
+            require_known(f"sources.{name}.labels", source.labels, self.classifiers, "the classifiers")
         for name, classifier in self.classifiers.items():
-            _require_known(
+            require_known(
                 f"classifiers.{name}.sources", classifier.sources or [], self.sources, "the sources"
             )
         return self
@@ -366,12 +210,6 @@ def prepare_environment(settings: Settings) -> None:
         quiet["HF_HUB_OFFLINE"] = "1"
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
-
-
-def _require_known(where: str, named: Iterable[str], known: Iterable[str], what: str) -> None:
-    for name in named:
-        if name not in known:
-            raise ValueError(f"{where} names {name!r}, which is none of {what}{nearest(name, known)}")
 
 
 def _refuse_unknown_variables(path: Path) -> None:
