@@ -75,7 +75,7 @@ def predict_file(
     """
     tables = pieces(source, ROWS_A_PIECE)
     first = next(tables, None)
-    if first is None:
+    if first is None or first.num_rows == 0:
         raise NothingToWorkOn(f"{source} has no rows")
     if column not in first.column_names:
         raise ConfigurationError(f"{source} has no column {column!r}{nearest(column, first.column_names)}")
