@@ -30,7 +30,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from tasks.ml.encoder import check_window
+from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
 from tasks.ml.features import Progress
 from tasks.ml.quiet import quietly
@@ -76,9 +76,10 @@ def train_body(
 ) -> TrainLog:
     """Train every weight of `model` in place; each window of a report carries the report's label.
 
-    A complete checkpoint in `checkpoint_folder` made from the same windows, labels, settings and
-    seed is taken up; anything else in there is thrown away. On one machine's CPU the final weights
+    A complete checkpoint in `checkpoint_folder` made from the same start, windows, labels, settings
+    and seed is taken up; any other in there is thrown away. On one machine's CPU the final weights
     are the same, bit for bit, however often the run was killed. `progress(steps done, steps)`.
+    Trainer seeds the global generators of Python, NumPy and torch with `seed`.
     Raises UnfitData without texts, TrainingDiverged when the loss is no longer a number.
     """
     if not len(texts):
@@ -86,7 +87,8 @@ def train_body(
     check_window(model, config.window_tokens)
     windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
     labels = np.asarray(labels_idx)[windows.owner]
-    fingerprint = _fingerprint(windows, labels, config, seed)
+    start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)
+    fingerprint = _fingerprint(start, windows, labels, config, seed)
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
     order = _LengthGrouped(windows.lengths, config.batch_windows, seed)
     steps = max(1, math.ceil(config.epochs * len(order.batches(0))))
@@ -207,9 +209,9 @@ def _collated(rows: list[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor
     return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
 
 
-def _fingerprint(windows: Windows, labels: Ints, config: BodyTraining, seed: int) -> str:
+def _fingerprint(start: str, windows: Windows, labels: Ints, config: BodyTraining, seed: int) -> str:
     """sha256 over what a checkpoint must have in common with the run that takes it up."""
-    sha = hashlib.sha256(repr((config, seed)).encode())
+    sha = hashlib.sha256(repr((start, config, seed)).encode())
     sha.update(labels.astype("<i8").tobytes())
     for ids in windows.ids:
         sha.update(len(ids).to_bytes(8, "little") + ids.astype("<i4").tobytes())

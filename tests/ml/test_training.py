@@ -111,6 +111,12 @@ def test_a_half_written_checkpoint_and_one_of_another_run_are_thrown_away(tiny, 
     assert after_kill.resumed_from_step == log.steps - log.steps % 4 - (4 if log.steps % 4 == 0 else 0)
     other = train_body(*tiny(), texts, 1 - labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
     assert other.resumed_from_step == 0
+    another_encoder = tiny()
+    torch.nn.init.zeros_(another_encoder[0].bert.pooler.dense.weight)
+    swapped = train_body(
+        *another_encoder, texts, 1 - labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1
+    )
+    assert swapped.resumed_from_step == 0
 
 
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(tiny, tmp_path: Path):
