@@ -1,0 +1,207 @@
+"""Synthetic sets as rows: repeatable, balanced, replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from db import ledger
+from db.engine import open_engine, reading, writing
+from db.errors import ConfigurationError, NothingToWorkOn
+from db.ledger import Counts
+from db.tables import label, report, report_version, run, run_batch, source
+from flows.synthesize import synthesize
+from tasks.settings import ClassifierSettings, Settings
+from tasks.synthesize import SetWritten, write_set, write_synthetic_reports
+
+
+def asked(**changes: object) -> ClassifierSettings:
+    recipe = {"reports_per_row": 2, "reserved_share": 0.87, **changes}
+    taught = {"labels": ["benigno", "maligno"], "critical": "maligno", "training_labels": ["synthetic"]}
+    return ClassifierSettings.model_validate(taught | {"synthetic": recipe})
+
+
+@pytest.fixture
+def write(engine: Engine, now: datetime) -> Callable[..., SetWritten]:
+    def written(
+        classifier: ClassifierSettings | None = None, *, seed: int | None = None, at: datetime = now
+    ) -> SetWritten:
+        with writing(engine) as c:
+            run_id = ledger.begin_run(
+                c,
+                "synthesize",
+                code_revision="-",
+                config_sha="-",
+                prefect_run_id=None,
+                parent_id=None,
+                now=at,
+            )
+        return write_set(engine, run_id, "mama", classifier or asked(), 0, seed, at)
+
+    return written
+
+
+def present(engine: Engine) -> dict[str, tuple[int, str | None, str]]:
+    """external id -> current version, text, label of what is not retired."""
+    query = (
+        select(report.c.external_id, report.c.current_version, report_version.c.text, label.c.value)
+        .join(report_version, report_version.c.report_id == report.c.id)
+        .join(label, label.c.report_version_id == report_version.c.id)
+        .where(report.c.deleted_at.is_(None), report_version.c.version == report.c.current_version)
+    )
+    with reading(engine) as c:
+        return {row.external_id: tuple(row[1:]) for row in c.execute(query)}
+
+
+def test_a_set_is_written_with_its_labels_and_its_share_of_the_ledger(
+    engine: Engine, write: Callable[..., SetWritten]
+) -> None:
+    told = write()
+    assert told.rows * 2 == told.counts.read == told.counts.new
+    assert told.retired == 0
+    rows = present(engine)
+    assert len(rows) == told.counts.read
+    assert {value for _, _, value in rows.values()} == {"benigno", "maligno"}
+    with reading(engine) as c:
+        assert c.execute(select(source.c.name, source.c.kind)).one() == ("synthetic:mama", "synthetic")
+        sums = [
+            func.sum(run_batch.c[name]) for name in ("read", "new", "updated", "unchanged", "quarantined")
+        ]
+        assert Counts(*c.execute(select(*sums)).one()) == told.counts
+        assert c.scalar(select(run.c.read)) == told.counts.read
+        keys = set(c.scalars(select(report.c.patient_key)))
+    assert len(keys) == told.rows
+    assert all(key.startswith("wdbc-") for key in keys)
+
+
+def test_the_same_set_again_changes_nothing(engine: Engine, write: Callable[..., SetWritten]) -> None:
+    first = write()
+    before = present(engine)
+    again = write()
+    assert again.counts == Counts(read=first.counts.read, unchanged=first.counts.read)
+    assert again.retired == 0
+    assert present(engine) == before
+
+
+def test_another_seed_replaces_the_set_and_the_first_can_come_back(
+    engine: Engine, write: Callable[..., SetWritten]
+) -> None:
+    first = write()
+    before = present(engine)
+    other = write(seed=1)
+    assert other.counts.new == other.retired == first.counts.read
+    assert not before.keys() & present(engine).keys()
+    back = write(seed=0)
+    assert back.counts.unchanged == back.retired == first.counts.read
+    assert present(engine) == before
+
+
+def test_a_set_is_renewed_when_it_is_too_old_and_not_before(
+    write: Callable[..., SetWritten], now: datetime
+) -> None:
+    assert write(at=now).seed == 0
+    assert write(at=now + timedelta(days=6)).seed == 0
+    renewed = write(at=now + timedelta(days=8))
+    assert renewed.seed == 1
+    assert renewed.retired == renewed.counts.read
+    assert write(at=now + timedelta(days=9)).seed == 1
+
+
+def test_another_mode_makes_new_versions_of_the_same_reports(
+    engine: Engine, write: Callable[..., SetWritten]
+) -> None:
+    write()
+    concluded = write(asked(mode="full"))
+    assert concluded.counts.updated == concluded.counts.read
+    rows = present(engine).values()
+    assert {version for version, _, _ in rows} == {2}
+    assert len(rows) == concluded.counts.read
+
+
+def test_fewer_reports_a_row_retire_the_rest(engine: Engine, write: Callable[..., SetWritten]) -> None:
+    first = write()
+    fewer = write(asked(reports_per_row=1))
+    assert fewer.retired == fewer.counts.unchanged == first.counts.read // 2
+    assert all(external_id.endswith("-000") for external_id in present(engine))
+
+
+def test_labels_go_by_the_names_the_configuration_gives_them(
+    engine: Engine, write: Callable[..., SetWritten]
+) -> None:
+    write()
+    renamed = ClassifierSettings(
+        labels=["neg", "pos"],
+        critical="pos",
+        training_labels=["synthetic"],
+        label_values={"benigno": "neg", "maligno": "pos"},
+        synthetic=asked().synthetic,
+    )
+    told = write(renamed)
+    assert told.counts.unchanged == told.counts.read
+    assert {value for _, _, value in present(engine).values()} == {"neg", "pos"}
+
+
+def test_a_killed_synthesis_is_finished_by_the_next(
+    engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write()
+    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 20)
+    stop_after = iter([None, None])
+    real = ledger.add_batch
+
+    def stops(*args: object) -> None:
+        next(stop_after)
+        real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as dying:
+        dying.setattr("tasks.synthesize.ledger.add_batch", stops)
+        with pytest.raises((StopIteration, RuntimeError)):
+            write(seed=1)
+    told = write(seed=1)
+    assert told.counts.unchanged == 40
+    assert {external_id.split("-")[0] for external_id in present(engine)} == {"s1"}
+    assert len(present(engine)) == told.counts.read
+
+
+UNFIT = [
+    (asked(mode="seed"), 'mode "seed" writes the answer into the text'),
+    (asked().model_copy(update={"training_labels": ["source"]}), 'add "synthetic" to its training_labels'),
+    (
+        asked().model_copy(update={"labels": ["a", "b"]}),
+        "writes benigno, maligno, which is none of the labels",
+    ),
+]
+
+
+@pytest.mark.parametrize(("classifier", "told"), UNFIT)
+def test_what_must_not_teach_is_refused_before_anything_is_written(
+    classifier: ClassifierSettings, told: str, engine: Engine, write: Callable[..., SetWritten]
+) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        write(classifier)
+    assert not present(engine)
+
+
+def test_the_flow_says_what_is_missing_where_no_classifier_learns_so(
+    configure: Callable[..., Settings],
+) -> None:
+    configure(classifiers={"mama": {"labels": ["a", "b"], "critical": "b"}})
+    with pytest.raises(NothingToWorkOn, match='add "synthetic" to its training_labels'):
+        synthesize.fn()
+
+
+def test_the_flow_writes_the_set_of_every_classifier_that_learns_so(
+    configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = asked().model_dump(mode="json", exclude_defaults=True, exclude={"revision", "sources"})
+    settings = configure(classifiers={"mama": recipe})
+    # without Prefect around it: what the step does is asked here, not how it is watched
+    monkeypatch.setattr("flows.synthesize.write_synthetic_reports", write_synthetic_reports.fn)
+    told = synthesize.fn(None, 3).sets
+    assert [(one.classifier, one.seed, one.counts.read) for one in told] == [("mama", 3, told[0].counts.new)]
+    with reading(open_engine(settings.database)) as c:
+        row = c.execute(select(run.c.kind, run.c.state, run.c.new)).one()
+    assert row == ("synthesize", "completed", told[0].counts.new)
