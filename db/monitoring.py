@@ -143,17 +143,6 @@ def waiting_in_quarantine(c: Connection) -> list[Refusal]:
     return [Refusal(*row) for row in c.execute(query)]
 
 
-def last_synthesized(c: Connection, classifier: str) -> datetime | None:
-    """When the classifier's synthetic reports were last written, or found written already."""
-    query = (
-        select(func.max(run_batch.c.at))
-        .join(source, source.c.id == run_batch.c.source_id)
-        .where(source.c.name == f"synthetic:{classifier}")
-    )
-    last: datetime | None = c.scalar(query)
-    return last
-
-
 def decisions(c: Connection, since: datetime) -> list[Decision]:
     """Every promotion, refusal and rollback since, in order."""
     query = (

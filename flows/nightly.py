@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 from flows.classify import ClassifySummary, classify
 from flows.ingest import IngestSummary, ingest
@@ -12,10 +13,11 @@ from flows.synthesize import SynthesizeSummary, synthesize
 from tasks.database import open_database
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
-from tasks.nightly import Attempts, synthetic_sets_due
+from tasks.nightly import Attempts
 from tasks.plan import How
 from tasks.settings import Settings
 from tasks.step import flow
+from tasks.synthesize import synthetic_classifiers
 
 
 @dataclass(frozen=True)
@@ -41,30 +43,21 @@ def nightly(full: bool = False) -> NightlySummary:
     settings = Settings.load()
     with recorded_run(open_database(settings), settings, "nightly", exclusive="nightly") as run:
         attempt = Attempts()
-        ingested = [
-            s for name in settings.sources for s in attempt(f"ingest {name}", ingest, name, full=True)
-        ]
-        synthesized = [
-            s
-            for name in synthetic_sets_due(settings)
-            for s in attempt(f"synthesize {name}", synthesize, name)
-        ]
         how: How = "full" if full else "auto"
-        retrained = [
-            s
-            for name in settings.classifiers
-            for many in attempt(f"retrain {name}", retrain, name, how)
-            for s in many
-        ]
-        classified = [
-            s
-            for name in settings.classifiers
-            for many in attempt(f"classify {name}", classify, name)
-            for s in many
-        ]
+        ingested = attempt.each("ingest", ingest, settings.sources, full=True)
+        # the same set again changes nothing; one that is too old, unfinished or of other settings is renewed
+        synthesized = attempt.each("synthesize", synthesize, synthetic_classifiers(settings))
+        retrained = attempt.each("retrain", retrain, settings.classifiers, how)
+        classified = attempt.each("classify", classify, settings.classifiers)
         monitored = attempt("monitor", monitor)
         if attempt.failed:
             raise LaudosError(f"nightly run {run.id} did all it could, but: {'; '.join(attempt.failed)}")
     return NightlySummary(
-        run.id, ingested, synthesized, retrained, classified, next(iter(monitored), None), attempt.skipped
+        run_id=run.id,
+        ingested=ingested,
+        synthesized=synthesized,
+        retrained=list(chain.from_iterable(retrained)),
+        classified=list(chain.from_iterable(classified)),
+        monitored=monitored[0] if monitored else None,
+        skipped=attempt.skipped,
     )

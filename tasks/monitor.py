@@ -62,7 +62,7 @@ def measure_champion(run_id: int, classifier: str) -> Measured:
     return Measured(classifier, champion.model.id, len(known), written)
 
 
-@step("tell the night", retries=2)
+@step("tell the night", run_name="tell the night", retries=2)
 def tell_the_night(run_id: int) -> Told:
     """Gather the last 24 hours, raise the alarms, and publish the page."""
     settings = Settings.load()

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from db import monitoring
-from db.engine import reading
-from tasks.database import open_database
 from tasks.errors import Busy, LaudosError, NothingToWorkOn
-from tasks.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +26,17 @@ class Attempts:
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
+    def each(
+        self,
+        what: str,
+        part: Callable[Concatenate[str, P], R],
+        names: Iterable[str],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> list[R]:
+        """The part once a name: the results of those that could be done."""
+        return [done for name in names for done in self(f"{what} {name}", part, name, *args, **kwargs)]
+
     def __call__(self, what: str, part: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
         """The part's result as a list of one; of none where it was skipped or failed."""
         deadline = time.monotonic() + self.patience_s
@@ -47,16 +53,3 @@ class Attempts:
             except LaudosError as failure:
                 self.failed.append(f"{what}: {failure}")
             return []
-
-
-def synthetic_sets_due(settings: Settings) -> list[str]:
-    """Classifiers that learn from synthetic reports and whose set is missing or older than `renew_after`."""
-    now = datetime.now(UTC)
-    due = []
-    with reading(open_database(settings)) as c:
-        for name, asked in settings.classifiers.items():
-            if "synthetic" in asked.training_labels:
-                written = monitoring.last_synthesized(c, name)
-                if written is None or now - written > asked.synthetic.renew_after:
-                    due.append(name)
-    return due

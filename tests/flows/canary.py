@@ -1,0 +1,98 @@
+"""Marked reports through everything that can happen to them; run as a process by test_canary.py.
+
+python -m tests.flows.canary night|parameters|step|database|crash|planted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+import prefect
+from sqlalchemy import text
+
+from db.engine import writing
+from db.errors import LaudosError
+from tasks.database import open_database
+from tasks.settings import Settings
+from tasks.step import Name, flow, step
+
+# invented words: nothing else on the machine holds them, and no tokenizer knows them whole
+TEXT = "zqxvwlaudo mjkrcarcinoma"
+PATIENT = "Zqxvwpaciente-8841"
+PLANTED = "zqxvwvazamento"
+
+
+@step("read marked rows", run_name="read {number}", retries=1, retry_delay_s=0)
+def fail_with_text(number: int) -> int:
+    raise ValueError(f"cannot parse: {TEXT} of {PATIENT}") from KeyError(TEXT)
+
+
+@flow("canary-step", run_name="canary {day}")
+def failing() -> None:
+    with contextlib.suppress(LaudosError):
+        fail_with_text(1)
+    fail_with_text(2)
+
+
+@step("violate", retries=1, retry_delay_s=0)
+def break_a_constraint() -> None:
+    engine = open_database(Settings.load())
+    with writing(engine) as c:
+        statement = text("INSERT INTO source (name, kind) VALUES (:name, :kind)")
+        c.execute(statement, {"name": f"{TEXT} of {PATIENT}"[:60], "kind": TEXT})
+
+
+@flow("canary-database", run_name="canary {day}")
+def database() -> None:
+    break_a_constraint()
+
+
+@step("die")
+def die_with_text() -> None:
+    held = f"{TEXT} of {PATIENT}"
+    print(len(held))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow("canary-crash", run_name="canary {day}")
+def crash() -> None:
+    die_with_text()
+
+
+@flow("canary-parameters", run_name="canary {source} {day}")
+def named(source: Name | None = None) -> None: ...
+
+
+def parameters() -> None:
+    from flows.classify import classify
+
+    for wrong in (lambda: named(source=f"{TEXT} of {PATIENT}"), lambda: classify(f"{TEXT}\n{PATIENT}")):
+        with contextlib.suppress(LaudosError):
+            wrong()
+
+
+@prefect.flow(name="canary-planted")
+def planted(said: str) -> None:
+    """What laudos never does: text as a parameter, and in an exception."""
+    raise ValueError(said)
+
+
+def night() -> None:
+    from flows.nightly import nightly
+
+    nightly()
+
+
+if __name__ == "__main__":
+    doings = {
+        "night": night,
+        "parameters": parameters,
+        "step": failing,
+        "database": database,
+        "crash": crash,
+        "planted": lambda: planted(f"{PLANTED} of a patient"),
+    }
+    doings[sys.argv[1]]()

@@ -1,0 +1,91 @@
+"""Deployments: what runs when, the same for one machine and for workers, and what a server refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import get_client
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.flows import load_flow_from_entrypoint
+
+from deployments.schedules import deployments
+from tasks.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FLOWS = ["ingest", "synthesize", "retrain", "classify", "monitor", "nightly"]
+
+
+def _by_flow(settings: Settings) -> dict[str, RunnerDeployment]:
+    return {one.flow_name or "": one for one in deployments(settings)}
+
+
+def _crons(deployment: RunnerDeployment) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    return {
+        one.slug: (one.schedule.cron, one.schedule.timezone, one.parameters)
+        for one in deployment.schedules or []
+    }
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_flow_is_found_by_its_entrypoint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert load_flow_from_entrypoint(f"flows/{name}.py:{name}").name == name
+
+
+def test_every_flow_has_one_deployment_that_never_runs_twice_at_once(
+    configure: Callable[..., Settings],
+) -> None:
+    made = deployments(configure())
+    assert sorted(one.flow_name or "" for one in made) == sorted(FLOWS)
+    assert {one.concurrency_limit for one in made} == {1}
+    assert {one.flow_name: "model" in one.tags for one in made if "model" in one.tags} == {
+        "nightly": True,
+        "retrain": True,
+    }
+
+
+def test_schedules_follow_the_settings_in_the_hospitals_own_zone(configure: Callable[..., Settings]) -> None:
+    schedules = {"ingest": "", "nightly": "15 3 * * *", "weekly_full": "0 5 * * 6"}
+    made = _by_flow(configure(timezone="America/Manaus", schedules=schedules))
+    assert _crons(made["ingest"]) == {}
+    assert _crons(made["nightly"]) == {
+        "nightly": ("15 3 * * *", "America/Manaus", {}),
+        "weekly-full": ("0 5 * * 6", "America/Manaus", {"full": True}),
+    }
+
+
+def test_the_yaml_for_workers_says_what_the_code_says(configure: Callable[..., Settings]) -> None:
+    written = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    made = _by_flow(configure())
+    assert len(written) == len(made)
+    for one in written:
+        coded = made[one["entrypoint"].rsplit(":", 1)[1]]
+        assert (one["name"], one["tags"]) == (coded.name, coded.tags)
+        assert coded.entrypoint == one["entrypoint"]
+        assert one["concurrency_limit"]["limit"] == coded.concurrency_limit
+        assert {
+            s["slug"]: (s["cron"], s["timezone"], s.get("parameters", {})) for s in one.get("schedules", [])
+        } == _crons(coded)
+        for trigger, twin in zip(one.get("triggers", []), coded.triggers, strict=True):
+            dumped = twin.model_dump(mode="json")
+            assert dumped["match_related"] == trigger["match_related"]
+            assert dumped["match"] == trigger["match"]
+            assert [dumped["expect"], dumped["for_each"]] == [trigger["expect"], trigger["for_each"]]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"source": "laudo: carcinoma"}, {"source": "x" * 65}, {"full": "texto"}]
+)
+def test_the_server_refuses_unfit_parameters_and_keeps_no_run(
+    prefect_harness: None, configure: Callable[..., Settings], parameters: dict[str, Any]
+) -> None:
+    deployment_id = _by_flow(configure())["ingest"].apply()
+    with get_client(sync_client=True) as client:
+        with pytest.raises(PrefectHTTPStatusError):
+            client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
+        assert [run for run in client.read_flow_runs() if run.deployment_id == deployment_id] == []
