@@ -6,17 +6,14 @@ or a restored report left behind is in the next one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, exists, func, insert, literal, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.quarantine import SCORING_FAILED, Refused, add
 from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
-
-SCORING_FAILED = "scoring_failed"
 
 
 def waiting(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
@@ -107,23 +104,12 @@ def texts(
 
 def give_up(c: Connection, version_ids: Sequence[int], run_id: int, now: datetime) -> None:
     """Quarantine report versions that make the model fail; the payload holds the version's id, no text."""
-    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
     query = (
         select(report_version.c.id, report.c.source_id, report.c.external_id, report_version.c.raw_sha)
         .join(report, report.c.id == report_version.c.report_id)
         .where(report_version.c.id.in_(version_ids))
+        .order_by(report_version.c.id)
     )
     for row in c.execute(query).all():
-        refused = dialect.insert(quarantine).values(
-            source_id=row.source_id,
-            external_id=row.external_id,
-            raw_sha=row.raw_sha,
-            reason=SCORING_FAILED,
-            payload=json.dumps({"report_version_id": row.id}).encode(),
-            first_run_id=run_id,
-            first_seen_at=now,
-            last_seen_at=now,
-        )
-        key = [quarantine.c.source_id, quarantine.c.external_id, quarantine.c.raw_sha, quarantine.c.reason]
-        again = {"state": "waiting", "seen": quarantine.c.seen + 1, "last_seen_at": now, "closed_at": None}
-        c.execute(refused.on_conflict_do_update(index_elements=key, set_={**again, "closed_because": None}))
+        refused = Refused(row.external_id, row.raw_sha, SCORING_FAILED, {"report_version_id": row.id})
+        add(c, run_id, row.source_id, [refused], now)
