@@ -204,12 +204,22 @@ def prepare_environment(settings: Settings) -> None:
         # its own 20 s are too few for a busy machine's first start
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
-    if "PREFECT_API_URL" not in os.environ:
-        quiet["PREFECT_HOME"] = str(settings.folder / "prefect")
+    if "PREFECT_API_URL" not in os.environ and "PREFECT_HOME" not in os.environ:
+        quiet["PREFECT_HOME"] = str(_folder_for_prefect(settings.folder))
     if not any(classifier.revision for classifier in settings.classifiers.values()):
         quiet["HF_HUB_OFFLINE"] = "1"
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+
+
+def _folder_for_prefect(folder: Path) -> Path:
+    """Prefect makes its folder, but not the ones above it."""
+    home = folder / "prefect"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"the folder {home} cannot be made: {error.strerror}") from None
+    return home
 
 
 def _refuse_unknown_variables(path: Path) -> None:

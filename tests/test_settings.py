@@ -331,8 +331,15 @@ def test_a_local_run_reports_to_nobody_and_keeps_prefect_beside_the_models(confi
     settings = configured("")
     prepare_environment(settings)
     assert os.environ["PREFECT_HOME"] == str(settings.folder / "prefect")
+    assert (settings.folder / "prefect").is_dir()
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert (os.environ["DO_NOT_TRACK"], os.environ["HF_HUB_OFFLINE"]) == ("1", "1")
+
+
+def test_a_folder_that_cannot_be_made_is_told(configured: Configured, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="file/data/prefect cannot be made: Not a directory"):
+        prepare_environment(configured('folder = "file/data"'))
 
 
 def test_what_the_user_has_set_stays(configured: Configured) -> None:
