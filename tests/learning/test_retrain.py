@@ -10,10 +10,15 @@ from sqlalchemy import select
 from transformers import pipeline
 
 from db.engine import reading
-from db.errors import NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, metric, promotion
+from tasks.evaluate import evaluate_model
 from tasks.ml.splits import split_of
 from tasks.model_folders import folder_of, pointer_path
+from tasks.model_report import write_model_report
+from tasks.plan import How
+from tasks.promote import decide, promote_if_earned
+from tasks.train import train
 from tests.learning.retraining import (
     alter,
     challenge,
@@ -25,7 +30,7 @@ from tests.learning.retraining import (
 )
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key
 
-HOSPITAL = range(120)
+HOSPITAL = range(100)
 
 
 def poison(world: World) -> None:
@@ -66,7 +71,7 @@ def test_the_same_training_set_again_trains_encodes_measures_and_decides_nothing
 def test_a_head_refresh_moves_no_body_weight_and_encodes_only_what_is_new(both: World) -> None:
     both.add(HOSPITAL)
     first = retrain(both).trained
-    new = range(120, 140)
+    new = range(100, 120)
     both.add(new)
     second = retrain(both).trained
     assert second.trained == "head"
@@ -84,25 +89,26 @@ def test_new_labels_on_known_reports_cost_no_encoding(world: World) -> None:
     assert (second.trained, second.reused, second.encoded) == ("head", False, 0)
 
 
-@pytest.mark.parametrize("how", ["head", "full"])
-def test_a_poisoned_challenger_leaves_the_champion_where_it_was(both: World, how: str) -> None:
+def test_a_poisoned_challenger_leaves_the_champion_where_it_was(both: World) -> None:
     both.add(HOSPITAL)
     first = retrain(both)
     pointer = pointer_path(both.settings, CLASSIFIER).read_text()
     poison(both)
-    poisoned = retrain(both, how)
-    assert poisoned.decided.decision == "refused"
-    assert poisoned.decided.champion_id == champion_of(both).model.id == first.trained.model_id
+    ways: tuple[How, ...] = ("head", "full")
+    for how in ways:
+        poisoned = retrain(both, how)
+        assert (poisoned.trained.trained, poisoned.decided.decision) == (how, "refused")
+        assert poisoned.decided.champion_id == champion_of(both).model.id == first.trained.model_id
     assert champion_of(both).epoch == 1
     assert pointer_path(both.settings, CLASSIFIER).read_text() == pointer
 
 
-def test_a_refusal_is_recorded_with_what_was_found_and_asked(both: World) -> None:
-    both.add(HOSPITAL)
-    retrain(both)
-    poison(both)
-    refused = retrain(both)
-    row = decisions(both)[-1]
+def test_a_refusal_is_recorded_with_what_was_found_and_asked(world: World) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    poison(world)
+    refused = retrain(world)
+    row = decisions(world)[-1]
     assert (row.decision, row.model_id, row.previous_model_id, row.epoch) == ("refused", 2, 1, None)
     failed = [reason for reason in row.reasons if not reason["passed"]]
     assert "sensitivity for maligno" in {reason["rule"] for reason in failed}
@@ -125,16 +131,16 @@ def test_a_refused_model_is_judged_again_only_when_the_rules_change(
     assert (promoted.trained.reused, promoted.decided.decision) == (True, "promoted")
 
 
-def test_an_altered_champion_is_tainted_and_the_whole_network_trained_anew(both: World) -> None:
-    both.add(HOSPITAL)
-    first = retrain(both).trained.model_id
-    alter(both, first)
-    second = retrain(both)
+def test_an_altered_champion_is_tainted_and_the_whole_network_trained_anew(world: World) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    alter(world, first)
+    second = retrain(world)
     assert second.trained.trained == "full"
     assert "champion model 1 is tainted" in second.trained.notes[0]
     assert "model.safetensors was altered" in second.trained.notes[0]
-    assert model_of(both, first).state == "tainted"
-    assert both.count(audit, audit.c.action == "tainted") == 1
+    assert model_of(world, first).state == "tainted"
+    assert world.count(audit, audit.c.action == "tainted") == 1
     assert second.decided.decision == "promoted"
     assert any("is tainted" in sentence for sentence in second.decided.reasons)
 
@@ -153,7 +159,7 @@ def test_a_changed_label_set_trains_the_whole_network_and_says_so(
 ) -> None:
     world.add(HOSPITAL)
     retrain(world)
-    world.say(range(0, 120, 3), "inconclusivo")
+    world.say(range(0, 100, 3), "inconclusivo")
     wider = reconfigured(world, labels=[*LABELS, "inconclusivo"], sensitivity_floor=0.0)
     second = retrain(wider)
     assert second.trained.trained == "full"
@@ -212,3 +218,33 @@ def test_at_most_so_many_reports_are_trained_on(world: World, reconfigured: Call
     small.add(HOSPITAL)
     calibration = sum(split_of(patient_key(number)) == "calibration" for number in HOSPITAL)
     assert challenge(small).encoded == 30 + calibration
+
+
+def test_a_model_folder_can_be_the_encoder_of_another(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = model_of(world, retrain(world).trained.model_id)
+    onwards = reconfigured(world, encoder=str(folder_of(world.settings, first)))
+    second = retrain(onwards)
+    assert (second.trained.trained, second.decided.decision) == ("full", "promoted")
+    assert second.trained.notes[0].startswith("encoder changed")
+    assert weights_of(onwards, second.trained.model_id).keys() == weights_of(world, first.id).keys()
+
+
+def test_a_step_run_alone_says_what_is_not_there(world: World) -> None:
+    with pytest.raises(LaudosError, match="there is no snapshot 7"):
+        train.fn(world.run(), CLASSIFIER, 7)
+    for judge in (evaluate_model, promote_if_earned, write_model_report):
+        with pytest.raises(LaudosError, match="there is no model 7"):
+            judge.fn(world.run(), 7)
+
+
+def test_a_tainted_model_is_not_judged(world: World) -> None:
+    world.add(HOSPITAL)
+    first = challenge(world).model_id
+    alter(world, first)
+    assert challenge(world).model_id != first
+    decided = decide(world.engine, world.settings, world.run(), first, world.now)
+    assert decided.decision == "unchanged"
+    assert "is tainted" in decided.reasons[0]
