@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, insert, literal, select
+from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text
 
 from db.quarantine import SCORING_FAILED, Refused, add
 from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
@@ -71,6 +71,10 @@ def cut(
     reports = count(c, model_id, sources)
     if reports == 0:
         return None
+    if c.dialect.name == "postgresql":
+        # right after a first, large ingest it has no statistics yet, and would go through all reports
+        # for every chunk it reads
+        c.execute(text("ANALYZE report, report_version, prediction"))
     job = insert(score_job).values(
         classifier=classifier, model_id=model_id, reports=reports, run_id=run_id, created_at=now
     )
