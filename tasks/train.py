@@ -210,7 +210,7 @@ def _train_body(
                 window_tokens=training.window_tokens,
                 stride_tokens=training.stride_tokens,
                 epochs=training.epochs,
-                learning_rate=training.learning_rate or (1e-3 if spec.kind == "scratch" else 3e-5),
+                learning_rate=training.learning_rate or (5e-4 if spec.kind == "scratch" else 3e-5),
                 batch_windows=training.batch_reports,
             ),
             checkpoint_folder=checkpoints_of(settings, classifier)

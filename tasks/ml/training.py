@@ -45,8 +45,8 @@ class BodyTraining:
 
     window_tokens: int = 256
     stride_tokens: int = 64
-    epochs: float = 3.0
-    learning_rate: float = 1e-3
+    epochs: float = 5.0
+    learning_rate: float = 5e-4  # 1e-3 and more make a scratch encoder unsteady
     batch_windows: int = 32
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
     weight_decay: float = 0.01
