@@ -87,9 +87,9 @@ class TrainingSettings(_Strict):
     layers: int = Field(default=2, ge=1, le=48, description="scratch encoder: depth")
     attention_heads: int = Field(default=2, ge=1)
     vocabulary: int = Field(default=4000, ge=100, description="scratch encoder: WordPiece entries")
-    epochs: float = Field(default=3.0, gt=0)
+    epochs: float = Field(default=5.0, gt=0)
     learning_rate: float | None = Field(
-        default=None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
+        default=None, gt=0, description="default: 5e-4 for a scratch encoder, 3e-5 for a pretrained one"
     )
     batch_reports: int = Field(default=32, ge=1)
     max_train_reports: int | None = Field(
