@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text
+from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text, update
 
 from db.quarantine import SCORING_FAILED, Refused, add
 from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
@@ -117,3 +117,14 @@ def give_up(c: Connection, version_ids: Sequence[int], run_id: int, now: datetim
     for row in c.execute(query).all():
         refused = Refused(row.external_id, row.raw_sha, SCORING_FAILED, {"report_version_id": row.id})
         add(c, run_id, row.source_id, [refused], now)
+
+
+def try_again(c: Connection, source_id: int, now: datetime) -> int:
+    """Let what made the model fail back into the backlog; how many reports."""
+    waits = (
+        quarantine.c.source_id == source_id,
+        quarantine.c.reason == SCORING_FAILED,
+        quarantine.c.state == "waiting",
+    )
+    freed = {"state": "resolved", "closed_at": now, "closed_because": "to be scored again"}
+    return c.execute(update(quarantine).where(*waits).values(freed)).rowcount

@@ -187,7 +187,7 @@ def test_a_report_given_up_waits_for_a_person_and_not_for_the_model(both: Hospit
         row = c.execute(select(quarantine)).one()
         assert (row.reason, row.seen, row.payload) == ("scoring_failed", 2, b'{"report_version_id": 1}')
         assert backlog.count(c, job.model_id, None) == 11
-        c.execute(update(quarantine).values(state="resolved"))
+        assert backlog.try_again(c, row.source_id, both.now) == 1
         assert backlog.count(c, job.model_id, None) == 12
 
 
