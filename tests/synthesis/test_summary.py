@@ -1,0 +1,85 @@
+"""The night's summary: everything a person asks in the morning, and an honest word on a quiet night."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from db.monitoring import Decision, Refusal
+from db.night import Read, Scored
+from db.status import ClassifierStatus
+from flows.cli_summary import print_night
+from tasks.errors import NothingToWorkOn
+from tasks.settings import Settings
+from tasks.summary import Answering, Figure, Judged, NightTold, tell_last_night
+
+
+@pytest.fixture
+def told(now: object) -> NightTold:
+    figures = {
+        "model": {"sensitivity": Figure(0.91, 0.85, 0.96, 240), "auroc_patient": Figure(None, None, None, 3)},
+        "keyword_rule": {"sensitivity": Figure(0.5, 0.4, 0.6, 240)},
+    }
+    reason = {"rule": "sensitivity for maligno", "passed": False, "found": "0.7", "asked": "0.8"}
+    standing = ClassifierStatus("malignidade", 3, None, 2_300, 212, 7)
+    return NightTold(
+        run_id=9,
+        took_s=61.4,
+        read=[Read("his", "database", 12, 5, 3, 2, 2)],
+        decisions=[Decision("malignidade", 4, "head", 4_800, "refused", [reason], now)],  # type: ignore[arg-type]
+        scored=[Scored("malignidade", 3, 8, 8)],
+        classifiers=[
+            Answering(
+                standing, "maligno", {"train": {"maligno": 40}}, {"train": 9}, (Judged("holdout", figures),)
+            )
+        ],
+        quarantine=[Refusal("his", "no_letters", 2)],
+        configuration="/x/laudos.toml",
+        database="sqlite:////x/laudos.db",
+        models="/x/models",
+    )
+
+
+def printed(told: NightTold, *commands: str) -> str:
+    page = io.StringIO()
+    print_night(told, Console(file=page, width=120, highlight=False), commands=commands)
+    return page.getvalue()
+
+
+def test_the_summary_says_what_came_was_trained_answered_and_waits(told: NightTold) -> None:
+    page = " ".join(printed(told, "laudos nightly").split())
+    for said in (
+        "nightly run 9, 61 s",
+        "his 12 5 3 2 2",
+        "model 4 (the last layer only, 4,800 labelled reports): refused",
+        "failed sensitivity for maligno: 0.7 (asked: 0.8)",
+        "train: 9 patients, reports: 40 maligno",
+        "this model 0.910 [0.850, 0.960] - - -",
+        "keyword rule 0.500 [0.400, 0.600]",
+        "tonight: 8 reports encoded, 8 predictions written",
+        "212 wait for a person; 7 not scored yet",
+        "no_letters his 2",
+        "/x/laudos.toml",
+        "laudos nightly",
+        "no clinical validation",
+    ):
+        assert said in page
+    assert "Nothing was new" not in page
+
+
+def test_a_quiet_night_is_called_one(told: NightTold) -> None:
+    quiet = replace(
+        told, read=[Read("his", "database", 12, 0, 0, 12, 0)], decisions=[], scored=[], quarantine=[]
+    )
+    page = printed(quiet)
+    assert "Nothing was new: 0 reports encoded, 0 predictions written." in page
+    assert "model 3 stays" in page
+
+
+def test_before_the_first_night_there_is_nothing_to_tell(configure: Callable[..., Settings]) -> None:
+    with pytest.raises(NothingToWorkOn, match='run "laudos nightly"'):
+        tell_last_night(configure())
