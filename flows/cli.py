@@ -54,7 +54,9 @@ def ingest(
     ready()
     from flows.ingest import ingest as run
 
-    show(run(source=source, full=full), as_json)
+    ingested = run(source=source, full=full)
+    show(ingested, as_json)
+    end_with([bool(ingested.failed)])
 
 
 @app.command(epilog="Example: laudos synthesize --classifier paaf --seed 7")

@@ -34,7 +34,8 @@ def show(result: Any, as_json: bool, *, words: str | None = None) -> None:
     elif words is not None:
         typer.echo(words)
     else:
-        _print(plain(result), Console(soft_wrap=True))
+        # a file or a pipe has no width: lines are not broken there
+        _print(plain(result), Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200))
 
 
 def plain(value: Any) -> Any:
@@ -87,20 +88,21 @@ def _print(value: Any, console: Console, indent: str = "") -> None:
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], console: Console, indent: str) -> None:
-    nested = any(isinstance(inner, (Mapping, list)) and inner for row in rows for inner in row.values())
-    if nested or len(rows[0]) > 9:
-        for number, row in enumerate(rows):
-            console.print(end="\n" if number else "")
-            _print(row, console, indent)
-        return
+    """A table where the records are flat and fit the line, else one record below the other."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
-        numeric = _is_number(rows[0][name])
-        table.add_column(_title(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_title(name), justify="right" if _is_number(rows[0][name]) else "left", no_wrap=True)
     for row in rows:
         # Text, not str: square brackets in a value are no markup
         table.add_row(*(Text(_cell(inner)) for inner in row.values()))
-    console.print(table, highlight=False)
+    nested = any(isinstance(inner, (Mapping, list)) and inner for row in rows for inner in row.values())
+    width = sum(max(len(_title(name)), *(len(_cell(row[name])) for row in rows)) + 2 for name in rows[0])
+    if not nested and width <= console.width:
+        console.print(table, highlight=False)
+        return
+    for number, row in enumerate(rows):
+        console.print(end="\n" if number else "")
+        _print(row, console, indent)
 
 
 def _title(name: str) -> str:

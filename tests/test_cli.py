@@ -204,6 +204,13 @@ def test_values_are_shown_for_people_and_for_programs(capsys: pytest.CaptureFixt
     }
 
 
+def test_records_too_wide_for_the_line_are_told_one_below_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show([{"id": 1, "folder": "a" * 150, "place": "b" * 150}], as_json=False)
+    assert f"folder: {'a' * 150}\nplace: {'b' * 150}\n" in capsys.readouterr().out
+
+
 def test_square_brackets_in_a_value_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"folder": "[red]a[/red]"}], as_json=False)
     assert "[red]a[/red]" in capsys.readouterr().out
