@@ -91,7 +91,6 @@ def resolve(
     now: datetime,
     *,
     labels: bool,
-    because: str = "its source now holds a row that could be taken in",
 ) -> None:
     """Close what waits for these reports: with `labels` their unknown labels, else what kept them out."""
     reason = quarantine.c.reason
@@ -105,7 +104,7 @@ def resolve(
         c.execute(
             update(quarantine)
             .where(*waits, quarantine.c.external_id.in_(some))
-            .values(state="resolved", closed_at=now, closed_because=because)
+            .values(state="resolved", closed_at=now, closed_because="its row was read again since")
         )
 
 

@@ -20,7 +20,7 @@ from db.ledger import Counts
 from db.source_reader import SourceReader, SourceRow, SourceTable
 from tasks import intake
 from tasks.database import open_database
-from tasks.intake_rows import Row, row_of
+from tasks.intake_rows import Row, fit_id, row_of
 from tasks.settings import Settings
 from tasks.step import step
 
@@ -149,7 +149,11 @@ def _mark_gone(visit: _Visit, seen: bytearray, rows_read: int) -> None:
 
 def _latest(rows: Sequence[Row], now: datetime) -> Row | None:
     """The row changed last, but for those of the future: a clock gone wrong must not hide what comes."""
-    past = [row for row in rows if row.updated_at is not None and row.updated_at <= now]
+    past = [
+        row
+        for row in rows
+        if row.updated_at is not None and row.updated_at <= now and fit_id(row.external_id)
+    ]
     return max(past, key=lambda row: row.updated_at or now, default=None)
 
 

@@ -21,6 +21,8 @@ from tasks.ml.cleaning import CLEANING_REVISION, clean
 from tasks.ml.errors import Unreadable
 from tasks.settings import ClassifierSettings
 
+CONFLICTING = "conflicting_content"
+
 
 @dataclass(frozen=True)
 class Page:
@@ -81,7 +83,9 @@ def write(
     versions |= {str(row.external_id): page.known[str(row.external_id)].version_id for row in page.standing}
     unknown = _put_labels(c, source_name, page, versions, classifiers, now)
     told = {one.external_id for one in unknown}
-    quarantine.resolve(c, source_id, list(versions), now, labels=False)
+    # what waited for these reports is out of date, taken in or not; what still holds is added again
+    read_again = {*versions, *(one.external_id for one in page.refused if one.external_id)}
+    quarantine.resolve(c, source_id, list(read_again), now, labels=False)
     quarantine.resolve(c, source_id, [name for name in versions if name not in told], now, labels=True)
     quarantine.add(c, run_id, source_id, [*page.refused, *unknown], now)
     ledger.add_batch(c, run_id, source_id, page.counts, now)
@@ -96,10 +100,10 @@ def _one_a_report(rows: Sequence[Row], page: Page) -> list[Row]:
     for same in by_report.values():
         latest = max(same, key=lambda row: (row.updated_at is not None, row.updated_at or 0))
         rivals = [row for row in same if row.raw_sha != latest.raw_sha]
-        page.refused.extend(row.refused("conflicting_content") for row in rivals)
+        page.refused.extend(row.refused(CONFLICTING) for row in rivals)
         if any(row.updated_at == latest.updated_at for row in rivals):
             twins = [row for row in same if row.raw_sha == latest.raw_sha]
-            page.refused.extend(row.refused("conflicting_content") for row in twins)
+            page.refused.extend(row.refused(CONFLICTING) for row in twins)
         else:
             chosen.append(latest)
     return chosen

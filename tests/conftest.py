@@ -86,13 +86,6 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def second_postgres_url(postgres_server: str) -> Iterator[str]:
-    """Another one, for a hospital of its own."""
-    with _fresh_database(postgres_server) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database, once on SQLite and once on PostgreSQL."""

@@ -25,7 +25,7 @@ _MOJIBAKE = re.compile(
 )
 # what a repair may bring to light: Portuguese letters, signs and typographic marks, no other script
 _PLAUSIBLE = re.compile(
-    r"[\x00-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e"
+    r"[\x00-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
     r"\u2010-\u203a\u20ac\u2122\u2190-\u22ff\ufb00-\ufb06\ufeff]*"
 )
 _DOUBLY = 3  # exports of exports have been seen mangled three times over

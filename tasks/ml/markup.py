@@ -64,7 +64,7 @@ def _from_hl7(found: re.Match[str]) -> str:
             return data.decode("utf-8")
         except UnicodeDecodeError:
             return data.decode("latin-1")
-    return " " if code.startswith((".sp", ".in", ".ti")) and code != ".sp" else "\n"
+    return " " if code.startswith((".sk", ".in", ".ti")) else "\n"
 
 
 class _Reader(HTMLParser):

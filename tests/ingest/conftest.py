@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     DateTime,
     Engine,
-    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -41,14 +40,14 @@ PAAF = {
 class Hospital:
     """The source's table: `id`, `texto`, `atualizado_em`, `paciente`, `data_laudo`, `resultado`."""
 
-    def __init__(self, url: str, *, bytes_as_text: bool = False) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
         self.engine: Engine = create_engine(url)
         self.table = Table(
             "laudos",
             MetaData(),
             Column("id", Text),
-            Column("texto", LargeBinary if bytes_as_text else Text),
+            Column("texto", Text),
             Column("atualizado_em", DateTime(timezone=True)),
             Column("paciente", Text),
             Column("data_laudo", Text),
@@ -122,10 +121,15 @@ class Desk:
             return list(c.execute(query))
 
 
-def columns(url: str, **more: Any) -> dict[str, Any]:
+def row(external_id: str, at: datetime, text: str = "Punção de nódulo", **more: Any) -> dict[str, Any]:
+    """A row of the hospital's table."""
+    return {"id": external_id, "texto": text, "atualizado_em": at, "paciente": f"p{external_id}", **more}
+
+
+def columns(hospital_url: str, **more: Any) -> dict[str, Any]:
     """How laudos.toml describes the hospital's table."""
     return {
-        "url": url,
+        "url": hospital_url,
         "table": "laudos",
         "id": "id",
         "text": "texto",
@@ -140,11 +144,9 @@ def columns(url: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def hospital_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """The hospital's database stands on the same kind of database as ours, but apart from it."""
-    if database_url.startswith("sqlite"):
-        return f"sqlite:///{tmp_path}/hospital.db"
-    return str(request.getfixturevalue("second_postgres_url"))
+def hospital_url(database_url: str, tmp_path: Path) -> str:
+    """A file of its own on SQLite; on PostgreSQL its table stands beside ours, which saves a database."""
+    return f"sqlite:///{tmp_path}/hospital.db" if database_url.startswith("sqlite") else database_url
 
 
 @pytest.fixture
