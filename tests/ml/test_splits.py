@@ -7,19 +7,6 @@ import pytest
 from tasks.ml.splits import SPLITS, is_reserved, split_of, unit_interval
 
 PINNED = ["holdout"] * 3 + ["train"] * 8 + ["calibration"]
-    "holdout",
-    "holdout",
-    "holdout",
-    "train",
-    "train",
-    "train",
-    "train",
-    "train",
-    "train",
-    "train",
-    "train",
-    "calibration",
-]
 KEYS = [f"wdbc-{number}" for number in range(20_000)]
 
 
