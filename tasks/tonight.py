@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,10 +20,16 @@ PICTURED_DAYS = 14
 FIGURES = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
-    "auroc_report": "AUROC, per report",
-    "auroc_patient": "AUROC, per patient",
+    "auroc_report": "AUROC, reports",
+    "auroc_patient": "AUROC, patients",
 }
-BESIDE = {"tfidf_word": "TF-IDF, words", "keyword_rule": "keyword rule"}
+# (population, subject) -> who is judged on what; the baselines keep the champion honest
+SUBJECTS = {
+    ("source", "model"): "on the hospital's labels",
+    ("holdout", "model"): "on its holdout",
+    ("holdout", "tfidf_word"): "TF-IDF (words) there",
+    ("holdout", "keyword_rule"): "keyword rule there",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,9 @@ def tonight(night: Night) -> str:
 
 def _alarms(alarms: Sequence[str]) -> str:
     if not alarms:
-        return "> ✅ **No alarms.**"
+        return "> **No alarms.**"
     told = "\n".join(f"> - {alarm}" for alarm in alarms)
-    return f"> ⚠️ **{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}**\n>\n{told}"
+    return f"> **{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}**\n>\n{told}"
 
 
 def _came_in(night: Night) -> str:
@@ -87,42 +93,42 @@ def _trained(night: Night) -> str:
         return "## What was trained\n\nNothing: the labels and the configuration were those of the champion."
     parts = []
     for one in night.decisions:
-        words = {"promoted": "✅ promoted", "refused": "❌ refused", "rolled_back": "↩️ rolled back to"}
         parts.append(
-            f"**{one.classifier}: model {one.model_id} {words[one.decision]}** "
+            f"**{one.classifier}: model {one.model_id} {_FATE[one.decision]}** "
             f"({_HOW[one.trained]}, on {one.reports:,} labelled reports; page `model-{one.model_id}`)"
         )
-        asked = [reason for reason in one.reasons if one.decision == "promoted" or not reason["passed"]]
-        rows = [
-            ("✅" if r["passed"] else "❌", r["rule"], r["found"], r["asked"]) for r in asked if "rule" in r
-        ]
-        if rows:
-            parts.append(_table(("", "rule", "found", "asked"), rows))
-    return "## What was trained\n\n" + "\n\n".join(parts)
+        rules = [reason for reason in one.reasons if "rule" in reason]
+        broken = [f"- {r['rule']}: {r['found']}; asked: {r['asked']}" for r in rules if not r["passed"]]
+        held = ", ".join(r["rule"] for r in rules if r["passed"])
+        parts.append("\n".join([*broken, f"- held: {held}"]) if held else "\n".join(broken))
+    return "## What was trained\n\n" + "\n\n".join(part for part in parts if part)
 
 
+_FATE = {"promoted": "was promoted", "refused": "was refused", "rolled_back": "was rolled back to"}
 _HOW = {"full": "the whole network", "head": "the last layer"}
 
 
 def _measured(night: Night) -> str:
-    rows: list[tuple[Any, ...]] = []
-    for classifier, figures in sorted(night.figures.items()):
-        found = {(one.population, one.subject, one.name): one for one in figures if one.slice == "all"}
-        for name, words in FIGURES.items():
-            champion = [
-                _figure(found.get((population, "model", name))) for population in ("source", "holdout")
-            ]
-            beside = [_value(found.get(("holdout", baseline, name))) for baseline in BESIDE]
-            if any(cell != "-" for cell in champion):
-                rows.append((classifier, words, *champion, *beside))
-    if not rows:
+    tables = [table for name, known in sorted(night.figures.items()) for table in _judged(name, known)]
+    if not tables:
         return "## How good the champions are\n\nNo champion yet; `laudos retrain` trains one."
-    header = ("classifier", "figure", "on the hospital's own labels", "on its holdout", *BESIDE.values())
-    note = (
-        "*With 95 % intervals over patients; patients it was trained on are never counted. "
-        "The last columns are much simpler methods on the same holdout.*"
-    )
-    return f"## How good the champions are\n\n{_table(header, rows)}\n\n{note}"
+    note = "*95 % intervals over patients in brackets. Patients it was trained on are never counted.*"
+    return "\n\n".join(["## How good the champions are", *tables, note])
+
+
+def _judged(classifier: str, figures: Sequence[Metric]) -> Iterator[str]:
+    """One table a champion: it on two populations, and much simpler methods beside it."""
+    found = {(one.population, one.subject, one.name): one for one in figures if one.slice == "all"}
+    rows = []
+    for (population, subject), words in SUBJECTS.items():
+        measured = [found.get((population, subject, name)) for name in FIGURES]
+        known = [one for one in measured if one is not None and one.value is not None]
+        if known:
+            # what a figure per report that is no share of one label stands on: every report
+            on = f", {found[population, subject, 'brier'].n:,} reports" if subject == "model" else ""
+            rows.append((words + on, *map(_figure, measured)))
+    if rows:
+        yield _table((classifier, *FIGURES.values()), rows)
 
 
 def _scored(night: Night) -> str:
@@ -188,13 +194,8 @@ def _picture(classifier: str, answers: Sequence[Answers], night: Night) -> str:
 def _figure(figure: Metric | None) -> str:
     if figure is None or figure.value is None:
         return "-"
-    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.3f} to {figure.high:.3f})"
-    whose = "patients" if figure.name.endswith("_patient") else "reports"
-    return f"**{figure.value:.3f}**{ends}, {figure.n:,} {whose}"
-
-
-def _value(figure: Metric | None) -> str:
-    return "-" if figure is None or figure.value is None else f"{figure.value:.3f}"
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f} to {figure.high:.2f})"
+    return f"{figure.value:.3f}{ends}" if figure.subject == "model" else f"{figure.value:.3f}"
 
 
 def _moment(at: datetime | None, zone: ZoneInfo) -> str:

@@ -61,7 +61,7 @@ class Ui:
     def latest(self, key: str) -> str:
         """The id of an artifact's latest version."""
         [artifact] = self.ask("artifacts/latest/filter", artifacts={"key": {"any_": [key]}})
-        return str(artifact["id"])
+        return str(artifact["latest_id"])
 
     def start(self, name: str, **parameters: Any) -> None:
         deployment = self.deployments()[name]
