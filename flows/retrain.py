@@ -39,7 +39,7 @@ class RetrainSummary:
     notes: tuple[str, ...] = ()
 
 
-@flow("retrain", run_name="retrain-{how}")
+@flow("retrain", run_name="retrain {classifier} {how} {day}")
 def retrain(classifier: Name | None = None, how: How = "auto") -> list[RetrainSummary]:
     """Train a challenger for one classifier or for all, and promote it if it earned it.
 
