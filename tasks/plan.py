@@ -27,7 +27,10 @@ BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train (`trained`), on which body (`base`: the champion, for a head), or what to reuse."""
+    """What to train (`trained`), on which body (`base`: the champion, for a head), or what to reuse.
+
+    A head without `base` stands on the pretrained encoder as it was loaded, frozen.
+    """
 
     trained: Trained
     config: dict[str, Any]
@@ -53,18 +56,20 @@ def plan(
 ) -> Plan:
     """Decide. A champion that is altered, or that knows other labels, cannot carry a new head: full then.
 
-    Raises NothingToWorkOn where "head" was asked for and there is no body to put it on.
+    Raises NothingToWorkOn where "head" was asked for and there is no body to put it on: no champion,
+    and no pretrained encoder either.
     """
-    config = training_config(settings, settings.classifier(classifier))
+    asked = settings.classifier(classifier)
+    config = training_config(settings, asked)
     sha = config_sha(config)
     base, notes = _usable_champion(engine, settings, classifier, config, now)
-    if how == "head" and base is None:
+    if how == "head" and base is None and asked.encoder == "scratch":
         why = f" ({notes[0]})" if notes else ""
         raise NothingToWorkOn(
             f"no champion of {classifier!r} whose encoder a new head could use{why}; "
             'run "laudos retrain --how full" first'
         )
-    trained: Trained = "full" if how == "full" or base is None else "head"
+    trained: Trained = "full" if how == "full" or (base is None and how != "head") else "head"
     with reading(engine) as c:
         same = models.trained_on(c, snapshot_id, sha)
     for known in same:

@@ -77,15 +77,17 @@ def train_planned(
     taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
     calibration = read_part(engine, snapshot_id, "calibration", asked.labels)
     notes = planned.notes
-    if planned.base is None:
+    if planned.trained == "full":
         network, log = _train_body(settings, classifier, asked, snapshot, planned, taught)
         if log.resumed_from_step:
             notes += (
                 f"a training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
             )
-    else:
+    elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
+    else:
+        network = load_encoder(encoder_spec(asked), asked.labels, seed=settings.seed)
     fitted = _fit_head(engine, settings, asked, network, taught, calibration, now)
     published = publish(
         models_folder(settings) / classifier,

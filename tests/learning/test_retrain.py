@@ -232,6 +232,18 @@ def test_a_model_folder_can_be_the_encoder_of_another(
     assert weights_of(onwards, second.trained.model_id).keys() == weights_of(world, first.id).keys()
 
 
+def test_a_head_alone_stands_on_a_pretrained_encoder_as_it_was_loaded(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = model_of(world, retrain(world).trained.model_id)
+    frozen = reconfigured(world, encoder=str(folder_of(world.settings, first)))
+    second = retrain(frozen, "head")
+    assert second.trained.trained == "head"
+    before, after = weights_of(world, first.id), weights_of(frozen, second.trained.model_id)
+    assert {name for name in before if before[name] != after[name]} <= {"classifier.weight", "classifier.bias"}
+
+
 def test_a_step_run_alone_says_what_is_not_there(world: World) -> None:
     with pytest.raises(LaudosError, match="there is no snapshot 7"):
         train.fn(world.run(), CLASSIFIER, 7)
