@@ -74,14 +74,14 @@ def _scrubbed() -> Iterator[None]:
         raise failure
 
 
-def failure_of(error: SQLAlchemyError) -> DatabaseFailure:
-    """What may be told about a database error: its type and code."""
+def failure_of(error: SQLAlchemyError, *, ours: bool = True) -> DatabaseFailure:
+    """What may be told about a database error: its type and code, and what helps if it is `ours`."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return DatabaseFailure(f"{type(error).__name__} from the database layer")
     original: Any = error.orig
     code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
     place = f" (table {original.diag.table_name})" if _names_a_table(original) else ""
-    advice = _ADVICE.get(str(code), "")
+    advice = _ADVICE.get(str(code), _ADVICE_OURS.get(str(code), "") if ours else "")
     retryable = error.connection_invalidated or code in _RETRYABLE or _lost(original)
     return DatabaseFailure(
         f"{type(original).__name__} {code or 'without a code'} from the database{place}{advice}",
@@ -101,8 +101,8 @@ _ADVICE = {
     "28P01": ": the password was refused",
     "3D000": ": the database does not exist",
     "42501": ": this user lacks the permission",
-    "42P01": ': a table is missing; run "laudos db upgrade"',
 }
+_ADVICE_OURS = {"42P01": ': a table is missing; run "laudos db upgrade"'}
 _RETRYABLE = {"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08006"}
 
 

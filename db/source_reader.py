@@ -154,7 +154,7 @@ class SourceReader:
         try:
             yield
         except SQLAlchemyError as error:
-            told = failure_of(error)
+            told = failure_of(error, ours=False)
             failure = DatabaseFailure(f"source {self.source.name!r}: {told}", retryable=told.retryable)
         except ConfigurationError as error:
             raise ConfigurationError(f"source {self.source.name!r}: {error}") from None

@@ -1,0 +1,137 @@
+"""Keys, moments and dates of any kind are paged through and told alike."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    create_engine,
+    insert,
+)
+from sqlalchemy.types import TypeEngine
+
+from db.errors import ConfigurationError
+from db.source_reader import SourceReader, SourceTable
+from db.source_values import as_date, as_instant, as_key
+
+SAO_PAULO = ZoneInfo("America/Sao_Paulo")
+NOON = datetime(2026, 3, 2, 12, 0, 0, 123456)
+
+
+@contextmanager
+def reading_from(
+    url: str, rows: list[tuple[Any, Any]], id_type: TypeEngine[Any], moment_type: TypeEngine[Any]
+) -> Iterator[SourceReader]:
+    """A reader on a table `Laudos` of (id, moment), whose text is the row's number."""
+    engine = create_engine(url)
+    columns = (Column("Id", id_type), Column("Quando", moment_type), Column("texto", Text))
+    table = Table("Laudos", MetaData(), *columns)
+    table.create(engine)
+    values = [{"Id": key, "Quando": at, "texto": str(n)} for n, (key, at) in enumerate(rows)]
+    with engine.begin() as c:
+        if values:
+            c.execute(insert(table), values)
+    engine.dispose()
+    source = SourceTable("his", url, "Laudos", None, "Id", "texto", "Quando", None, None, {}, SAO_PAULO)
+    with SourceReader(source) as reader:
+        yield reader
+
+
+def told(pages: Iterator[list[Any]]) -> list[str]:
+    return [row.text for page in pages for row in page]
+
+
+@pytest.mark.parametrize(
+    ("id_type", "keys"),
+    [
+        (Integer(), [1, 2, 3, 10, 11, 2_000_000_000]),
+        (BigInteger(), [1, 2, 3, 10, 11, 9_000_000_000_000]),
+        (Numeric(20, 0), [Decimal(n) for n in (1, 2, 3, 10, 11, 9_000_000_000)]),
+        (Text(), ["A", "B", "C", "a", "b", "c"]),
+        (Uuid(), sorted(uuid.UUID(int=n << 90) for n in range(6))),
+    ],
+    ids=["integer", "bigint", "numeric", "text", "uuid"],
+)
+@pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
+def test_keys_of_any_kind_are_paged_through_in_both_orders(
+    database_url: str, id_type: TypeEngine[Any], keys: list[Any]
+) -> None:
+    rows = [(key, NOON) for key in keys]
+    with reading_from(database_url, rows, id_type, DateTime()) as reader:
+        assert sorted(told(reader.all_rows(2))) == sorted(told(reader.pages(None, 2))) == list("012345")
+
+
+@pytest.mark.parametrize(
+    ("moment_type", "values", "at"),
+    [
+        (DateTime(timezone=True), [NOON.replace(tzinfo=UTC)] * 3, NOON.replace(tzinfo=UTC)),
+        (DateTime(), [NOON] * 3, NOON.replace(tzinfo=SAO_PAULO).astimezone(UTC)),
+        (Date(), [NOON.date()] * 3, datetime(2026, 3, 2, 3, tzinfo=UTC)),
+        (Text(), ["2026-03-02T12:00:00.123456-03:00"] * 3, datetime(2026, 3, 2, 15, 0, 0, 123456, UTC)),
+    ],
+    ids=["with zone", "without zone", "date", "text"],
+)
+@pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
+def test_moments_of_any_kind_are_read_and_searched_from(
+    database_url: str, moment_type: TypeEngine[Any], values: list[Any], at: datetime
+) -> None:
+    if (
+        not isinstance(values[0], str)
+        and moment_type.__class__ is DateTime
+        and database_url.startswith("sqlite")
+    ):
+        at = NOON.replace(tzinfo=SAO_PAULO).astimezone(UTC)  # SQLite keeps no zone: it is the source's
+    with reading_from(database_url, list(enumerate(values)), Integer(), moment_type) as reader:
+        (page,) = list(reader.pages(at, 10))
+        assert [row.updated_at for row in page] == [at] * 3
+        assert list(reader.pages(at + timedelta(days=3), 10)) == []
+
+
+def test_text_that_does_not_sort_by_time_is_refused(database_url: str) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"updated_at: .*ISO 8601; name another, or leave"),
+        reading_from(database_url, [(1, "02/03/2026 12:00")], Integer(), Text()),
+    ):
+        pass
+
+
+def test_keys_are_told_alike_whatever_the_driver_gives() -> None:
+    values = [12, 12.0, Decimal("12.0"), "12", " 12  ", b"12"]
+    assert {as_key(value) for value in values} == {"12"}
+    assert [as_key(value) for value in (None, "", "  ", b"")] == [None] * 4
+    assert as_key(float("nan")) == "nan"
+    assert as_key(Decimal("1.5")) == "1.5"
+
+
+def test_moments_without_a_zone_are_the_sources() -> None:
+    assert as_instant("2026-03-02 12:00", SAO_PAULO) == datetime(2026, 3, 2, 15, tzinfo=UTC)
+    assert as_instant("2026-03-02T12:00:00.1234567Z", SAO_PAULO) == NOON.replace(
+        second=0, microsecond=123456, tzinfo=UTC
+    )
+    for nothing in (None, "ontem", 20260302, datetime.max.replace(tzinfo=ZoneInfo("Etc/GMT+12"))):
+        assert as_instant(nothing, SAO_PAULO) is None
+
+
+def test_dates_are_read_as_brazil_and_iso_write_them() -> None:
+    day = date(2026, 2, 28)
+    for written in (day, datetime(2026, 2, 28, 23), "2026-02-28", "28/02/2026 10:00", "2026-02-28T10:00"):
+        assert as_date(written) == day
+    for nothing in (None, "31/02/2026", "ontem", 3):
+        assert as_date(nothing) is None
