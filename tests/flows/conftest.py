@@ -1,7 +1,8 @@
-"""Prefect for tests: a quick one inside this process, and a real server with a home one can search."""
+"""Prefect for tests: a quick one inside this process, and `make ui` on a hospital with marked reports."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,22 +14,70 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from tests.flows import canary, town
+
+ROOT = Path(__file__).parents[2]
+ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+
 
 @dataclass(frozen=True)
-class Server:
-    """A Prefect server in a process of its own; `home` holds all it writes."""
+class Ui:
+    """A running `make ui`. Everything it and its runs write lies in `folder`."""
 
-    address: str
-    home: Path
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    environment: dict[str, str]
 
     @property
-    def environment(self) -> dict[str, str]:
-        """For processes that are to report to it."""
-        return os.environ | {"PREFECT_API_URL": f"{self.address}/api", "PREFECT_HOME": str(self.home)}
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """POST to the server's API."""
+        request = urllib.request.Request(
+            f"{self.address}/api/{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        for _ in range(10):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # the server's own SQLite is busy; Prefect's client tries again too
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{path} stays unavailable")
+
+    def deployments(self) -> dict[str, str]:
+        return {one["name"]: one["id"] for one in self.ask("deployments/filter", limit=50)}
+
+    def latest(self, key: str) -> str:
+        """The id of an artifact's latest version."""
+        [artifact] = self.ask("artifacts/latest/filter", artifacts={"key": {"any_": [key]}})
+        return str(artifact["latest_id"])
+
+    def start(self, name: str) -> None:
+        self.ask(f"deployments/{self.deployments()[name]}/create_flow_run", state={"type": "SCHEDULED"})
+
+    def finished(self, name: str, *, within_s: float) -> list[str]:
+        """The end states of a deployment's runs, waited for until there is one."""
+        deployment, deadline = self.deployments()[name], time.monotonic() + within_s
+        asked = {
+            "deployments": {"id": {"any_": [deployment]}},
+            "flow_runs": {"state": {"type": {"any_": ENDS}}},
+        }
+        while not (runs := self.ask("flow_runs/filter", **asked)):
+            assert time.monotonic() < deadline, f"no run of {name} ended within {within_s} s"
+            assert self.process.poll() is None, "make ui ended"
+            time.sleep(0.5)
+        return [run["state_type"] for run in runs]
 
 
 @pytest.fixture(scope="session")
@@ -39,23 +88,46 @@ def prefect_harness() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    port, home = free_port(), tmp_path_factory.mktemp("prefect-home")
-    server = Server(f"http://127.0.0.1:{port}", home)
-    own = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_API_URL": f"{server.address}/api"}
-    with (home / "server.log").open("wb") as log:
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    folder, port = tmp_path_factory.mktemp("ui"), free_port()
+    for name in ("tmp", "out"):
+        (folder / name).mkdir()
+    settings = town.build(folder, patients=20)
+    canary.mark(folder / "hospital.db")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "LAUDOS_CONFIG": str(settings),
+        "TMPDIR": str(folder / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+    }
+    with (folder / "out" / "ui").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=server.environment | own,
-            stdout=log,
-            stderr=log,
+            [sys.executable, "-m", "deployments.ui", "--port", str(port)],
+            env=environment,
+            cwd=ROOT,
+            stdout=out,
+            stderr=out,
         )
         try:
-            wait_until_up(f"{server.address}/api/health", within_s=150)
-            yield server
+            running = Ui(process, port, folder, environment)
+            wait_until_up(f"{running.address}/api/health", within_s=150)
+            deadline = time.monotonic() + 120
+            while len(running.deployments()) < 5:  # two of the six bear the same name
+                assert time.monotonic() < deadline, (folder / "out" / "ui").read_text()[-3000:]
+                time.sleep(0.5)
+            yield running
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def night(ui: Ui) -> list[str]:
+    """A whole night run as a deployment: how it ended."""
+    ui.start("nightly")
+    return ui.finished("nightly", within_s=240)
 
 
 def free_port() -> int:
