@@ -19,14 +19,14 @@ def quarantine_jumps(
     now: Sequence[Intake], before: Sequence[Intake], limits: MonitoringSettings
 ) -> Iterator[str]:
     """Sources of whose new and changed rows more than the limit, and twice the usual, were refused."""
-    usual = {one.source: _refused_share(one) for one in before}
+    usual = {one.source: _refused_share(one) for one in before if _brought(one)}
     for one in now:
-        share, normal = _refused_share(one), usual.get(one.source, 0.0)
-        brought = one.new + one.updated + one.refused
-        if brought >= ROWS_MIN and share > max(limits.quarantine_share, USUAL_TIMES * normal):
+        share, normal = _refused_share(one), usual.get(one.source)
+        if _brought(one) >= ROWS_MIN and share > max(limits.quarantine_share, USUAL_TIMES * (normal or 0)):
+            compared = "the first that came in" if normal is None else f"usually {normal:.0%}"
             yield (
-                f"{one.source}: {one.refused:,} of {brought:,} new rows ({share:.0%}) went to quarantine, "
-                f"usually {normal:.0%}; `laudos quarantine list` tells why"
+                f"{one.source}: {one.refused:,} of {_brought(one):,} new rows ({share:.0%}) went to "
+                f"quarantine, {compared}; `laudos quarantine list` tells why"
             )
 
 
@@ -79,6 +79,9 @@ def failed_runs(troubles: Sequence[Trouble]) -> Iterator[str]:
         yield f"{one.kind} run {one.run_id} {one.state}{times}: {one.failure or 'its process went away'}"
 
 
+def _brought(intake: Intake) -> int:
+    return intake.new + intake.updated + intake.refused
+
+
 def _refused_share(intake: Intake) -> float:
-    brought = intake.new + intake.updated + intake.refused
-    return intake.refused / brought if brought else 0.0
+    return intake.refused / _brought(intake) if _brought(intake) else 0.0

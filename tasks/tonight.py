@@ -25,10 +25,10 @@ FIGURES = {
 }
 # (population, subject) -> who is judged on what; the baselines keep the champion honest
 SUBJECTS = {
-    ("source", "model"): "on the hospital's labels",
-    ("holdout", "model"): "on its holdout",
-    ("holdout", "tfidf_word"): "TF-IDF (words) there",
-    ("holdout", "keyword_rule"): "keyword rule there",
+    ("source", "model"): "hospital's labels",
+    ("holdout", "model"): "its holdout",
+    ("holdout", "tfidf_word"): "there, TF-IDF",
+    ("holdout", "keyword_rule"): "there, keyword rule",
 }
 
 
@@ -112,7 +112,10 @@ def _measured(night: Night) -> str:
     tables = [table for name, known in sorted(night.figures.items()) for table in _judged(name, known)]
     if not tables:
         return "## How good the champions are\n\nNo champion yet; `laudos retrain` trains one."
-    note = "*95 % intervals over patients in brackets. Patients it was trained on are never counted.*"
+    note = (
+        "*Rows: whose reports, and how many; below, simpler methods on the same holdout. In brackets 95 % "
+        "intervals over patients. Patients a champion was trained on are never counted.*"
+    )
     return "\n\n".join(["## How good the champions are", *tables, note])
 
 
@@ -125,7 +128,7 @@ def _judged(classifier: str, figures: Sequence[Metric]) -> Iterator[str]:
         known = [one for one in measured if one is not None and one.value is not None]
         if known:
             # what a figure per report that is no share of one label stands on: every report
-            on = f", {found[population, subject, 'brier'].n:,} reports" if subject == "model" else ""
+            on = f" ({found[population, subject, 'brier'].n:,})" if subject == "model" else ""
             rows.append((words + on, *map(_figure, measured)))
     if rows:
         yield _table((classifier, *FIGURES.values()), rows)
@@ -194,7 +197,7 @@ def _picture(classifier: str, answers: Sequence[Answers], night: Night) -> str:
 def _figure(figure: Metric | None) -> str:
     if figure is None or figure.value is None:
         return "-"
-    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f} to {figure.high:.2f})"
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f}-{figure.high:.2f})"
     return f"{figure.value:.3f}{ends}" if figure.subject == "model" else f"{figure.value:.3f}"
 
 

@@ -160,7 +160,7 @@ def test_the_page_tells_the_night_and_no_text(world: World) -> None:
         "| his | 42 | 40 | 0 | 1 | 1 |",
         "model 1 was promoted",
         "- held: sensitivity",
-        "| on the hospital's labels, 40 reports | 1.000 (",
+        "| hospital's labels (40) | 1.000 (",
         "| achado | model 1 | 40 | **8** | 0 |",
         "| his | `no_letters` | 1 |",
         "![answers of achado by day](data:image/png;base64,",
