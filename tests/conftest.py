@@ -26,6 +26,7 @@ os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 for _name in [name for name in os.environ if name.startswith("LAUDOS_") and name != "LAUDOS_PG_BIN"]:
     del os.environ[_name]
