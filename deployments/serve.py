@@ -19,10 +19,10 @@ def main() -> None:
     import prefect
     from prefect.settings import PREFECT_API_URL
 
-    from deployments.schedules import deployments
-
     if not PREFECT_API_URL.value():
         raise ConfigurationError('no Prefect server to serve for; run "make ui", or set PREFECT_API_URL')
+    from deployments.schedules import deployments
+
     prefect.serve(*deployments(settings))
 
 
