@@ -241,7 +241,10 @@ def test_a_head_alone_stands_on_a_pretrained_encoder_as_it_was_loaded(
     second = retrain(frozen, "head")
     assert second.trained.trained == "head"
     before, after = weights_of(world, first.id), weights_of(frozen, second.trained.model_id)
-    assert {name for name in before if before[name] != after[name]} <= {"classifier.weight", "classifier.bias"}
+    assert {name for name in before if before[name] != after[name]} <= {
+        "classifier.weight",
+        "classifier.bias",
+    }
 
 
 def test_a_step_run_alone_says_what_is_not_there(world: World) -> None:

@@ -15,7 +15,7 @@ from numpy.random import Generator as Rng
 from tasks.ml.errors import UnfitData
 from tasks.ml.synthesis.grammar import Finding, Grammar, Section
 from tasks.ml.synthesis.phrases import Speaker, happens, pick, stray
-from tasks.ml.synthesis.typing import typed
+from tasks.ml.synthesis.typist import typed
 
 MENTIONED_MIN = 4  # a report on fewer findings than this is none
 
