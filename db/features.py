@@ -10,10 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.among import among, chunks
 from db.tables import feature
-
-# ids in one IN (...): far below what either database admits
-IDS_A_QUERY = 2000
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,8 @@ def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> d
     found: dict[int, Feature] = {}
     columns = (feature.c.report_version_id, feature.c.vector, feature.c.tokens_seen, feature.c.tokens_total)
     ours = select(*columns).where(feature.c.encoder_sha == encoder_sha)
-    for start in range(0, len(report_version_ids), IDS_A_QUERY):
-        ids = report_version_ids[start : start + IDS_A_QUERY]
-        rows = c.execute(ours.where(feature.c.report_version_id.in_(ids)))
+    for some in chunks(report_version_ids):
+        rows = c.execute(ours.where(among(c, feature.c.report_version_id, some)))
         found.update((row.report_version_id, Feature(*row)) for row in rows)
     return found
 

@@ -10,11 +10,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.among import among, chunks
 from db.tables import label
 
 Origin = Literal["source", "feedback", "synthetic"]
-# ids in one IN (...): far below what either database admits
-IDS_A_QUERY = 2000
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,8 @@ def labels_of(
     query = select(label.c.report_version_id, label.c.classifier, label.c.value).where(
         label.c.origin == origin, label.c.actor == actor
     )
-    for start in range(0, len(report_version_ids), IDS_A_QUERY):
-        ids = report_version_ids[start : start + IDS_A_QUERY]
-        rows = c.execute(query.where(label.c.report_version_id.in_(ids)))
+    for some in chunks(report_version_ids):
+        rows = c.execute(query.where(among(c, label.c.report_version_id, some)))
         found.update(((row.report_version_id, row.classifier), row.value) for row in rows)
     return found
 

@@ -97,7 +97,7 @@ def _under_way(engine: Engine) -> str:
     with reading(engine) as c:
         rows = c.execute(
             select(run.c.kind, run.c.id, run.c.started_at)
-            .where(run.c.state == "running", run.c.kind != "nightly")
+            .where(run.c.state == "running")
             .order_by(run.c.id)
         ).all()
     told = ", ".join(f"{row.kind} run {row.id} since {row.started_at:%Y-%m-%d %H:%M} UTC" for row in rows)

@@ -15,13 +15,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.among import among, chunks
 from db.tables import quarantine, source
 
 UNKNOWN_LABEL = "unknown_label"
 SCORING_FAILED = "scoring_failed"
 BESIDE_A_REPORT = (UNKNOWN_LABEL, SCORING_FAILED)
-# ids in one IN (...): far below what either database admits
-IDS_A_QUERY = 2000
 
 
 @dataclass(frozen=True)
@@ -99,22 +98,20 @@ def resolve(
     # mostly nothing waits at all: one look spares a page's worth of ids
     if c.scalar(select(quarantine.c.id).where(*waits).limit(1)) is None:
         return
-    for start in range(0, len(external_ids), IDS_A_QUERY):
-        some = external_ids[start : start + IDS_A_QUERY]
+    for some in chunks(external_ids):
         c.execute(
             update(quarantine)
-            .where(*waits, quarantine.c.external_id.in_(some))
+            .where(*waits, among(c, quarantine.c.external_id, some))
             .values(state="resolved", closed_at=now, closed_because="its row was read again since")
         )
 
 
 def close(c: Connection, ids: Sequence[int], now: datetime, because: str) -> None:
     """Mark waiting rows as resolved, by number."""
-    for start in range(0, len(ids), IDS_A_QUERY):
-        some = ids[start : start + IDS_A_QUERY]
+    for some in chunks(ids):
         c.execute(
             update(quarantine)
-            .where(quarantine.c.id.in_(some), quarantine.c.state == "waiting")
+            .where(among(c, quarantine.c.id, some), quarantine.c.state == "waiting")
             .values(state="resolved", closed_at=now, closed_because=because)
         )
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from db.among import among, chunks
 from db.tables import report, report_version
-
-# ids in one IN (...): far below what either database admits
-IDS_A_QUERY = 2000
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[st
         .where(report.c.source_id == source_id)
     )
     found: dict[str, Known] = {}
-    for some in _chunks(external_ids):
-        for external_id, *values in c.execute(query.where(report.c.external_id.in_(some))):
+    for some in chunks(external_ids):
+        for external_id, *values in c.execute(query.where(among(c, report.c.external_id, some))):
             found[external_id] = Known(*values)
     return found
 
@@ -77,8 +74,8 @@ def earlier_shas(c: Connection, report_ids: Sequence[int]) -> set[tuple[int, str
     query = select(report_version.c.report_id, report_version.c.raw_sha)
     return {
         (row.report_id, row.raw_sha)
-        for some in _chunks(report_ids)
-        for row in c.execute(query.where(report_version.c.report_id.in_(some)))
+        for some in chunks(report_ids)
+        for row in c.execute(query.where(among(c, report_version.c.report_id, some)))
     }
 
 
@@ -106,15 +103,17 @@ def take_in(
 
 def revive(c: Connection, report_ids: Sequence[int]) -> None:
     """These reports stand at their source again."""
-    for some in _chunks(report_ids):
-        c.execute(update(report).where(report.c.id.in_(some)).values(deleted_at=None))
+    for some in chunks(report_ids):
+        c.execute(update(report).where(among(c, report.c.id, some)).values(deleted_at=None))
 
 
 def mark_deleted(c: Connection, report_ids: Sequence[int], now: datetime) -> None:
     """These reports are gone at their source; their versions stay."""
-    for some in _chunks(report_ids):
+    for some in chunks(report_ids):
         c.execute(
-            update(report).where(report.c.id.in_(some), report.c.deleted_at.is_(None)).values(deleted_at=now)
+            update(report)
+            .where(among(c, report.c.id, some), report.c.deleted_at.is_(None))
+            .values(deleted_at=now)
         )
 
 
@@ -147,8 +146,8 @@ def texts(c: Connection, version_ids: Sequence[int]) -> dict[int, str]:
     query = select(report_version.c.id, report_version.c.text).where(report_version.c.text.is_not(None))
     return {
         row.id: row.text
-        for some in _chunks(version_ids)
-        for row in c.execute(query.where(report_version.c.id.in_(some)))
+        for some in chunks(version_ids)
+        for row in c.execute(query.where(among(c, report_version.c.id, some)))
     }
 
 
@@ -170,10 +169,10 @@ def _add_reports(c: Connection, source_id: int, contents: Sequence[Content], now
 
 
 def _move_on(c: Connection, report_ids: Sequence[int]) -> None:
-    for some in _chunks(report_ids):
+    for some in chunks(report_ids):
         c.execute(
             update(report)
-            .where(report.c.id.in_(some))
+            .where(among(c, report.c.id, some))
             .values(current_version=report.c.current_version + 1, deleted_at=None)
         )
 
@@ -208,8 +207,3 @@ def _add_versions(
     )
     version_of = {row.report_id: row.id for row in written}
     return {one.external_id: version_of[ids[one.external_id]] for one in contents}
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), IDS_A_QUERY):
-        yield values[start : start + IDS_A_QUERY]

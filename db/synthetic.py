@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from db.among import among
 from db.ledger import Counts
 from db.tables import label, report, report_version, source
 
@@ -119,7 +120,7 @@ def _known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[s
         .join(report_version, report_version.c.report_id == report.c.id)
         .where(
             report.c.source_id == source_id,
-            report.c.external_id.in_(external_ids),
+            among(c, report.c.external_id, list(external_ids)),
             report_version.c.version == report.c.current_version,
         )
     )

@@ -51,10 +51,11 @@ def clean(raw: object) -> Cleaned:
     if len(text) > CHARACTERS_MAX:
         raise Unreadable("too_long", characters=len(text))
     text = text.replace("\r\n", "\n")
-    if _ODD.search(text):
+    odd = _ODD.search(text)
+    if odd:
         text = decoding.mend_surrogates(text, repairs)
     text = decoding.mend_mojibake(text, repairs)
-    if _ODD.search(text):
+    if odd or repairs["mojibake"]:
         text = _without_oddities(text, repairs)
     if " \n" in text or "\t\n" in text:
         text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
