@@ -2,11 +2,14 @@
 
 Exit codes: 0 done; 1 it failed, or `doctor` found something; 2 configuration or usage; 3 something
 must come first (the message names the command); 4 another run holds the lock; 5 the database
-refused; 130 Ctrl-C. Prefect, torch and SQL are imported inside the commands, so that `--help` is quick.
+refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside the
+commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -130,6 +133,8 @@ def nightly(
 
 def main() -> None:
     """Run the command; every error becomes one line on stderr and its exit code."""
+    # ended by a service manager: leave as Ctrl-C does, so that Prefect's temporary server ends too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except Exception as error:

@@ -186,7 +186,7 @@ labels = {{ malignidade = "resultado" }}  # known for a part; used to measure, n
 [classifiers.malignidade]
 labels = ["benigno", "maligno"]
 critical = "maligno"
-sensitivity_floor = 0.75              # by the lower end of the interval: some 20 malignant rows are held out
+sensitivity_floor = 0.70              # at the interval's lower end: wide, with 17 malignant held out
 label_values = {{ B = "benigno", M = "maligno" }}
 training_labels = ["synthetic"]
 
