@@ -6,7 +6,7 @@ source that vanishes, or a process that is killed, leaves whole pages, and the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from db.source_reader import SourceReader, SourceRow, SourceTable
 from tasks import intake
 from tasks.database import open_database
 from tasks.intake_rows import Row, fit_id, row_of
+from tasks.progress import progress_bar
 from tasks.settings import Settings
 from tasks.step import step
 
@@ -42,10 +43,13 @@ def ingest_from(
 ) -> Counts:
     """As `ingest_source`, at a given time."""
     asked = settings.source(source_name)
-    with SourceReader(source_table(settings, source_name)) as reader:
+    with (
+        SourceReader(source_table(settings, source_name)) as reader,
+        progress_bar(f"{source_name}: rows read") as progress,
+    ):
         with writing(engine) as c:
             turn = sources.begin_turn(c, source_name, int(asked.overlap.total_seconds()))
-        visit = _Visit(engine, settings, source_name, run_id, turn, now)
+        visit = _Visit(engine, settings, source_name, run_id, turn, now, progress)
         if full or asked.updated_at is None:
             _compare_all(visit, reader.all_rows(asked.page_rows))
         else:
@@ -82,6 +86,7 @@ class _Visit:
     run_id: int
     turn: sources.Turn
     now: datetime
+    progress: Callable[[int, int | None], None]  # rows so far, of an unknown number
 
     def commit(self, rows: Sequence[Row], watermark: Row | None) -> intake.Page:
         """Take a page in, and note how far the source is read. Raises Busy where another took over."""
@@ -103,9 +108,12 @@ class _Visit:
 
 def _follow(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
     """What changed since the watermark: the pages come oldest change first, so each may move it."""
+    rows_read = 0
     for read in pages:
         rows = [row_of(visit.source_name, row) for row in read]
         visit.commit(rows, _latest(rows, visit.now))
+        rows_read += len(rows)
+        visit.progress(rows_read, None)
 
 
 def _compare_all(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
@@ -122,6 +130,7 @@ def _compare_all(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
             seen[report_id] = 1
         latest = _latest([*rows, *([latest] if latest else [])], visit.now)
         rows_read += len(rows)
+        visit.progress(rows_read, None)
     _mark_gone(visit, seen, rows_read)
     with writing(visit.engine) as c:
         visit.move(c, latest)
