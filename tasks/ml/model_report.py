@@ -121,9 +121,8 @@ def _summary(card: ModelCard) -> list[Block]:
 
 
 def _decision(card: ModelCard) -> list[Block]:
-    rows = [("yes" if r.passed else "NO", r.rule, r.found, r.asked) for r in card.reasons]
-    table = Table(("held", "rule", "found", "asked"), rows, words=True)
-    return [Heading("The decision, rule by rule"), table] if rows else []
+    told = [f"{'✓ held' if r.passed else '✗ NOT HELD'}: {r.sentence}" for r in card.reasons]
+    return [Heading("The decision, rule by rule"), Bullets(told)] if told else []
 
 
 def _training(card: ModelCard) -> list[Block]:
@@ -144,7 +143,8 @@ def _training(card: ModelCard) -> list[Block]:
             f"{how} Encoder: {card.encoder}. Training set {card.snapshot_sha[:12]}, model made on "
             f"{card.created_at:%Y-%m-%d}. All reports of a patient stand in one split, for ever."
         ),
-        Table(("label", "said by", *(f"{split}: reports (patients)" for split in splits)), rows),
+        Table(("label", "said by", *splits), rows),
+        Paragraph("Reports, and in parentheses how many patients they are of."),
     ]
 
 
@@ -181,7 +181,7 @@ def _per_label(card: ModelCard) -> list[Block]:
     heads = {"recall": "recall", "precision": "precision", "f1": "F1", "auroc_report": "AUROC"}
     blocks: list[Block] = [
         Heading("Label by label"),
-        Table(("label", "holdout reports", *(heads[name] for name in names)), rows),
+        Table(("label", "reports", *(heads[name] for name in names)), rows),
     ]
     absent = [label for label in card.labels if found["recall", f"label={label}"].n == 0]
     if absent:

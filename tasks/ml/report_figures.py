@@ -9,16 +9,15 @@ from tasks.ml.document import Block, Bullets, Heading, Paragraph, Table
 from tasks.ml.evaluation import Figure
 
 FIRST_FIGURES: Final = {
-    "auroc_report": "AUROC, per report",
-    "auroc_patient": "AUROC, per patient",
+    "auroc_report": "AUROC, report",
+    "auroc_patient": "AUROC, patient",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
 MORE_FIGURES: Final = {
-    "auprc_report": "AUPRC, per report",
-    "accuracy": "accuracy",
+    "auprc_report": "AUPRC",
     "f1_macro": "macro F1",
-    "brier": "Brier score ↓",
+    "brier": "Brier ↓",
     "ece": "ECE ↓",
 }
 # what a baseline may be better at: not sensitivity or specificity, which saying one label always maximises
@@ -34,8 +33,8 @@ SUBJECTS: Final = {
     "tfidf_word": "TF-IDF, words",
     "tfidf_char": "TF-IDF, characters",
     "keyword_rule": "keyword rule",
-    "majority": "label shares only",
-    "measurements": "the measurements themselves",
+    "majority": "most frequent label",
+    "measurements": "measurements (ceiling)",
 }
 
 Figures = Mapping[tuple[str, str], Figure]  # (name, slice) -> figure
@@ -51,7 +50,7 @@ def shown(figure: Figure | None) -> str:
         return "not known"
     if figure.low is None or figure.high is None:
         return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    return f"{figure.value:.3f} ({figure.low:.2f}–{figure.high:.2f})"
 
 
 def figure_blocks(
@@ -66,12 +65,15 @@ def figure_blocks(
     for group in (FIRST_FIGURES, MORE_FIGURES):
         named = {SUBJECTS.get(subject, "this model"): theirs for subject, theirs in found.items()}
         blocks.append(_table("", named, group))
-    notes = [f"Sensitivity and specificity are those of {critical} against the rest. ↓: lower is better."]
+    notes = [
+        f"Sensitivity and specificity are those of {critical} against the rest. ↓: lower is better.",
+        "In parentheses: 95 % intervals over patients.",
+    ]
     if len(labels) > 2:
         notes.append("AUROC and AUPRC are means over the labels, each against the rest.")
     if "measurements" in found:
         notes.append("The measurements are what synthetic texts are written from: the ceiling, not a rival.")
-    blocks += [Bullets(notes), Paragraph(_where_baselines_win(found), strong=True)]
+    blocks += [Bullets(notes), *(Paragraph(told, strong=True) for told in where_baselines_win(found))]
     if len(by_origin) > 1:
         origins = {origin: by_name(theirs) for origin, theirs in by_origin.items()}
         blocks.append(_table("this model, truth said by", origins, FIRST_FIGURES))
@@ -85,8 +87,8 @@ def _table(corner: str, rows: Mapping[str, Figures], columns: Mapping[str, str])
     return Table((corner, *columns.values()), cells)
 
 
-def _where_baselines_win(found: Mapping[str, Figures]) -> str:
-    """Said plainly, baseline by baseline."""
+def where_baselines_win(found: Mapping[str, Figures], ours: str = "this model") -> list[str]:
+    """Said plainly, one sentence a baseline; `found`: "model" and the baselines, `ours`: what it is called."""
     told = []
     for subject, theirs in found.items():
         if subject in ("model", "measurements"):
@@ -95,8 +97,8 @@ def _where_baselines_win(found: Mapping[str, Figures]) -> str:
             _won(name, theirs.get((name, "all")), found["model"].get((name, "all"))) for name in COMPARED
         ]
         if any(better):
-            told.append(f"{SUBJECTS[subject]} is better than this model: {', '.join(filter(None, better))}.")
-    return " ".join(told) or f"No cheaper answer is better than this model on {', '.join(COMPARED.values())}."
+            told.append(f"{SUBJECTS[subject]} is better than {ours}: {', '.join(filter(None, better))}.")
+    return told or [f"No cheaper answer is better than {ours} on {', '.join(COMPARED.values())}."]
 
 
 def _won(name: str, theirs: Figure | None, ours: Figure | None) -> str | None:

@@ -100,7 +100,7 @@ def report_of_32_labels() -> ModelReport:
 
 def test_the_report_shows_figures_with_intervals_beside_every_baseline(report: ModelReport) -> None:
     rows = [line for line in report.markdown.splitlines() if line.startswith("| ")]
-    shown = r"[01]\.\d{3} \([01]\.\d{3} to [01]\.\d{3}\)"
+    shown = r"[01]\.\d{3} \([01]\.\d\d–[01]\.\d\d\)"
     for subject in ("this model", *(SUBJECTS[name] for name in ("tfidf_word", "tfidf_char", "keyword_rule"))):
         (row, _) = [row for row in rows if row.startswith(f"| {subject} |")]
         assert len(re.findall(shown, row)) >= 3, row
@@ -128,7 +128,11 @@ def test_a_refusal_shows_each_rule_with_what_was_found_and_asked(two_labels: Mod
     refused = replace(two_labels, decision="refused", reasons=[replace(first, passed=False), *others])
     markdown = model_report(refused).markdown
     assert "**Refused:" in markdown
-    assert "| NO | enough patients | the holdout holds 100 patients (600 reports) | at least 20" in markdown
+    assert (
+        "- ✗ NOT HELD: enough patients: the holdout holds 100 patients (600 reports); asked: at least 20"
+        in markdown
+    )
+    assert "- ✓ held: better than majority" in markdown
 
 
 def test_the_pages_are_small_and_need_nothing_beside_them(
