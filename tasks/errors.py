@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, NothingToWorkOn, StepFailed
+from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "trail",
 ]
 
+DISK_FULL = "the disk is full; free some space and run again, what was finished is kept"
 _OURS = {"flows", "tasks", "db", "deployments"}
 
 
@@ -31,6 +33,8 @@ def safe_form(error: Exception) -> LaudosError:
         return error
     if isinstance(error, MlError):
         return LaudosError(str(error))
+    if is_full(error):
+        return LaudosError(DISK_FULL)
     places = [place for module, place in _frames(error.__traceback__) if module.split(".", 1)[0] in _OURS]
     where = f" at {places[-1]}" if places else ""
     return StepFailed(f"unforeseen {type(error).__name__}{where}")

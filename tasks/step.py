@@ -21,6 +21,8 @@ from prefect.tasks import Task
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFailed
+from tasks.errors import DISK_FULL
+from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
 
 P = ParamSpec("P")
@@ -48,7 +50,8 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except MlError as error:
                 safe = LaudosError(str(error))
             except (Exception, SystemExit) as error:
-                safe = StepFailed(f"{type(error).__name__} in {where}{_line_of(error)}")
+                unforeseen = StepFailed(f"{type(error).__name__} in {where}{_line_of(error)}")
+                safe = LaudosError(DISK_FULL) if is_full(error) else unforeseen
             except BaseException as interrupt:
                 # Ctrl-C and Prefect's own signals pass, but not what they interrupted
                 interrupt.__cause__ = interrupt.__context__ = None

@@ -25,6 +25,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.conformal import Thresholds
+from tasks.ml.disk import room_in
 from tasks.ml.encoder import refuse_pickles
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
 from tasks.ml.head import Head, fold_in
@@ -104,7 +105,8 @@ def publish(
     """Write `folder_root/name`; `head`, where given, is first folded into the model.
 
     A kill at any moment leaves the whole folder or none; what a killed one left hidden beside it is
-    removed by a later publish. An existing folder is never replaced. Raises BrokenArtifact.
+    removed by a later publish. An existing folder is never replaced. Raises BrokenArtifact, or DiskFull
+    with nothing left behind.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise BrokenArtifact("a model's name is made of at most 100 letters, digits, '.', '_' and '-'")
@@ -113,20 +115,16 @@ def publish(
         raise BrokenArtifact(f"{target} exists already and is never replaced; choose another name")
     if head is not None:
         fold_in(model, head)
-    folder_root.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder_root))
+    with room_in(folder_root):
+        folder_root.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder_root))
     _remove_leftovers(folder_root, partial)
     try:
-        with quietly():
+        with quietly(), room_in(folder_root):
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-        _write_json(partial / FACTS, facts.as_json())
-        files = {path: _sha_of(partial / path) for path in _files_in(partial)}
-        sizes = {path: (partial / path).stat().st_size for path in files}
-        entries = {path: {"sha256": sha, "bytes": sizes[path]} for path, sha in files.items()}
-        _write_json(partial / MANIFEST, {"format": FORMAT, "files": entries})
-        for path in [*files, MANIFEST]:
-            _fsync(partial / path)
+            _write_json(partial / FACTS, facts.as_json())
+            _seal(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user
         _fsync(partial)
         manifest_sha = _sha_of(partial / MANIFEST)
@@ -139,6 +137,16 @@ def publish(
         shutil.rmtree(partial, ignore_errors=True)
     _fsync(folder_root)
     return Published(target, manifest_sha)
+
+
+def _seal(folder: Path) -> None:
+    """Write the manifest of all that lies in the folder, and bring every file to the disk."""
+    files = {path: _sha_of(folder / path) for path in _files_in(folder)}
+    sizes = {path: (folder / path).stat().st_size for path in files}
+    entries = {path: {"sha256": sha, "bytes": sizes[path]} for path, sha in files.items()}
+    _write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
+    for path in [*files, MANIFEST]:
+        _fsync(folder / path)
 
 
 def verify(folder: Path, manifest_sha: str | None = None) -> str:

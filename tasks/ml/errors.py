@@ -28,5 +28,9 @@ class UnfitEncoder(MlError):
     """An encoder that may not or cannot be loaded."""
 
 
+class DiskFull(MlError):
+    """The disk takes no more; the message names the folder."""
+
+
 class TrainingDiverged(MlError):
     """The loss is no longer a number; the message names the step."""

@@ -30,6 +30,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
 from tasks.ml.features import Progress
@@ -80,7 +81,8 @@ def train_body(
     and seed is taken up; any other in there is thrown away. On one machine's CPU the final weights
     are the same, bit for bit, however often the run was killed. `progress(steps done, steps)`.
     Trainer seeds the global generators of Python, NumPy and torch with `seed`.
-    Raises UnfitData without texts, TrainingDiverged when the loss is no longer a number.
+    Raises UnfitData without texts, TrainingDiverged when the loss is no longer a number, DiskFull where
+    no checkpoint can be written.
     """
     if not len(texts):
         raise UnfitData("the training split is empty; more patients are needed")
@@ -92,7 +94,7 @@ def train_body(
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
     order = _LengthGrouped(windows.lengths, config.batch_windows, seed)
     steps = max(1, math.ceil(config.epochs * len(order.batches(0))))
-    with quietly():
+    with quietly(), room_in(checkpoint_folder):
         trainer = _Guarded(
             model=model,
             args=_arguments(config, checkpoint_folder, steps, seed),
