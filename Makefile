@@ -20,7 +20,7 @@ ui: .venv/.laudos  ## Prefect's server with every deployment; prints the address
 	$(BIN)/python -m deployments.ui --port $(PORT)
 
 test: .venv/.dev  ## every test, with branch coverage
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term
 
 lint: .venv/.dev  ## ruff and the strict type checker
 	$(BIN)/ruff check .

