@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows import cli_models, cli_quarantine, cli_questions, cli_setup
-from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready, show
+from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready_to_run, show
 from tasks.settings import overrule_environment
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def ingest(
     as_json: AsJson = False,
 ) -> None:
     """Take in new and amended reports from the sources."""
-    ready()
+    ready_to_run()
     from flows.ingest import ingest as run
 
     ingested = run(source=source, full=full)
@@ -69,7 +69,7 @@ def synthesize(
     as_json: AsJson = False,
 ) -> None:
     """Write labelled training reports from a table of measurements."""
-    ready()
+    ready_to_run()
     from flows.synthesize import synthesize as run
 
     show(run(classifier=classifier, seed=seed), as_json)
@@ -85,7 +85,7 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train a challenger, evaluate it, and promote it if it earned it."""
-    ready()
+    ready_to_run()
     from flows.retrain import retrain as run
 
     retrained = run(classifier=classifier, how=how)
@@ -96,7 +96,7 @@ def retrain(
 @app.command(epilog="Example: laudos classify --classifier paaf --json")
 def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None:
     """Score every report that the champion has not read yet."""
-    ready()
+    ready_to_run()
     from flows.classify import classify as run
 
     classified = run(classifier=classifier)
@@ -107,7 +107,7 @@ def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None
 @app.command(epilog="Example: laudos monitor --json")
 def monitor(as_json: AsJson = False) -> None:
     """Measure the champion on labels that arrived since, and raise alarms."""
-    ready()
+    ready_to_run()
     from flows.monitor import monitor as run
 
     show(run(), as_json)
@@ -119,7 +119,7 @@ def nightly(
     as_json: AsJson = False,
 ) -> None:
     """Everything in order: ingest, synthesize, retrain, classify, monitor."""
-    settings = ready()
+    settings = ready_to_run()
     from flows.cli_summary import print_night
     from flows.nightly import nightly as run
     from tasks.summary import tell_last_night

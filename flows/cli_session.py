@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -25,6 +26,23 @@ def ready() -> Settings:
     settings = Settings.load()
     prepare_environment(settings)
     return settings
+
+
+def ready_to_run() -> Settings:
+    """`ready`, and a Prefect server to report to."""
+    settings = ready()
+    wake_prefect()
+    return settings
+
+
+def wake_prefect() -> None:
+    """Start Prefect's temporary server where no other is named; a terminal is told what it waits for."""
+    console = Console(stderr=True)
+    waiting = console.status("Prefect's temporary server starts: some 10 to 40 seconds")
+    with waiting if console.is_terminal else nullcontext():
+        from prefect import get_client
+
+        get_client(sync_client=True)
 
 
 def show(result: Any, as_json: bool, *, words: str | None = None) -> None:

@@ -29,11 +29,12 @@ def init(
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path("demo"),
+    as_json: AsJson = False,
 ) -> None:
     """A made-up hospital and one real nightly run on it; a few minutes, nothing is downloaded."""
     from flows.demo import demo as run
 
-    run(folder)
+    run(folder, as_json)
 
 
 @db_app.command("upgrade", epilog="Example: laudos db upgrade")

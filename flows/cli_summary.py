@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from tasks.quarantine import MEANINGS
 from tasks.summary import FIGURES, SUBJECTS, Answering, Figure, Judged, NightTold
 
-_WIDTH = 116
+_WIDTH = 100
 _POPULATIONS = {
-    "holdout": "on held-out patients",
-    "source": "on the hospital's own labels, as far as known",
+    "holdout": "held-out patients",
+    "source": "the hospital's own labels, as far as known",
 }
+_HOW = {"full": "the whole network", "head": "the last layer only"}
+_EXAMPLE = "Núcleos volumosos, anisocariose acentuada, macronucléolos."
 
 
 def print_night(told: NightTold, console: Console | None = None, *, commands: Sequence[str] = ()) -> None:
@@ -26,106 +32,155 @@ def print_night(told: NightTold, console: Console | None = None, *, commands: Se
     _came_in(told, out)
     for one in told.classifiers:
         _trained(told, one, out)
-        _judged(one, out)
+        for judged in one.judged:
+            print_judged(judged, one.critical, out, f"{one.status.classifier}: ")
         _answered(told, one, out)
     _quarantine(told, out)
     _where(told, commands, out)
 
 
-def _came_in(told: NightTold, out: Console) -> None:
-    _heading(out, "What came in")
-    rows = [
-        (one.source, one.read, one.new, one.updated, one.unchanged, one.quarantined) for one in told.read
+def next_commands(told: NightTold) -> list[str]:
+    """What to try after this night: the champion, or where there is none, what may earn one."""
+    laudos = f"laudos --config {shlex.quote(told.configuration)}"
+    waiting = [f"{laudos} quarantine list      # what could not be read, and why"] if told.quarantine else []
+    if any(one.status.champion is not None for one in told.classifiers):
+        return [
+            f"{laudos} nightly              # a second night: nothing is new, nothing is encoded",
+            f'{laudos} predict "{_EXAMPLE}"',
+            *waiting,
+            f"{laudos} models list          # who answers, and how it got there",
+        ]
+    shows = [
+        f"{laudos} models show {judged.model_id}        # its figures, and every rule it met or missed"
+        for one in told.classifiers
+        for judged in one.judged[:1]
     ]
+    return [
+        *shows,
+        f"edit {shlex.quote(told.configuration)}: more labelled reports, or more epochs; then",
+        f"{laudos} retrain              # trains and judges another challenger",
+        f"{laudos} classify             # once one was promoted",
+        *waiting,
+    ]
+
+
+def _came_in(told: NightTold, out: Console) -> None:
+    heading(out, "What came in")
+    rows = [(one.source, one.read, one.new, one.updated, one.unchanged, one.quarantined) for one in told.read]
     if rows:
         header = ("source", "read", "= new", "+ updated", "+ unchanged", "+ quarantined")
-        out.print(_table(header, [[_cell(value) for value in row] for row in rows]))
+        out.print(table(header, [[_cell(value) for value in row] for row in rows]))
     else:
         out.print("No source was read.")
 
 
 def _trained(told: NightTold, one: Answering, out: Console) -> None:
     name = one.status.classifier
-    _heading(out, f"{name}: what was trained")
+    heading(out, f"{name}: what was trained")
     decisions = [decision for decision in told.decisions if decision.classifier == name]
     for decision in decisions:
-        how = {"full": "the whole network", "head": "the last layer only"}[decision.trained]
         out.print(
-            f"model {decision.model_id} ({how}, {decision.reports:,} labelled reports): "
+            f"model {decision.model_id} ({_HOW[decision.trained]}, {decision.reports:,} labelled reports): "
             f"[bold]{decision.decision.replace('_', ' ')}[/]"
         )
-        for reason in decision.reasons:
-            if "rule" in reason:
-                mark = "[green]passed[/]" if reason["passed"] else "[red]failed[/]"
-                out.print(f"  {mark}  {reason['rule']}: {reason['found']} (asked: {reason['asked']})")
+        print_rules(decision.reasons, out, brief=True)
     if not decisions:
         standing = "no champion yet" if one.status.champion is None else f"model {one.status.champion} stays"
         out.print(f"Nothing: the labels and the configuration are the same; {standing}.")
     for split, labels in one.taught_by.items():
         counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())
-        out.print(f"  {split}: {one.patients.get(split, 0):,} patients, reports: {counts}")
+        out.print(escape(f"  {split}: {one.patients.get(split, 0):,} patients, reports: {counts}"))
 
 
-def _judged(one: Answering, out: Console) -> None:
-    for judged in one.judged:
-        title = f"{one.status.classifier}: how good it is {_POPULATIONS[judged.population]}"
-        _heading(out, f"{title} (critical: {one.critical}; 95 % intervals over patients)")
-        names = list(FIGURES)
-        rows = [
-            [SUBJECTS[subject], *(_figure(figures.get(name)) for name in names)]
-            for subject, figures in judged.figures.items()
+def print_rules(reasons: Iterable[Mapping[str, Any]], out: Console, *, brief: bool = False) -> None:
+    """Every rule of a decision, those that were missed first; `brief`: of the others the names only."""
+    rules = sorted((one for one in reasons if "rule" in one), key=lambda one: bool(one["passed"]))
+    told = [one for one in rules if not (brief and one["passed"])]
+    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("", "rule", "found", "asked"):
+        grid.add_column(name)
+    for one in told:
+        mark = "[green]  held[/]" if one["passed"] else "[bold red]  MISSED[/]"
+        grid.add_row(mark, *(escape(str(one[key])) for key in ("rule", "found", "asked")))
+    if told:
+        out.print(grid)
+    if len(told) < len(rules):
+        out.print(escape(f"  held: {', '.join(one['rule'] for one in rules if one['passed'])}"))
+
+
+def print_judged(judged: Judged, critical: str, out: Console, before: str = "") -> None:
+    """One model beside the baselines, and in words where a baseline is better."""
+    standing = "champion" if judged.champion else "not the champion"
+    heading(
+        out, f"{before}how good model {judged.model_id} ({standing}) is on {_POPULATIONS[judged.population]}"
+    )
+    rows = [
+        [
+            SUBJECTS.get(subject, f"model {judged.model_id}"),
+            *(_figure(figures.get(name)) for name in FIGURES),
         ]
-        out.print(_table(["", *(FIGURES[name] for name in names)], rows))
-        out.print(f"[dim]{_stands_on(judged)}[/]")
+        for subject, figures in judged.figures.items()
+    ]
+    out.print(table(["", *FIGURES.values()], rows))
+    for sentence in judged.better:
+        out.print(f"[bold]{escape(sentence)}[/]")
+    out.print(f"[dim]{escape(_stands_on(judged, critical))}[/]")
 
 
 def _answered(told: NightTold, one: Answering, out: Console) -> None:
     name = one.status.classifier
-    _heading(out, f"{name}: what was answered")
+    heading(out, f"{name}: what was answered")
+    if one.status.champion is None:
+        out.print("[bold]Nothing: there is no champion.[/] The reports wait until a challenger earns it.")
+        return
     tonight = [scored for scored in told.scored if scored.classifier == name]
     encoded, written = (sum(getattr(s, what) for s in tonight) for what in ("encoded", "written"))
     out.print(f"tonight: {encoded:,} reports encoded, {written:,} predictions written")
-    if one.status.champion is not None:
-        out.print(
-            f"in all, by model {one.status.champion}: {one.status.predicted:,} reports; "
-            f"[bold]{one.status.for_review:,} wait for a person[/]; "
-            f"{one.status.backlog or 0:,} not scored yet"
-        )
+    out.print(
+        f"in all, by model {one.status.champion}: {one.status.predicted:,} reports; "
+        f"[bold]{one.status.for_review:,} wait for a person[/]; "
+        f"{one.status.backlog or 0:,} not scored yet"
+    )
 
 
 def _quarantine(told: NightTold, out: Console) -> None:
-    _heading(out, "In quarantine, waiting for a person")
-    rows = [[one.reason, one.source, _cell(one.waiting)] for one in told.quarantine]
-    out.print(_table(("reason", "source", "rows"), rows) if rows else "Nothing.")
+    heading(out, "In quarantine, waiting for a person")
+    rows = [
+        [one.source, _cell(one.waiting), one.reason, MEANINGS.get(one.reason, "")] for one in told.quarantine
+    ]
+    out.print(table(("source", "rows", "reason", "which means"), rows, words=2) if rows else "Nothing.")
 
 
 def _where(told: NightTold, commands: Sequence[str], out: Console) -> None:
-    _heading(out, "Where it is")
+    heading(out, "Where it is")
     # soft_wrap: a path must stay one piece to be copied
     for what, place in (
         ("configuration", told.configuration),
         ("database", told.database),
         ("models", told.models),
+        ("reports", told.reports),
     ):
         out.print(f"{what:14} {place}", soft_wrap=True, markup=False)
     if commands:
-        _heading(out, "Next")
+        heading(out, "Next")
         for command in commands:
             out.print(f"  {command}", soft_wrap=True, markup=False)
     out.print(f"\n[dim]{told.caveat}[/]")
 
 
-def _heading(out: Console, text: str) -> None:
-    out.print(f"\n[bold]{text}[/]")
+def heading(out: Console, text: str) -> None:
+    out.print(f"\n[bold]{escape(text)}[/]")
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> Table:
+    """Names in the first column, figures set to the right in the others, words again from column `words`."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=number > 0)
+        figures = number > 0 and (words is None or number < words)
+        made.add_column(name, justify="right" if figures else "left", no_wrap=number > 0 and words is None)
     for row in rows:
-        table.add_row(*row)
-    return table
+        made.add_row(*map(escape, row))
+    return made
 
 
 def _cell(value: object) -> str:
@@ -135,11 +190,19 @@ def _cell(value: object) -> str:
 def _figure(figure: Figure | None) -> str:
     if figure is None or figure.value is None:
         return "-"
-    ends = "" if figure.low is None or figure.high is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.value:.3f}{ends}".replace("[", r"\[")
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f}-{figure.high:.2f})"
+    return f"{figure.value:.3f}{ends}"
 
 
-def _stands_on(judged: Judged) -> str:
-    figures = judged.figures.get("model", {})
-    told = [f"{FIGURES[name]}: {figure.n:,}" for name, figure in figures.items()]
-    return "each figure stands on so many - " + "; ".join(told) if told else ""
+def _stands_on(judged: Judged, critical: str) -> str:
+    told = {name: figure.n for name, figure in judged.figures.get("model", {}).items()}
+    counts = [
+        f"{told[name]:,} {what}"
+        for name, what in (
+            ("auroc_report", "reports"),
+            ("sensitivity", critical),
+            ("auroc_patient", "patients"),
+        )
+        if name in told
+    ]
+    return f"Critical: {critical}. 95 % intervals over patients. Stands on: {', '.join(counts)}."

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine
 
@@ -23,6 +23,20 @@ from tasks.ledger import recorded_run
 from tasks.settings import Settings
 
 ROWS_A_PAGE = 500
+MEANINGS: Final = {
+    "no_id": "the row has no id: it cannot be told from others",
+    "unfit_id": "the id is no text or number that can be kept",
+    "no_text": "the text column is null",
+    "not_text": "the text column holds something that is no text",
+    "empty": "nothing but blanks, or nothing left after cleaning",
+    "no_letters": "no letters: a number, a code or punctuation",
+    "too_long": "longer than any report: several in one, or a file",
+    "pdf": "a PDF file instead of its text",
+    "binary": "a file (Word, picture, archive) or damaged bytes",
+    "conflicting_content": "one id with several texts at once: only the source can tell",
+    "unknown_label": "taken in, but its label is not in label_values (laudos.toml)",
+    "scoring_failed": "taken in, but the champion could not read it",
+}
 
 
 @dataclass(frozen=True)

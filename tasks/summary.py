@@ -16,46 +16,39 @@ from db.status import ClassifierStatus
 from tasks.database import open_database
 from tasks.errors import NothingToWorkOn
 from tasks.ml.artifact import CAVEAT
+from tasks.ml.evaluation import Figure as Figure
+from tasks.ml.report_figures import SUBJECTS as SUBJECTS
+from tasks.ml.report_figures import where_baselines_win
 from tasks.settings import Settings, config_path
 
-# figure's name -> words; and the subject's name -> words, the model first
 FIGURES = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "auroc_report": "AUROC per report",
     "auroc_patient": "AUROC per patient",
 }
-SUBJECTS = {
-    "model": "this model",
-    "tfidf_word": "TF-IDF, words",
-    "tfidf_char": "TF-IDF, characters",
-    "measurements": "measurements (ceiling)",
-    "keyword_rule": "keyword rule",
-    "majority": "most frequent label",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One cell: value and 95 % interval over patients; None where it cannot be computed."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The champion beside the baselines on one population: subject -> figure -> what was found."""
+    """A model beside the baselines on one population: subject -> figure -> what was found.
+
+    `better`: where a baseline is better than the model, in sentences; that none is, in one.
+    """
 
     population: str
+    model_id: int
+    champion: bool
     figures: dict[str, dict[str, Figure]]
+    better: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Answering:
-    """One classifier: its champion, what taught it, how it was judged, and what it has answered."""
+    """One classifier: the model judged last, what taught it, how it did, and what the champion answered.
+
+    `judged`: the champion, and before it the challenger that was refused tonight.
+    """
 
     status: ClassifierStatus
     critical: str
@@ -78,6 +71,7 @@ class NightTold:
     configuration: str
     database: str
     models: str
+    reports: str
     caveat: str = CAVEAT
 
     @property
@@ -94,46 +88,56 @@ def tell_last_night(settings: Settings) -> NightTold:
         last = night.last_nightly(c)
         if last is None:
             raise NothingToWorkOn('there was no nightly run yet; run "laudos nightly"')
+        decisions = monitoring.decisions(c, last.started_at)
         return NightTold(
             run_id=last.run_id,
             took_s=(last.ended_at - last.started_at).total_seconds() if last.ended_at else None,
             read=night.read_by(c, last.run_id),
-            decisions=monitoring.decisions(c, last.started_at),
+            decisions=decisions,
             scored=night.scored_since(c, last.started_at),
-            classifiers=[_answering(c, settings, name) for name in sorted(settings.classifiers)],
+            classifiers=[_answering(c, settings, name, decisions) for name in sorted(settings.classifiers)],
             quarantine=monitoring.waiting_in_quarantine(c),
             configuration=str(config_path().resolve()),
             database=engine.url.render_as_string(hide_password=True),
             models=str((settings.folder / "models").resolve()),
+            reports=str((settings.folder / "reports").resolve()),
         )
 
 
-def _answering(c: Connection, settings: Settings, name: str) -> Answering:
+def _answering(c: Connection, settings: Settings, name: str, decisions: Sequence[Decision]) -> Answering:
     asked = settings.classifier(name)
     stands = status.classifier(c, name, asked.sources)
-    champion = models.champion_of(c, name)
-    if champion is None:
+    refused = [one.model_id for one in decisions if one.classifier == name and one.decision == "refused"]
+    shown = [model_id for model_id in dict.fromkeys([*refused[-1:], stands.champion]) if model_id is not None]
+    if not shown:
         return Answering(stands, asked.critical)
-    snapshot = snapshots.get(c, champion.model.snapshot_id)
+    newest = models.get(c, shown[0])
+    snapshot = snapshots.get(c, newest.snapshot_id) if newest else None
     recipe = snapshot.recipe if snapshot else {}
     judged = [
-        Judged(population, table)
+        _judged(rows, population, model_id, stands.champion)
+        for model_id in shown
         for population in ("holdout", "source")
-        if (table := _table(metrics.of_model(c, champion.model.id, population)))
+        if (rows := metrics.of_model(c, model_id, population))
     ]
     return Answering(
         stands, asked.critical, recipe.get("reports", {}), recipe.get("patients", {}), tuple(judged)
     )
 
 
-def _table(rows: Sequence[Metric]) -> dict[str, dict[str, Figure]]:
-    found = {
-        (row.subject, row.name): Figure(row.value, row.low, row.high, row.n)
-        for row in rows
-        if row.slice == "all" and row.name in FIGURES
+def _judged(rows: Sequence[Metric], population: str, model_id: int, champion: int | None) -> Judged:
+    found: dict[str, dict[tuple[str, str], Figure]] = {}
+    for subject in ("model", *SUBJECTS):
+        theirs = {
+            (row.name, row.slice): Figure(row.name, row.slice, row.value, row.low, row.high, row.n)
+            for row in rows
+            if row.subject == subject
+        }
+        if theirs:
+            found[subject] = theirs
+    figures = {
+        subject: {name: theirs[name, "all"] for name in FIGURES if (name, "all") in theirs}
+        for subject, theirs in found.items()
     }
-    return {
-        subject: {name: found[subject, name] for name in FIGURES if (subject, name) in found}
-        for subject in SUBJECTS
-        if any((subject, name) in found for name in FIGURES)
-    }
+    better = where_baselines_win(found, f"model {model_id}") if len(found) > 1 else []
+    return Judged(population, model_id, model_id == champion, figures, tuple(better))

@@ -88,7 +88,7 @@ def _table(corner: str, rows: Mapping[str, Figures], columns: Mapping[str, str])
 
 
 def where_baselines_win(found: Mapping[str, Figures], ours: str = "this model") -> list[str]:
-    """Said plainly, one sentence a baseline; `found`: "model" and the baselines, `ours`: what it is called."""
+    """One sentence a baseline. `found`: "model" and the baselines; `ours`: what the model is called."""
     told = []
     for subject, theirs in found.items():
         if subject in ("model", "measurements"):

@@ -12,17 +12,21 @@ from rich.console import Console
 from db.monitoring import Decision, Refusal
 from db.night import Read, Scored
 from db.status import ClassifierStatus
-from flows.cli_summary import print_night
+from flows.cli_summary import next_commands, print_night
 from tasks.errors import NothingToWorkOn
+from tasks.ml.evaluation import Figure
 from tasks.settings import Settings
-from tasks.summary import Answering, Figure, Judged, NightTold, tell_last_night
+from tasks.summary import Answering, Judged, NightTold, tell_last_night
 
 
 @pytest.fixture
 def told(now: object) -> NightTold:
     figures = {
-        "model": {"sensitivity": Figure(0.91, 0.85, 0.96, 240), "auroc_patient": Figure(None, None, None, 3)},
-        "keyword_rule": {"sensitivity": Figure(0.5, 0.4, 0.6, 240)},
+        "model": {
+            "sensitivity": Figure("sensitivity", "all", 0.91, 0.85, 0.96, 240),
+            "auroc_patient": Figure("auroc_patient", "all", None, None, None, 3),
+        },
+        "keyword_rule": {"sensitivity": Figure("sensitivity", "all", 0.5, 0.4, 0.6, 240)},
     }
     reason = {"rule": "sensitivity for maligno", "passed": False, "found": "0.7", "asked": "0.8"}
     standing = ClassifierStatus("malignidade", 3, None, 2_300, 212, 7)
@@ -34,13 +38,18 @@ def told(now: object) -> NightTold:
         scored=[Scored("malignidade", 3, 8, 8)],
         classifiers=[
             Answering(
-                standing, "maligno", {"train": {"maligno": 40}}, {"train": 9}, (Judged("holdout", figures),)
+                standing,
+                "maligno",
+                {"train": {"maligno": 40}},
+                {"train": 9},
+                (Judged("holdout", 3, True, figures, ("TF-IDF, words is better than model 3: macro F1.",)),),
             )
         ],
         quarantine=[Refusal("his", "no_letters", 2)],
         configuration="/x/laudos.toml",
         database="sqlite:////x/laudos.db",
         models="/x/models",
+        reports="/x/reports",
     )
 
 
@@ -56,13 +65,15 @@ def test_the_summary_says_what_came_was_trained_answered_and_waits(told: NightTo
         "nightly run 9, 61 s",
         "his 12 5 3 2 2",
         "model 4 (the last layer only, 4,800 labelled reports): refused",
-        "failed sensitivity for maligno: 0.7 (asked: 0.8)",
+        "MISSED sensitivity for maligno 0.7 0.8",
         "train: 9 patients, reports: 40 maligno",
-        "this model 0.910 [0.850, 0.960] - - -",
-        "keyword rule 0.500 [0.400, 0.600]",
+        "how good model 3 (champion) is on held-out patients",
+        "model 3 0.910 (0.85-0.96) - - -",
+        "keyword rule 0.500 (0.40-0.60)",
+        "TF-IDF, words is better than model 3: macro F1.",
         "tonight: 8 reports encoded, 8 predictions written",
         "212 wait for a person; 7 not scored yet",
-        "no_letters his 2",
+        "his 2 no_letters no letters: a number",
         "/x/laudos.toml",
         "laudos nightly",
         "no clinical validation",
@@ -78,6 +89,24 @@ def test_a_quiet_night_is_called_one(told: NightTold) -> None:
     page = printed(quiet)
     assert "Nothing was new: 0 reports encoded, 0 predictions written." in page
     assert "model 3 stays" in page
+
+
+def test_after_a_refusal_the_figures_stand_there_and_nobody_is_sent_to_predict(told: NightTold) -> None:
+    (answering,) = told.classifiers
+    (judged,) = answering.judged
+    nobody = replace(answering.status, champion=None)
+    refused = replace(
+        told,
+        classifiers=[replace(answering, status=nobody, judged=(replace(judged, champion=False),))],
+        scored=[],
+    )
+    page = " ".join(printed(refused).split())
+    assert "how good model 3 (not the champion) is on held-out patients" in page
+    assert "there is no champion" in page
+    commands = "\n".join(next_commands(refused))
+    assert "predict" not in commands
+    assert "models show 3" in commands
+    assert "predict" in "\n".join(next_commands(told))
 
 
 def test_before_the_first_night_there_is_nothing_to_tell(configure: Callable[..., Settings]) -> None:
