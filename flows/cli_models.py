@@ -17,7 +17,13 @@ def list_models(classifier: ClassifierName = None, as_json: AsJson = False) -> N
     settings = ready()
     from tasks.models import list_models as models
 
-    show(models(settings, classifier), as_json)
+    found = models(settings, classifier)
+    if as_json:
+        show(found, as_json)
+    else:
+        from flows.cli_words import tell_models
+
+        tell_models(found, settings.zone)
 
 
 @app.command("show", epilog="Example: laudos models show 3")
@@ -26,7 +32,14 @@ def show_model(model_id: Annotated[int, typer.Argument(help="Its number.")], as_
     settings = ready()
     from tasks.models import show_model as model
 
-    show(model(settings, model_id), as_json)
+    story = model(settings, model_id)
+    if as_json:
+        show(story, as_json)
+    else:
+        from flows.cli_words import tell_model
+        from tasks.summary import judged_of
+
+        tell_model(story, judged_of(settings, model_id), settings.zone)
 
 
 @app.command("rollback", epilog="Example: laudos models rollback paaf --to 2")

@@ -20,7 +20,13 @@ def list_rows(source: SourceName = None, as_json: AsJson = False) -> None:
     settings = ready()
     from tasks.quarantine import list_quarantine
 
-    show(list_quarantine(settings, source), as_json)
+    rows = list_quarantine(settings, source)
+    if as_json:
+        show(rows, as_json)
+    else:
+        from flows.cli_words import tell_quarantine
+
+        tell_quarantine(rows, settings.zone)
 
 
 @app.command("show", epilog="Example: laudos quarantine show 12")

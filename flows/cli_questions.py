@@ -27,7 +27,13 @@ def status(as_json: AsJson = False) -> None:
     settings = ready()
     from tasks.status import status as answer
 
-    show(answer(settings), as_json)
+    stands = answer(settings)
+    if as_json:
+        show(stands, as_json)
+    else:
+        from flows.cli_words import tell_status
+
+        tell_status(stands, settings.zone)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -36,9 +42,12 @@ def doctor(as_json: AsJson = False) -> None:
     from tasks.doctor import examine
 
     findings = examine(settings)
-    lines = [f"{'ok' if one.ok else 'NO'}  {one.name}: {one.found}" for one in findings]
-    lines += [f"    {one.name}: {one.advice}" for one in findings if not one.ok]
-    show(findings, as_json, words="\n".join(lines))
+    if as_json:
+        show(findings, as_json)
+    else:
+        from flows.cli_words import tell_findings
+
+        tell_findings(findings)
     end_with(not one.ok for one in findings)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
@@ -17,6 +20,10 @@ from rich.text import Text
 from tasks.errors import StepFailed, safe_form, trail
 from tasks.settings import Settings, prepare_environment, wants_debug
 
+_RAISED_BY: Mapping[type[BaseException], int] = {
+    KeyboardInterrupt: signal.SIGINT,
+    SystemExit: signal.SIGTERM,
+}
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ClassifierName = Annotated[str | None, typer.Option("--classifier", help="Only this one; default: all.")]
 
@@ -45,12 +52,10 @@ def wake_prefect() -> None:
         get_client(sync_client=True)
 
 
-def show(result: Any, as_json: bool, *, words: str | None = None) -> None:
-    """Print a result on stdout: as JSON, in the words given, or as its fields and tables."""
+def show(result: Any, as_json: bool) -> None:
+    """Print a result on stdout: as JSON, or as its fields and tables."""
     if as_json:
         typer.echo(json.dumps(plain(result), ensure_ascii=False, indent=2))
-    elif words is not None:
-        typer.echo(words)
     else:
         # a file or a pipe has no width: lines are not broken there
         _print(plain(result), Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200))
@@ -83,6 +88,21 @@ def fail(error: Exception) -> NoReturn:
     hint = "; --debug shows the way there" if isinstance(safe, StepFailed) and not wants_debug() else ""
     typer.echo(f"laudos: {safe}{hint}", err=True)
     sys.exit(safe.exit_code)
+
+
+def heed_signals() -> None:
+    """Ctrl-C and SIGTERM end the command wherever they find it, Prefect's temporary server with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.unraisablehook = deliver_again
+
+
+def deliver_again(lost: sys.UnraisableHookArgs) -> None:
+    """A signal that met a finalizer, where Python drops every exception, comes again a moment later."""
+    number = _RAISED_BY.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+    else:
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
 
 def _print(value: Any, console: Console, indent: str = "") -> None:

@@ -17,7 +17,8 @@ _SEED = 0
 def demo(folder: Path, as_json: bool = False) -> None:
     """Make the hospital where there is none, run one night, and say what came of it.
 
-    XX
+    Run again, it is the second night: nothing is new unless the hospital's table was changed. With
+    `as_json` the night is told as one JSON document.
     """
     from tasks.demo import make_hospital, write_demo_settings
 

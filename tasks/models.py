@@ -16,7 +16,7 @@ from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
-from tasks.model_folders import fault_of, folder_of, point_at_champion
+from tasks.model_folders import fault_of, folder_of, point_at_champion, report_path
 from tasks.settings import Settings
 
 
@@ -37,10 +37,14 @@ class ModelLine:
 
 @dataclass(frozen=True)
 class ModelStory:
-    """One model: what it learnt from, its figures beside the baselines, every decision about it."""
+    """One model: what it learnt from, its figures beside the baselines, every decision about it.
+
+    `report`: the page for a physician, None where it was not written.
+    """
 
     model: ModelLine
     fault: str | None
+    report: str | None
     config: dict[str, Any]
     training_set: dict[str, Any]
     figures: list[Metric]
@@ -78,9 +82,11 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         figures = metrics.of_model(c, model_id)
         snapshot = snapshots.get(c, model.snapshot_id)
     answering = {champion.model.id} if champion is not None else set()
+    page = report_path(settings, model_id, "html")
     return ModelStory(
         _line(settings, model, answering, history),
         fault_of(settings, model),
+        str(page) if page.exists() else None,
         model.config,
         {} if snapshot is None else snapshot.recipe,
         figures,

@@ -15,7 +15,7 @@ from db import audit, backlog, labels, ledger, quarantine, reports, sources
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.ledger import Counts
-from db.quarantine import Entry
+from db.quarantine import Entry as Entry
 from tasks import intake
 from tasks.database import open_database
 from tasks.intake_rows import row_from

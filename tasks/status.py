@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from db import status as counts
 from db.engine import reading
+from db.status import ClassifierStatus as ClassifierStatus
 from tasks.database import open_database
 from tasks.settings import Settings, config_path
 

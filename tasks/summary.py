@@ -21,6 +21,7 @@ from tasks.ml.report_figures import SUBJECTS as SUBJECTS
 from tasks.ml.report_figures import where_baselines_win
 from tasks.settings import Settings, config_path
 
+POPULATIONS = ("holdout", "source")
 FIGURES = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
@@ -104,6 +105,14 @@ def tell_last_night(settings: Settings) -> NightTold:
         )
 
 
+def judged_of(settings: Settings, model_id: int) -> list[Judged]:
+    """One model beside the baselines, on every population it was judged on."""
+    with reading(open_database(settings)) as c:
+        model = models.get(c, model_id)
+        champion = models.champion_of(c, model.classifier) if model else None
+        return _populations(c, model_id, champion.model.id if champion else None)
+
+
 def _answering(c: Connection, settings: Settings, name: str, decisions: Sequence[Decision]) -> Answering:
     asked = settings.classifier(name)
     stands = status.classifier(c, name, asked.sources)
@@ -114,15 +123,15 @@ def _answering(c: Connection, settings: Settings, name: str, decisions: Sequence
     newest = models.get(c, shown[0])
     snapshot = snapshots.get(c, newest.snapshot_id) if newest else None
     recipe = snapshot.recipe if snapshot else {}
-    judged = [
-        _judged(rows, population, model_id, stands.champion)
-        for model_id in shown
-        for population in ("holdout", "source")
-        if (rows := metrics.of_model(c, model_id, population))
-    ]
+    judged = [one for model_id in shown for one in _populations(c, model_id, stands.champion)]
     return Answering(
         stands, asked.critical, recipe.get("reports", {}), recipe.get("patients", {}), tuple(judged)
     )
+
+
+def _populations(c: Connection, model_id: int, champion: int | None) -> list[Judged]:
+    measured = ((population, metrics.of_model(c, model_id, population)) for population in POPULATIONS)
+    return [_judged(rows, population, model_id, champion) for population, rows in measured if rows]
 
 
 def _judged(rows: Sequence[Metric], population: str, model_id: int, champion: int | None) -> Judged:

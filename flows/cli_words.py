@@ -1,0 +1,185 @@
+"""Answers in words: what `status`, `models`, `quarantine list` and `doctor` print for a person."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.cli_summary import heading, print_judged, print_rules, table
+from tasks.doctor import Finding
+from tasks.models import ModelLine, ModelStory
+from tasks.quarantine import MEANINGS, Entry
+from tasks.status import ClassifierStatus, Status
+from tasks.summary import Judged
+
+_FILE_WIDTH = 200  # a file or a pipe has no width: lines are not broken there
+_HOW = {"full": "whole network", "head": "last layer"}
+
+
+def console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+
+
+def tell_status(status: Status, zone: ZoneInfo) -> None:
+    """Sources, classifiers, the last run of each kind, and where everything lies."""
+    out = console()
+    _title(out, "Sources")
+    if status.sources:
+        rows = [
+            (
+                one.source,
+                f"{one.reports:,}",
+                f"{one.waiting_in_quarantine:,}",
+                _moment(one.read_up_to, zone),
+                _moment(one.compared_at, zone),
+            )
+            for one in status.sources
+        ]
+        out.print(table(("source", "reports", "in quarantine", "read up to", "compared row by row"), rows))
+    for name in status.sources_never_read:
+        out.print(escape(f'{name}: never read; run "laudos ingest"'))
+    if not status.sources and not status.sources_never_read:
+        out.print("None: name your database in laudos.toml.")
+    heading(out, "Classifiers")
+    for one in status.classifiers:
+        out.print(escape(_stands(one, zone)))
+    heading(out, f"The last run of each kind ({zone.key})")
+    rows = [
+        (
+            one.kind,
+            str(one.run),
+            one.state,
+            _moment(one.started_at, zone),
+            _took(one.started_at, one.ended_at),
+        )
+        for one in status.last_runs
+    ]
+    out.print(table(("kind", "run", "state", "started", "took"), rows) if rows else "None yet.")
+    for run in status.last_runs:
+        if run.failure:
+            out.print(escape(f"{run.kind} run {run.run} {run.state}: {run.failure}"))
+    heading(out, "Where it is")
+    for what, place in (
+        ("configuration", status.configuration),
+        ("database", status.database),
+        ("models", status.models),
+    ):
+        out.print(f"{what:14} {place}", soft_wrap=True, markup=False)
+
+
+def tell_models(models: Sequence[ModelLine], zone: ZoneInfo) -> None:
+    """One line a model, the champion marked."""
+    out = console()
+    rows = [
+        (
+            str(one.id),
+            one.classifier,
+            "champion" if one.champion else one.state,
+            (one.decision or "not judged").replace("_", " "),
+            _HOW[one.trained],
+            str(one.snapshot_id),
+            _moment(one.created_at, zone),
+        )
+        for one in models
+    ]
+    header = ("model", "classifier", "stands", "last decision", "trained", "snapshot", f"made ({zone.key})")
+    out.print(table(header, rows, words=1) if rows else 'None yet; "laudos retrain" makes one.')
+    if rows:
+        out.print("[dim]laudos models show NUMBER tells one's figures and the decision, rule by rule.[/]")
+
+
+def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> None:
+    """What taught it, its figures beside the baselines, and every decision about it."""
+    out, model = console(), story.model
+    standing = "the champion" if model.champion else f"{model.state}, not the champion"
+    _title(out, f"Model {model.id} for {model.classifier}: {standing}")
+    out.print(f"made {_moment(model.created_at, zone)} ({zone.key}), trained: {_HOW[model.trained]}")
+    out.print(f"folder {model.folder}", soft_wrap=True, markup=False)
+    if story.report:
+        out.print(f"report {story.report}", soft_wrap=True, markup=False)
+    if story.fault:
+        out.print(f"[bold red]It cannot answer:[/] {escape(story.fault)}")
+    heading(out, f"What taught it (snapshot {model.snapshot_id})")
+    patients = story.training_set.get("patients", {})
+    for split, labels in story.training_set.get("reports", {}).items():
+        counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())
+        out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
+    for one in judged:
+        print_judged(one, str(story.config["critical"]), out)
+    for past in story.decisions:
+        heading(out, f"Decided {_moment(past.at, zone)} by {past.actor}: {past.decision.replace('_', ' ')}")
+        print_rules(past.reasons, out)
+    out.print("\n[dim]--json tells every figure and the whole configuration.[/]")
+
+
+def tell_quarantine(rows: Sequence[Entry], zone: ZoneInfo) -> None:
+    """How many rows wait and why, in words, and then one line a row."""
+    out = console()
+    if not rows:
+        out.print("Nothing waits in quarantine.")
+        return
+    counts = Counter((one.source, one.reason) for one in rows)
+    told = [
+        (source, f"{count:,}", reason, MEANINGS.get(reason, ""))
+        for (source, reason), count in counts.most_common()
+    ]
+    _title(out, f"{len(rows):,} rows wait")
+    out.print(table(("source", "rows", "reason", "which means"), told, words=2))
+    heading(out, f"Row by row ({zone.key})")
+    lines = [
+        (
+            str(one.id),
+            one.source,
+            one.external_id or "-",
+            one.reason,
+            f"{one.seen}",
+            _moment(one.first_seen_at, zone),
+            _moment(one.last_seen_at, zone),
+        )
+        for one in rows
+    ]
+    header = ("row", "source", "its id there", "reason", "times read", "first", "last")
+    out.print(table(header, lines, words=1))
+    out.print(
+        "\n[dim]laudos quarantine: show ROW prints one, text included; retry tries all again; "
+        "dismiss ROW closes one.[/]"
+    )
+
+
+def tell_findings(findings: Sequence[Finding]) -> None:
+    """One line a promise, what to do below a broken one, and the sum."""
+    for one in findings:
+        print(f"{'ok' if one.ok else 'NO'}  {one.name}: {one.found}")
+    broken = [one for one in findings if not one.ok]
+    for one in broken:
+        print(f"    {one.name}: {one.advice}")
+    kept = len(findings) - len(broken)
+    print(f"{kept} promises kept, {len(broken)} broken")
+
+
+def _title(out: Console, text: str) -> None:
+    out.print(f"[bold]{escape(text)}[/]")
+
+
+def _stands(one: ClassifierStatus, zone: ZoneInfo) -> str:
+    if one.champion is None:
+        return f'{one.classifier}: no champion, so nothing is answered; see "laudos models list"'
+    return (
+        f"{one.classifier}: model {one.champion} answers since {_moment(one.since, zone)}; "
+        f"{one.predicted:,} reports answered, {one.for_review:,} of them wait for a person, "
+        f"{one.backlog or 0:,} not scored yet"
+    )
+
+
+def _moment(at: datetime | None, zone: ZoneInfo) -> str:
+    return "-" if at is None else f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def _took(started: datetime, ended: datetime | None) -> str:
+    return "under way" if ended is None else f"{(ended - started).total_seconds():,.0f} s"
