@@ -45,7 +45,7 @@ def ready_to_run() -> Settings:
 def wake_prefect() -> None:
     """Start Prefect's temporary server where no other is named; a terminal is told what it waits for."""
     console = Console(stderr=True)
-    waiting = console.status("Prefect's temporary server starts: some 10 to 40 seconds")
+    waiting = console.status("Prefect starts (10 to 40 s where it has to start a server of its own)")
     with waiting if console.is_terminal else nullcontext():
         from prefect import get_client
 

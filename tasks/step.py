@@ -88,7 +88,14 @@ def step(
 
 
 class LaudosFlow(Flow[P, R]):
-    """A flow that refuses unfit parameters before Prefect has stored them, and quotes no value of theirs."""
+    """A flow that refuses unfit parameters before Prefect has stored them, and quotes no value of theirs.
+
+    Called from the command or another flow, it and all within it bear the tags "laudos" and its name.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        with prefect.tags("laudos", self.name):
+            return super().__call__(*args, **kwargs)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """What Prefect is about to store with the run. Raises ConfigurationError."""

@@ -26,9 +26,9 @@ FIGURES = {
 # (population, subject) -> who is judged on what; the baselines keep the champion honest
 SUBJECTS = {
     ("source", "model"): "hospital's labels",
-    ("holdout", "model"): "its holdout",
-    ("holdout", "tfidf_word"): "there, TF-IDF",
-    ("holdout", "keyword_rule"): "there, keyword rule",
+    ("holdout", "model"): "held-out patients",
+    ("holdout", "tfidf_word"): "- by TF-IDF, words",
+    ("holdout", "keyword_rule"): "- by the keyword rule",
 }
 
 
@@ -80,11 +80,12 @@ def _came_in(night: Night) -> str:
     header = ("source", "read", "new", "updated", "unchanged", "quarantined", "last new report")
     rows = [
         (
-            one.source, one.read, one.new, one.updated, one.unchanged, one.quarantined,
+            one.source,
+            *(f"{n:,}" for n in (one.read, one.new, one.updated, one.unchanged, one.quarantined)),
             _moment(one.last_report_at, night.zone),
         )
         for one in night.intake
-    ]  # fmt: skip
+    ]
     return f"## What came in\n\n{_table(header, rows)}\n\n*read = new + updated + unchanged + quarantined*"
 
 
@@ -98,7 +99,8 @@ def _trained(night: Night) -> str:
             f"({_HOW[one.trained]}, on {one.reports:,} labelled reports; page `model-{one.model_id}`)"
         )
         rules = [reason for reason in one.reasons if "rule" in reason]
-        broken = [f"- {r['rule']}: {r['found']}; asked: {r['asked']}" for r in rules if not r["passed"]]
+        missed = [r for r in rules if not r["passed"]]
+        broken = [f"- **missed** {r['rule']}: {r['found']}; asked: {r['asked']}" for r in missed]
         held = ", ".join(r["rule"] for r in rules if r["passed"])
         parts.append("\n".join([*broken, f"- held: {held}"]) if held else "\n".join(broken))
     return "## What was trained\n\n" + "\n\n".join(part for part in parts if part)
@@ -113,7 +115,7 @@ def _measured(night: Night) -> str:
     if not tables:
         return "## How good the champions are\n\nNo champion yet; `laudos retrain` trains one."
     note = (
-        "*Rows: whose reports, and how many; below, simpler methods on the same holdout. In brackets 95 % "
+        "*Rows: whose reports, and how many; below, simpler methods on the same patients. In brackets 95 % "
         "intervals over patients. Patients a champion was trained on are never counted.*"
     )
     return "\n\n".join(["## How good the champions are", *tables, note])

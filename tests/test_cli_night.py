@@ -172,6 +172,17 @@ def test_a_model_is_listed_and_tells_its_story(ask: Callable[..., Ran]) -> None:
     assert (first.code, "is the first champion" in one_line(first.err)) == (1, True)
 
 
+def test_people_are_told_the_same_in_words(ask: Callable[..., Ran]) -> None:
+    for words, told in (
+        (("status",), "0 not scored yet"),
+        (("models", "list"), "champion"),
+        (("models", "show", "1"), "TF-IDF, words"),
+        (("quarantine", "list"), "nothing but blanks"),
+        (("doctor",), "0 broken"),
+    ):
+        assert told in ask(*words).out
+
+
 def test_predictions_and_the_training_set_are_exported(ask: Callable[..., Ran], tmp_path: Path) -> None:
     for out in (tmp_path / "answers.csv", tmp_path / "answers.parquet"):
         assert ask("export", "predictions", "--out", str(out), "--json").json["rows"] == PATIENTS

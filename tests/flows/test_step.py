@@ -86,6 +86,11 @@ def fetching(source: Name | None = None, number: int = 1) -> int:
     return fetch(number)
 
 
+@flow("around", run_name="around {day}")
+def around() -> int:
+    return fetching(source="within")
+
+
 @pytest.fixture
 def runs(prefect_harness: None) -> Iterator[Any]:
     tries.clear()
@@ -134,3 +139,8 @@ def test_a_run_is_named_by_what_it_does_and_its_day(runs: Any) -> None:
     fetching()
     names = {run.name.rsplit(" ", 1)[0] for run in runs()}
     assert {"fetching his", "fetching all"} <= names
+
+
+def test_a_run_bears_the_tags_of_every_flow_it_runs_within(runs: Any) -> None:
+    around()
+    assert {"laudos", "around", "fetching"} in [set(run.tags) for run in runs()]
