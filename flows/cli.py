@@ -8,16 +8,16 @@ commands, so that `--help` is quick.
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from flows import cli_models, cli_quarantine, cli_questions, cli_setup
-from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready_to_run, show
+from flows.cli_session import AsJson, ClassifierName, end_with, fail, heed_signals, ready_to_run, show
 from tasks.settings import overrule_environment
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -133,10 +133,13 @@ def nightly(
 
 def main() -> None:
     """Run the command; every error becomes one line on stderr and its exit code."""
-    # ended by a service manager: leave as Ctrl-C does, so that Prefect's temporary server ends too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    heed_signals()
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            typer.echo("laudos: stopped; what was committed stays, and the next run does the rest", err=True)
+        raise
     except Exception as error:
         fail(error)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from tests.flows import canary, town
 
@@ -78,13 +77,6 @@ class Ui:
             assert self.process.poll() is None, "make ui ended"
             time.sleep(0.5)
         return [run["state_type"] for run in runs]
-
-
-@pytest.fixture(scope="session")
-def prefect_harness() -> Iterator[None]:
-    """Flows called in this process report to a database that goes away."""
-    with prefect_test_harness(server_startup_timeout=90):
-        yield
 
 
 @pytest.fixture(scope="session")

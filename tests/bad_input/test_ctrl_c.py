@@ -1,0 +1,115 @@
+"""Ctrl-C, a real one, in every part of a night: one line, an honest ledger, and the next night completes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prefect.settings import PREFECT_API_URL
+from sqlalchemy import Engine, func, select
+
+from db import schema
+from db.engine import open_engine, reading
+from db.tables import prediction, report, run
+from flows.cli_session import deliver_again
+from tasks.doctor import doctor
+from tasks.settings import Settings
+from tests.bad_input.night import QUIET, night
+from tests.flows import town
+
+PARTS = ("ingest", "retrain", "classify")
+STOPPED = "laudos: stopped; what was committed stays, and the next run does the rest\n"
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkServerContext]:
+    """Real processes that need not import torch and Prefect again each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([night.__module__, "flows.nightly"])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        yield context
+
+
+def runs(engine: Engine, after: int = 0) -> list[tuple[int, str, str, str | None]]:
+    """(id, kind, state, failure) of the runs after a number, oldest first."""
+    columns = (run.c.id, run.c.kind, run.c.state, run.c.failure)
+    with reading(engine) as c:
+        return [(*row,) for row in c.execute(select(*columns).where(run.c.id > after).order_by(run.c.id))]
+
+
+def stop_within(part: str, delay_s: float, process: ForkServerProcess, engine: Engine, before: int) -> None:
+    """Ctrl-C, so long after the night has begun that part of it."""
+    give_up = time.monotonic() + 120
+    while not any(row[1:3] == (part, "running") for row in runs(engine, before)):
+        assert process.is_alive(), f"the night ended before its {part} was seen"
+        assert time.monotonic() < give_up, f"no {part} began"
+        time.sleep(0.005)
+    time.sleep(delay_s)
+    os.kill(process.pid or 0, signal.SIGINT)
+
+
+def test_ctrl_c_that_meets_a_finalizer_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops what a finalizer raises: without the hook this would sleep on."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def finalize_and_wait() -> None:
+        Finalized()
+        time.sleep(30)
+
+    monkeypatch.setattr(sys, "unraisablehook", deliver_again)
+    with pytest.raises(KeyboardInterrupt):
+        finalize_and_wait()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_harness")
+def test_ctrl_c_in_any_part_of_a_night_is_told_in_one_line_and_the_next_night_completes(
+    tmp_path: Path, processes: ForkServerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, told, rng = town.build(tmp_path, patients=30), tmp_path / "told", np.random.default_rng(20261123)
+    monkeypatch.setenv("LAUDOS_CONFIG", str(config))
+    settings, api = Settings.load(), PREFECT_API_URL.value()
+    schema.upgrade(settings.database)
+    engine = open_engine(settings.database)
+
+    def started() -> ForkServerProcess:
+        process = processes.Process(target=night, args=(str(config), api, told))
+        process.start()
+        return process
+
+    for part in PARTS:
+        before = max((row[0] for row in runs(engine)), default=0)
+        process = started()
+        stop_within(part, float(rng.uniform(0, 0.5)), process, engine, before)
+        process.join(60)
+        assert (process.exitcode, told.read_text()) == (130, STOPPED)
+        ended = runs(engine, before)
+        assert ended[0][1:] == ("nightly", "failed", "KeyboardInterrupt: stopped from outside")
+        assert {state for _, _, state, _ in ended} <= {"completed", "failed"}
+        assert doctor(settings) == []
+
+    before = max(row[0] for row in runs(engine))
+    process = started()
+    process.join(120)
+    assert process.exitcode == 0, told.read_text()
+    assert {state for _, _, state, _ in runs(engine, before)} == {"completed"}
+    assert doctor(settings) == []
+    with reading(engine) as c:
+        reports = c.scalar(select(func.count()).select_from(report))
+        assert c.scalar(select(func.count()).select_from(prediction)) > 0
+        assert reports is not None
+        assert reports > 300
+    engine.dispose()
