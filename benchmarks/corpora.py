@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import importlib.util
 import json
 import os
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Figure, write
+from tasks.intake_rows import patient_key
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
 from tasks.ml.splits import split_of
@@ -112,6 +112,7 @@ def write_settings(folder: Path, train: Rows) -> None:
             f"labels = {json.dumps(labels_of(question, train))}",
             f"critical = {json.dumps(CRITICAL[question])}",
             "sensitivity_floor = 0.0",
+            "promotion = {holdout_patients_min = 5}",  # a quick look has few patients in its holdout
             'training_labels = ["source"]',
             f"encoder = {json.dumps(str(encoder_folder()))}",
             "training = {window_tokens = 256, stride_tokens = 64}",
@@ -148,13 +149,15 @@ def champions_answers(folder: Path, question: str, test: Rows, labels: Sequence[
     return np.array([said[row["bcr_patient_barcode"]] for row in test])
 
 
-def measure(folder: Path, train: Rows, test: Rows) -> dict[str, Figure]:
-    """The whole path on these rows; every figure of both questions."""
+def measure(
+    folder: Path, train: Rows, test: Rows, questions: Mapping[str, str] = QUESTIONS
+) -> dict[str, Figure]:
+    """The whole path on these rows; every figure of each question."""
     make_source(folder / "source.db", train, test)
     write_settings(folder, train)
     laudos(folder, "ingest")
     figures: dict[str, Figure] = {}
-    for question, column in QUESTIONS.items():
+    for question, column in questions.items():
         retrained = laudos(folder, "retrain", "--classifier", question, "--how", "head")[0]
         figures[f"tcga_{question}_encoded"] = Figure(retrained["encoded"], "reports")
         laudos(folder, "classify", "--classifier", question)
@@ -209,8 +212,9 @@ def _scores(
 
 
 def _split(row: Mapping[str, str]) -> str:
-    """The split laudos puts this patient in: it knows the patient by the sha256 of the id."""
-    return split_of(hashlib.sha256(row["bcr_patient_barcode"].encode()).hexdigest())
+    """The split laudos puts this patient in."""
+    barcode = row["bcr_patient_barcode"]
+    return split_of(patient_key("tcga", barcode, barcode))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
