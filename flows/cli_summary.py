@@ -125,6 +125,8 @@ def print_judged(judged: Judged, critical: str, out: Console, before: str = "") 
     for sentence in judged.better:
         out.print(f"[bold]{escape(sentence)}[/]")
     out.print(f"[dim]{escape(_stands_on(judged, critical))}[/]")
+    if "measurements" in judged.figures:
+        out.print("[dim]The measurements are what synthetic texts are written from: their ceiling.[/]")
 
 
 def _answered(told: NightTold, one: Answering, out: Console) -> None:

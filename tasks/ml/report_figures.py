@@ -34,7 +34,7 @@ SUBJECTS: Final = {
     "tfidf_char": "TF-IDF, characters",
     "keyword_rule": "keyword rule",
     "majority": "most frequent label",
-    "measurements": "measurements (ceiling)",
+    "measurements": "measurements",
 }
 
 Figures = Mapping[tuple[str, str], Figure]  # (name, slice) -> figure
