@@ -40,7 +40,7 @@ def test_the_pages_show_the_night_and_the_model(ui: Ui, night: list[str]) -> Non
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
         for key, told, pictures in (
             ("tonight", ["What came in", "What was trained", "promoted", "What was scored", "What waits"], 1),
             ("model-1", ["malignidade"], 3),
@@ -51,6 +51,10 @@ def test_the_pages_show_the_night_and_the_model(ui: Ui, night: list[str]) -> Non
                 assert page.get_by_text(words).count() > 0, f"{words} is not on {key}"
             drawn = page.evaluate("[...document.images].map(one => one.naturalWidth)")
             assert sum(width > 300 for width in drawn) >= pictures, f"pictures of {key}: {drawn}"
+            overflow = "one => one.scrollWidth - one.parentElement.clientWidth"
+            wider = page.evaluate(f"[...document.querySelectorAll('table')].map({overflow})")
+            assert wider, f"no table on {key}"
+            assert max(wider) <= 0, f"tables of {key} need scrolling sideways by so many pixels: {wider}"
             _shoot(page, ui.folder / f"{key}.png")
         page.goto(f"{ui.address}/deployments", wait_until="networkidle")
         page.get_by_text("after-classify").first.wait_for(timeout=30_000)
@@ -61,9 +65,9 @@ def test_the_pages_show_the_night_and_the_model(ui: Ui, night: list[str]) -> Non
 def _shoot(page: Any, path: Path) -> None:
     """The whole page, however long: Prefect scrolls inside it."""
     height = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
-    page.set_viewport_size({"width": 1280, "height": min(height + 40, 6000)})
+    page.set_viewport_size({"width": 1400, "height": min(height + 40, 6000)})
     page.screenshot(path=path)
-    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.set_viewport_size({"width": 1400, "height": 1000})
     assert path.stat().st_size > 20_000
 
 
