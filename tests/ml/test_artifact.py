@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tasks.ml.artifact import FACTS, MANIFEST, LaudosJson, Published, publish, read_facts, verify
-from tasks.ml.errors import BrokenArtifact
+from tasks.ml.errors import BrokenArtifact, DiskFull
 from tasks.ml.predictor import Predictor
 from tests.ml.conftest import Network
 
@@ -230,7 +230,7 @@ def test_a_full_disk_publishes_nothing_and_says_so(tiny, facts_of, tmp_path: Pat
 
     monkeypatch.setattr("tasks.ml.artifact.os.fsync", full)
     network = tiny()
-    with pytest.raises(BrokenArtifact, match="No space left on device"):
+    with pytest.raises(DiskFull, match="is full; free some space"):
         publish(tmp_path, "m1", *network, None, facts_of(network))
     assert not list(tmp_path.iterdir())
 
