@@ -2,6 +2,7 @@
 
     python -m benchmarks.corpora             every labelled report; about ten minutes on two cores
     python -m benchmarks.corpora --limit 60  a quick look, recorded nowhere
+    python -m benchmarks.corpora --folder F  works in F and leaves it; the same again goes on where it stopped
 
 A source database is made of the TCGA pathology reports (see its README for where they come from): the
 rows of val.csv with their labels, those of test.csv without. Two classifiers, cancer type and stage, share
@@ -153,12 +154,14 @@ def measure(
     folder: Path, train: Rows, test: Rows, questions: Mapping[str, str] = QUESTIONS
 ) -> dict[str, Figure]:
     """The whole path on these rows; every figure of each question."""
-    make_source(folder / "source.db", train, test)
-    write_settings(folder, train)
+    if not (folder / "laudos.toml").exists():
+        make_source(folder / "source.db", train, test)
+        write_settings(folder, train)
     laudos(folder, "ingest")
     figures: dict[str, Figure] = {}
     for question, column in questions.items():
         retrained = laudos(folder, "retrain", "--classifier", question, "--how", "head")[0]
+        # the second question finds the first one's features: what it still encodes is told
         figures[f"tcga_{question}_encoded"] = Figure(retrained["encoded"], "reports")
         laudos(folder, "classify", "--classifier", question)
         labels = labels_of(question, train)
@@ -222,13 +225,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--limit", type=int, help="so many reports of two common types; recorded nowhere")
-    limit = parser.parse_args(arguments).limit
-    with tempfile.TemporaryDirectory(prefix="laudos-corpora-") as folder:
-        figures = measure(Path(folder), *corpus(limit))
+    parser.add_argument("--folder", type=Path, help="work here and leave it, so that it can be gone on with")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="laudos-corpora-") as temporary:
+        folder = asked.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = measure(folder.resolve(), *corpus(asked.limit))
     for name, figure in figures.items():
         interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
         print(f"{name:40} {figure.value:.3f}{interval}")
-    if limit is None:
+    if asked.limit is None:
         print(f"wrote {write('corpora', COMMAND, figures)}")
 
 
