@@ -96,9 +96,7 @@ def _under_way(engine: Engine) -> str:
         return ""
     with reading(engine) as c:
         rows = c.execute(
-            select(run.c.kind, run.c.id, run.c.started_at)
-            .where(run.c.state == "running")
-            .order_by(run.c.id)
+            select(run.c.kind, run.c.id, run.c.started_at).where(run.c.state == "running").order_by(run.c.id)
         ).all()
     told = ", ".join(f"{row.kind} run {row.id} since {row.started_at:%Y-%m-%d %H:%M} UTC" for row in rows)
     return f" ({told})" if told else ""
