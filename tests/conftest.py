@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -30,6 +31,10 @@ os.environ |= {
 }
 for _name in [name for name in os.environ if name.startswith("LAUDOS_") and name != "LAUDOS_PG_BIN"]:
     del os.environ[_name]
+
+# started in the background, a shell has Ctrl-C ignored, and every process of ours would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from db import schema  # noqa: E402
 from db.engine import open_engine  # noqa: E402
