@@ -27,6 +27,7 @@ os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # the suite takes both cores by running two processes
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 for _name in [name for name in os.environ if name.startswith("LAUDOS_") and name != "LAUDOS_PG_BIN"]:
