@@ -163,6 +163,9 @@ def measure(
         retrained = laudos(folder, "retrain", "--classifier", question, "--how", "head")[0]
         # the second question finds the first one's features: what it still encodes is told
         figures[f"tcga_{question}_encoded"] = Figure(retrained["encoded"], "reports")
+        if retrained["champion_id"] is None:  # a refusal is an outcome, told with its reasons
+            print(f"{question}: refused, nobody answers: {'; '.join(retrained['reasons'])}")
+            continue
         laudos(folder, "classify", "--classifier", question)
         labels = labels_of(question, train)
         asked = [row for row in test if row[column] in labels]
