@@ -1,12 +1,13 @@
 """Real reports through the real commands: ingest, retrain with labels from the source, classify.
 
-    python -m benchmarks.corpora             every labelled report; about ten minutes on two cores
+    python -m benchmarks.corpora             every labelled report
     python -m benchmarks.corpora --limit 60  a quick look, recorded nowhere
     python -m benchmarks.corpora --folder F  works in F and leaves it; the same again goes on where it stopped
 
 A source database is made of the TCGA pathology reports (see its README for where they come from): the
 rows of val.csv with their labels, those of test.csv without. Two classifiers, cancer type and stage, share
-one frozen pretrained encoder (MiniLM, English), so that the second costs no encoding. What the champion
+one frozen pretrained encoder (MiniLM, English), so that the second encodes only
+what the first did not. What the champion
 said of the test rows is held against their labels once; beside it TF-IDF on the same training reports.
 
 Expected before the first run: type macro F1 .75 to .84 (frozen MiniLM through its pooler, on the 70 % of

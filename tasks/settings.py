@@ -203,8 +203,7 @@ def prepare_environment(settings: Settings) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         # its own 20 s are too few for a busy machine's first start
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        # torch's threads would spin while they wait for one another: on a busy machine that took six
-        # times as long as sleeping (measured on two shared cores)
+        # torch's threads would spin while they wait for one another, which costs most on a busy machine
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     if "PREFECT_API_URL" not in os.environ and "PREFECT_HOME" not in os.environ:
