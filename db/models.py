@@ -14,7 +14,7 @@ from db.errors import Busy
 from db.tables import champion, model, promotion
 
 Trained = Literal["full", "head"]
-State = Literal["ready", "retired", "tainted"]
+State = Literal["ready", "retired", "tainted", "removed"]
 Decision = Literal["promoted", "refused", "rolled_back"]
 
 
@@ -23,7 +23,8 @@ class Model:
     """A trained model's row. `path` is relative to the folder of all models.
 
     ready: may answer, or answer again. retired: a person rolled back from it; it is not promoted
-    again by itself. tainted: its folder is missing or no longer what was published.
+    again by itself. tainted: its folder is missing or no longer what was published. removed: its folder
+    was taken away under the retention rules; the row stays for what it predicted.
     """
 
     id: int

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, event, inspect
 
 from db import lock
 from db.engine import open_engine, reading, writing
-from db.errors import ConfigurationError
+from db.errors import ConfigurationError, DatabaseFailure
 
 _UPGRADE = 'run "laudos db upgrade"'
 
@@ -27,11 +29,32 @@ def upgrade(url: str) -> str:
         with lock.exclusive(engine, "schema"):
             _refuse_newer(revision_of(engine))
             # one transaction: an upgrade that fails half-way leaves the database as it was
-            with writing(engine) as connection:
+            with _migrating(engine) as connection:
                 command.upgrade(_config(connection=connection), "head")
     finally:
         engine.dispose()
     return head()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the tables back to an earlier revision; what it has no place for is lost.
+
+    Raises ConfigurationError for a revision that does not lie behind, Busy where another upgrade runs.
+    """
+    engine = open_engine(url)
+    try:
+        with lock.exclusive(engine, "schema"):
+            found = revision_of(engine)
+            _refuse_newer(found)
+            if found is None or revision not in _behind(found):
+                raise ConfigurationError(
+                    f"there is no way back from revision {found} to {revision!r}; "
+                    f"earlier ones: {', '.join(_behind(found)) or 'none'}"
+                )
+            with _migrating(engine) as connection:
+                command.downgrade(_config(connection=connection), revision)
+    finally:
+        engine.dispose()
 
 
 def require_current(engine: Engine) -> None:
@@ -64,6 +87,37 @@ def head() -> str:
     revision = _scripts().get_current_head()
     assert revision is not None, "db/migrations holds no revision"
     return revision
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction in which SQLite may copy tables that others refer to.
+
+    SQLite changes a column by copying its table, and heeds foreign keys by the row meanwhile; so they
+    are switched off first, which no transaction can do, and all checked at the end.
+    """
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA foreign_keys = OFF"))
+    engine.dispose()
+    with writing(engine) as connection:
+        yield connection
+        dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if dangling:
+            raise DatabaseFailure(
+                f"the migration would leave {len(dangling)} rows without what they refer to; "
+                "nothing was changed; restore the last back-up, or ask for help"
+            )
+
+
+def _behind(found: str | None) -> list[str]:
+    """The revisions below one, nearest first."""
+    if found is None:
+        return []
+    walked = _scripts().iterate_revisions(found, "base")
+    return [script.revision for script in walked if script.revision != found]
 
 
 def _refuse_newer(found: str | None) -> None:

@@ -34,7 +34,7 @@ from db.errors import StaleLease
 from db.predictions import Scored, add
 from db.tables import score_chunk, score_job
 
-JobState = Literal["open", "done", "stopped"]
+JobState = Literal["open", "paused", "done", "stopped"]
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,7 @@ model = Table(
     Column("state", String(16), nullable=False, server_default="ready"),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("created_at", Instant, nullable=False),
-    _one_of("state", "ready", "retired", "tainted"),
+    _one_of("state", "ready", "retired", "tainted", "removed"),
     _one_of("trained", "full", "head"),
     comment="one row a trained model",
 )
@@ -331,7 +331,7 @@ score_job = Table(
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    _one_of("state", "open", "done", "stopped"),
+    _one_of("state", "open", "paused", "done", "stopped"),
     comment="one backlog to score with one model",
 )
 
@@ -356,6 +356,7 @@ score_chunk = Table(
     Column("done_at", Instant),
     Column("encoded", Integer, comment="reports that went through the encoder"),
     Column("written", Integer, comment="predictions written"),
+    _count("deaths", "workers that fell silent over it: the second halves it, a single report is given up"),
     _one_of("state", "open", "leased", "done"),
     Index("ix_score_chunk_job_id_state", "job_id", "state"),
     comment="a range of report versions that one worker scores at a time",

@@ -67,3 +67,35 @@ def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None
 def test_two_upgrades_at_once_do_not_meet(engine: Engine, database_url: str) -> None:
     with lock.exclusive(engine, "schema"), pytest.raises(Busy, match="schema"):
         schema.upgrade(database_url)
+
+
+def test_the_way_down_and_up_again_keeps_the_rows(engine: Engine, database_url: str) -> None:
+    filled = (
+        "INSERT INTO run (kind, state, code_revision, config_sha, started_at) "
+        "VALUES ('ingest', 'running', 'x', 'x', CURRENT_TIMESTAMP)",
+        "INSERT INTO snapshot (classifier, sha, recipe, reports, run_id, created_at) "
+        "VALUES ('a', 'x', '{}', 0, 1, CURRENT_TIMESTAMP)",
+        "INSERT INTO model (classifier, path, manifest_sha, encoder_sha, snapshot_id, trained, config, "
+        "config_sha, run_id, created_at, state) "
+        "VALUES ('a', 'p', 'm', 'e', 1, 'full', '{}', 'c', 1, CURRENT_TIMESTAMP, 'removed')",
+        "INSERT INTO score_job (classifier, model_id, state, reports, run_id, created_at) "
+        "VALUES ('a', 1, 'paused', 0, 1, CURRENT_TIMESTAMP)",
+    )
+    with writing(engine) as c:
+        for statement in filled:
+            c.execute(text(statement))
+    schema.downgrade(database_url, "0001")
+    with reading(engine) as c:
+        # what the older version has no word for, in the nearest it has
+        assert c.scalar(text("SELECT state FROM model")) == "tainted"
+        assert c.scalar(text("SELECT state FROM score_job")) == "open"
+    assert schema.upgrade(database_url) == schema.head()
+    with reading(engine) as c:
+        assert c.scalar(text("SELECT count(*) FROM score_job JOIN model ON model.id = model_id")) == 1
+
+
+def test_there_is_no_way_down_to_a_revision_that_does_not_lie_behind(
+    engine: Engine, database_url: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="0001"):
+        schema.downgrade(database_url, schema.head())
