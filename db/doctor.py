@@ -66,6 +66,13 @@ INVARIANTS = (
         offenders.runs_unlike_their_batches,
     ),
     Invariant(
+        "versions_in_the_ledger",
+        "a run wrote as many first and later versions as it counts new and updated reports",
+        "run",
+        _BACKUP,
+        offenders.runs_unlike_their_versions,
+    ),
+    Invariant(
         "versions_without_gaps",
         "a report's versions are 1, 2, 3...",
         "report",

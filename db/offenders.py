@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    case,
     cast,
     func,
     literal,
@@ -63,6 +64,22 @@ def runs_unlike_their_batches() -> Select[Any]:
         .group_by(run.c.id)
         .having(unlike)
     )
+
+
+def runs_unlike_their_versions() -> Select[Any]:
+    """What a run says it took in is what it wrote: first versions are new, later ones updated."""
+    first = report_version.c.version == 1
+    wrote = (
+        select(
+            report_version.c.run_id,
+            func.sum(case((first, 1), else_=0)).label("new"),
+            func.sum(case((first, 0), else_=1)).label("updated"),
+        )
+        .group_by(report_version.c.run_id)
+        .subquery()
+    )
+    unlike = or_(*(run.c[name] != func.coalesce(wrote.c[name], 0) for name in ("new", "updated")))
+    return select(run.c.id).outerjoin(wrote, wrote.c.run_id == run.c.id).where(unlike)
 
 
 def versions_with_gaps() -> Select[Any]:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, func, insert, select, update
 
-from db import backlog, models, scoring
+from db import backlog, ledger, models, scoring
 from db.engine import reading, writing
+from db.ledger import Counts
 from db.scoring import Job
 from db.tables import prediction, report, report_version, run, snapshot, source
 from tasks.ml.artifact import LaudosJson, publish
@@ -72,14 +73,16 @@ class Hospital:
                 added = insert(report).values(**row, current_version=1, created_at=self.now)
                 report_id = c.execute(added.returning(report.c.id)).scalar_one()
                 c.execute(self._version(report_id, 1, text or text_of(number), run_id))
+            ledger.add_batch(c, run_id, source_id, Counts(read=reports, new=reports), self.now)
 
     def amend(self, external_id: str) -> None:
         """A second version of a report."""
         run_id = self.run()
         with writing(self.engine) as c:
             changed = update(report).where(report.c.external_id == external_id).values(current_version=2)
-            report_id = c.execute(changed.returning(report.c.id)).scalar_one()
+            report_id, source_id = c.execute(changed.returning(report.c.id, report.c.source_id)).one()
             c.execute(self._version(report_id, 2, text_of(999) + " Adendo.", run_id))
+            ledger.add_batch(c, run_id, source_id, Counts(read=1, updated=1), self.now)
 
     def change(self, external_id: str, **values: Any) -> None:
         with writing(self.engine) as c:

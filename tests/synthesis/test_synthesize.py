@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from db import ledger
+from db import ledger, offenders
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, NothingToWorkOn
 from db.ledger import Counts
@@ -119,6 +119,8 @@ def test_another_mode_makes_new_versions_of_the_same_reports(
     rows = present(engine).values()
     assert {version for version, _, _ in rows} == {2}
     assert len(rows) == concluded.counts.read
+    with reading(engine) as c:
+        assert c.execute(offenders.runs_unlike_their_versions()).all() == []
 
 
 def test_fewer_reports_a_row_retire_the_rest(engine: Engine, write: Callable[..., SetWritten]) -> None:
