@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_models, cli_quarantine, cli_questions, cli_setup
+from flows import cli_models, cli_quarantine, cli_questions, cli_setup, cli_torture
 from flows.cli_session import AsJson, ClassifierName, end_with, fail, heed_signals, ready_to_run, show
 from tasks.settings import overrule_environment
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 cli_questions.add_to(app)
 cli_setup.add_to(app)
+cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_questions.export_app, name="export")

@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +54,7 @@ __all__ = [
     "SyntheticSettings",
     "TrainingSettings",
     "config_path",
+    "heeding_only",
     "overrule_environment",
     "postgres_bin",
     "prepare_environment",
@@ -188,6 +191,23 @@ def overrule_environment(*, config: Path | None, verbose: bool, debug: bool) -> 
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     if debug:
         os.environ["LAUDOS_DEBUG"] = "1"
+
+
+@contextmanager
+def heeding_only(config: Path) -> Iterator[None]:
+    """Within: this file and no LAUDOS_ variable of the user's, for this process and those it starts.
+
+    For scratch databases, which must never turn out to be the user's own. The environment comes back.
+    """
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith(PREFIX) and name not in BESIDE_SETTINGS]:
+        del os.environ[name]
+    os.environ["LAUDOS_CONFIG"] = str(config)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def wants_debug() -> bool:

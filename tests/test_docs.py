@@ -127,7 +127,8 @@ def _parameters(command: Any) -> tuple[dict[str, bool], int]:
     for parameter in command.params:
         if parameter.param_type_name == "option":
             options |= dict.fromkeys(parameter.opts, parameter.is_flag)
-    return options, sum(parameter.param_type_name == "argument" for parameter in command.params)
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    return options, sum(100 if one.nargs == -1 else one.nargs for one in arguments)
 
 
 @pytest.mark.parametrize("name", NAMES)

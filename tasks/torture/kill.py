@@ -1,0 +1,51 @@
+"""`kill`: ingest is killed at any moment, again and again, while the hospital goes on working."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from tasks.torture import ingesting, oracle
+from tasks.torture.life import Life, live
+from tasks.torture.scenario import Load, Result, Scenario
+from tasks.torture.scratch import Scratch
+
+# how long an ingest lives: some die while they start, most within a page, some at the very end
+LIVES_S = ((0.0, 0.05), (0.0, 0.3), (0.2, 1.0))
+BETWEEN = 3  # changes at the hospital between two kills, besides those that go on all the time
+
+
+def run(world: Scratch, load: Load) -> Result:
+    rng = world.rng
+    life = Life(world.hospital, rng, lambda: datetime.now(UTC), "b")
+    life.arrive(load.rows)
+    day = world.start(live, str(rng.random()), 0.05)
+    kills = 0
+    while kills < load.kills:
+        for _ in range(BETWEEN):
+            life.change()
+        ingest = world.start(ingesting.on_and_on, str(rng.random()))
+        ingest.hear()
+        time.sleep(rng.uniform(*rng.choice(LIVES_S)))
+        if ingest.kill():
+            kills += 1
+        else:
+            world.expect(ingest)
+        if kills % 10 == 0:
+            world.progress(f"{kills} of {load.kills} kills")
+    day.kill()
+    world.run(ingesting.once, True)
+    return Result(
+        {"SIGKILLs of ingest": kills, "rows at the hospital": len(world.hospital.standing())},
+        tuple(oracle.compare(world)),
+    )
+
+
+KILL = Scenario(
+    name="kill",
+    what="ingest is killed (SIGKILL) at any moment while reports come, change, break and go",
+    run=run,
+    small=Load(kills=12, rows=60),
+    full=Load(kills=500, rows=60),
+    controls=(),
+)
