@@ -1,7 +1,12 @@
-"""docs/tables.md, written from the tables themselves: python -m db.describe > docs/tables.md"""
+"""What docs/ says of tables and views, written from themselves.
+
+python -m db.describe > docs/tables.md      every table
+python -m db.describe views                 the part of docs/sql.md between its two marks
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from sqlalchemy import CheckConstraint, Column, Dialect, Table, UniqueConstraint
@@ -9,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import Constraint
 
 from db.tables import metadata
+from db.views import VIEWS, View
 
 INTRODUCTION = """\
 # The tables
@@ -27,6 +33,21 @@ def describe() -> str:
     return INTRODUCTION + "".join(
         "\n" + "\n".join(_table(table)) + "\n" for table in metadata.tables.values()
     )
+
+
+def describe_views() -> str:
+    """Every view with its columns, as Markdown."""
+    return "\n".join("\n".join(_view(view)) + "\n" for view in VIEWS)
+
+
+def _view(view: View) -> Iterator[str]:
+    yield f"### {view.name}"
+    yield ""
+    yield view.comment[:1].upper() + view.comment[1:] + "."
+    yield ""
+    yield "| column | what it holds |"
+    yield "|---|---|"
+    yield from (f"| `{column}` | {_escaped(comment)} |" for column, comment in view.columns.items())
 
 
 def _table(table: Table) -> Iterator[str]:
@@ -71,4 +92,4 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(describe(), end="")
+    print(describe_views() if sys.argv[1:] == ["views"] else describe(), end="")

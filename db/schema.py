@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import lock
+from db import lock, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 
@@ -27,10 +27,14 @@ def upgrade(url: str) -> str:
     engine = open_engine(url)
     try:
         with lock.exclusive(engine, "schema"):
-            _refuse_newer(revision_of(engine))
+            found = revision_of(engine)
+            _refuse_newer(found)
             # one transaction: an upgrade that fails half-way leaves the database as it was
             with _migrating(engine) as connection:
-                command.upgrade(_config(connection=connection), "head")
+                if found != head():
+                    views.drop(connection)  # no table that a view reads can be changed
+                    command.upgrade(_config(connection=connection), "head")
+                views.create(connection)
     finally:
         engine.dispose()
     return head()
@@ -52,6 +56,7 @@ def downgrade(url: str, revision: str) -> None:
                     f"earlier ones: {', '.join(_behind(found)) or 'none'}"
                 )
             with _migrating(engine) as connection:
+                views.drop(connection)
                 command.downgrade(_config(connection=connection), revision)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""Chunks count the workers that died over them; jobs can be paused; models can be removed, their rows stay."""
+"""Chunks count the workers that died over them; jobs can be paused; models removed, their rows staying."""
 
 from __future__ import annotations
 

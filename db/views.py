@@ -1,0 +1,199 @@
+"""The views for people who write SQL: named, commented, the same on SQLite and PostgreSQL.
+
+Their names and columns are a contract: columns are only ever added, at the end. No view shows report text
+or a patient's key. Views hold no data, so every upgrade writes them anew from this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Dialect, Select, inspect
+
+from db import ddl
+from db import view_queries as queries
+from db.ddl import literal, name_in
+from db.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: what one row of it is, and what each column holds, in the order of the query's columns."""
+
+    name: str
+    comment: str
+    columns: Mapping[str, str]
+    query: Select[tuple[object, ...]]
+
+
+_REPORT = {
+    "source": "name of the source in laudos.toml",
+    "external_id": "the report's id at its source; unique within the source only",
+    "version": "which content of the report: 1, 2, 3...",
+    "report_date": "the date the report bears, where the source tells one",
+}
+_ANSWER = {
+    "label": "the most probable label",
+    "probability": "calibrated probability of that label, 0 to 1",
+    "critical_probability": "calibrated probability of the critical label; null where the model names none",
+    "decision": "auto, or review: a person must look",
+    "predicted_at": "when the model answered",
+    "model_id": "which model answered; joins model.id",
+    "taken_in_at": "when this version was taken in",
+    "tokens_seen": "tokens the model read",
+    "tokens_total": "tokens the report has; more than tokens_seen means that it was cut",
+    "report_id": "joins report.id",
+    "report_version_id": "joins report_version.id, label.report_version_id and the other views",
+}
+_CLASSIFIER = {"classifier": "name of the question in laudos.toml"}
+
+VIEWS = (
+    View(
+        "current_prediction",
+        "one row a classifier and report: what the champion says of each present report's current version",
+        {**_CLASSIFIER, **_REPORT, **_ANSWER},
+        queries.current_prediction(),
+    ),
+    View(
+        "prediction_history",
+        "one row a prediction ever written and still kept, those that no longer count included and marked",
+        {
+            **_CLASSIFIER,
+            **_REPORT,
+            **_ANSWER,
+            "superseded": "whether it no longer counts (SQLite: 1 or 0)",
+            "superseded_because": "report_erased, report_gone (at its source), report_amended (there is a "
+            "newer version) or champion_changed (another model answers now); null where it counts",
+        },
+        queries.prediction_history(),
+    ),
+    View(
+        "review_queue",
+        "one row a current prediction that a person must look at and nobody has answered by a feedback label "
+        "yet; the report that has waited longest comes first",
+        {**_CLASSIFIER, **_REPORT, **_ANSWER},
+        queries.review_queue(),
+    ),
+    View(
+        "changed_tonight",
+        "one row a change since the last nightly run began (without one: in the last 24 hours): hospital "
+        "reports that came, changed or went, and answers that are no longer what they were",
+        {
+            "change": "new, updated, gone, erased (the report) or answer (what the champion says of it)",
+            **_REPORT,
+            "at": "when it changed",
+            "classifier": "for change = answer: the question; else null",
+            "label_before": "for change = answer: what the champion of then said of the version of then",
+            "label_now": "for change = answer: what the champion says now",
+            "because": "for change = answer: report_amended, champion_changed or both",
+            "since": "from when on changes are listed",
+            "report_id": "joins report.id",
+            "report_version_id": "joins report_version.id and the other views",
+        },
+        queries.changed_tonight(),
+    ),
+    View(
+        "metric_history",
+        "one row a figure ever measured, of a model or of a baseline beside it",
+        {
+            "at": "when it was measured",
+            "classifier": "name of the question in laudos.toml; null where no model stands behind the figure",
+            "model_id": "which model; joins model.id",
+            "subject": "model, or the baseline measured beside it, such as tfidf_word",
+            "population": "whose reports: holdout, source, backlog...",
+            "slice": "all, or a part such as label=maligno",
+            "name": "which figure: auroc_report, sensitivity, ece...",
+            "value": "null where it cannot be computed",
+            "low": "lower end of the 95 % interval over patients",
+            "high": "upper end of the 95 % interval over patients",
+            "n": "reports (or patients, for *_patient) it stands on",
+            "run_id": "the run that measured it; joins run.id",
+        },
+        queries.metric_history(),
+    ),
+    View(
+        "backlog_coverage",
+        "one row a classifier with a champion and hospital source: how much of what is there it has "
+        "answered; a source that laudos.toml keeps from the classifier shows as waiting",
+        {
+            **_CLASSIFIER,
+            "source": "name of the source in laudos.toml",
+            "model_id": "the champion; joins model.id",
+            "reports": "reports that are present and can be read",
+            "predicted": "of these: answered by the champion in their current version",
+            "waiting": "of these: not answered yet",
+            "scoring_failed": "of these: given up because the model fails on them; they lie in quarantine",
+            "share": "predicted / reports, 0 to 1; null without reports",
+        },
+        queries.backlog_coverage(),
+    ),
+    View(
+        "champion_history",
+        "one row a time that a model answered for a classifier: from when until when, and how that came",
+        {
+            **_CLASSIFIER,
+            "epoch": "1, 2, 3...: rises by one with every change",
+            "model_id": "which model answered; joins model.id",
+            "answered_from": "since when",
+            "answered_until": "until when; null for the one that answers now",
+            "decision": "promoted (it earned it) or rolled_back (a person went back to it)",
+            "actor": "who decided: retrain, or a person's login",
+            "why": "the rules it met, each with what was found",
+            "previous_model_id": "the champion before; null for the first",
+            "promotion_id": "joins promotion.id",
+        },
+        queries.champion_history(),
+    ),
+)
+
+
+def create(c: Connection) -> None:
+    """Write every view, in the caller's transaction; one that stands is replaced."""
+    if c.dialect.name == "sqlite":
+        drop(c)
+    for view in VIEWS:
+        # PostgreSQL takes columns added at the end, and keeps what was granted and what stands on the view
+        verb = "CREATE VIEW" if c.dialect.name == "sqlite" else "CREATE OR REPLACE VIEW"
+        ddl.run(c, f"{verb} {view.name} AS {definition(view, c.dialect)}")
+    if c.dialect.name == "postgresql":
+        ddl.run(c, *_comments(c.dialect))
+
+
+def drop(c: Connection) -> None:
+    """Take every view of ours away. Raises ConfigurationError naming the views that stand on one of them."""
+    there = set(inspect(c).get_view_names())
+    ours = [view.name for view in VIEWS if view.name in there]
+    if c.dialect.name == "postgresql" and ours and (dependents := _dependents(c, ours)):
+        raise ConfigurationError(
+            f"{', '.join(dependents)} stand on laudos' views, which an upgrade has to drop for a moment; "
+            "drop these, upgrade, and create them again"
+        )
+    for name in ours:
+        ddl.run(c, f"DROP VIEW {name}")
+
+
+def definition(view: View, dialect: Dialect) -> str:
+    """The SELECT behind a view, as this database spells it."""
+    return str(view.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+
+def _comments(dialect: Dialect) -> Iterator[str]:
+    for view in VIEWS:
+        yield f"COMMENT ON VIEW {view.name} IS {literal(view.comment)}"
+        for column, comment in view.columns.items():
+            yield f"COMMENT ON COLUMN {view.name}.{name_in(dialect, column)} IS {literal(comment)}"
+
+
+def _dependents(c: Connection, ours: list[str]) -> list[str]:
+    """Views of somebody else's that select from ours."""
+    found = c.exec_driver_sql(
+        "SELECT DISTINCT theirs.oid::regclass::text FROM pg_depend d "
+        "JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class theirs ON theirs.oid = r.ev_class "
+        "JOIN pg_class mine ON mine.oid = d.refobjid "
+        "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
+        "AND mine.relname = ANY(%s) AND theirs.relname <> ALL(%s) "
+        "AND pg_table_is_visible(mine.oid) ORDER BY 1",
+        (ours, ours),
+    )
+    return [row[0] for row in found]
