@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import lock, views
+from db import comments, lock, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 
@@ -34,6 +34,7 @@ def upgrade(url: str) -> str:
                 if found != head():
                     views.drop(connection)  # no table that a view reads can be changed
                     command.upgrade(_config(connection=connection), "head")
+                comments.write(connection)
                 views.create(connection)
     finally:
         engine.dispose()

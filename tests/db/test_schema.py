@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
-from db import lock, schema
+from db import comments, lock, schema
 from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError
 from db.tables import metadata
@@ -99,3 +99,30 @@ def test_there_is_no_way_down_to_a_revision_that_does_not_lie_behind(
 ) -> None:
     with pytest.raises(ConfigurationError, match="0001"):
         schema.downgrade(database_url, schema.head())
+
+
+def test_every_table_and_column_explains_itself() -> None:
+    silent = [
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.columns
+        if not column.comment or not table.comment
+    ]
+    assert silent == []
+
+
+@pytest.mark.postgres
+def test_the_database_bears_the_same_comments(postgres_url: str) -> None:
+    schema.upgrade(postgres_url)
+    engine = open_engine(postgres_url)
+    with writing(engine) as c:
+        c.exec_driver_sql("COMMENT ON COLUMN report.id IS 'somebody else thought better'")
+    schema.upgrade(postgres_url)
+    with reading(engine) as c:
+        told = comments.found(c)
+    engine.dispose()
+    assert told == {(table.name, ""): table.comment for table in metadata.tables.values()} | {
+        (table.name, column.name): column.comment
+        for table in metadata.tables.values()
+        for column in table.columns
+    }
