@@ -65,8 +65,8 @@ __all__ = [
 DEFAULT_FILE = "laudos.toml"
 PREFIX = "LAUDOS_"
 NAME = r"^[A-Za-z0-9_.-]{1,64}$"
-# variables of ours that are no settings: where the file is, how errors are told, what scratch servers need
-BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN"}
+# variables of ours that are no settings: where the file is, how errors are told, what tests need
+BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN", "LAUDOS_CORPORA"}
 
 
 class Settings(BaseSettings):

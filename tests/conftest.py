@@ -24,7 +24,8 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",  # the suite takes both cores by running two processes
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-for _name in [name for name in os.environ if name.startswith("LAUDOS_") and name != "LAUDOS_PG_BIN"]:
+_OURS = {name for name in os.environ if name.startswith("LAUDOS_")}
+for _name in _OURS - {"LAUDOS_PG_BIN", "LAUDOS_CORPORA"}:
     del os.environ[_name]
 
 # started in the background, a shell has Ctrl-C ignored, and every process of ours would inherit that
