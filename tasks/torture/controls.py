@@ -1,7 +1,93 @@
 """Protections that can be switched off, in a child process of a scenario and nowhere else.
 
 Each function patches the process that calls it. Production code knows no such switch: what is patched
-must be there under its name, or the function raises and the scenario with it.
+must be there under its name, or the function raises and the scenario with it. Where a broken
+protection would show only to a kill that hits the right microsecond, the patch dawdles there, so that
+a dozen kills show what a year of nights would.
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db import engine, ledger, reports, sources
+from tasks import ingest
+from tasks.torture import ingesting
+
+DAWDLE_S = 0.02
+
+
+def ledger_transaction() -> None:
+    """The ledger is written in a transaction of its own, after its page's."""
+    _replace(ledger, "add_batch", _after_a_commit)
+
+
+def page_transaction() -> None:
+    """A page's reports are committed before its labels, quarantine and ledger."""
+
+    def split(take_in: Callable[..., Any]) -> Callable[..., Any]:
+        def and_commit(c: Connection, *args: Any, **more: Any) -> Any:
+            taken = take_in(c, *args, **more)
+            _commit_half(c)
+            return taken
+
+        return and_commit
+
+    _replace(reports, "take_in", split)
+
+
+def overlap() -> None:
+    """Each ingest reads on exactly where the one before stopped, and no nightly comparison comes after it."""
+
+    def without(begin_turn: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda c, name, _overlap_s: begin_turn(c, name, 0)
+
+    _replace(sources, "begin_turn", without)
+    no_comparison()
+
+
+def no_comparison() -> None:
+    """The nightly comparison of every row is left out."""
+    _replace(ingesting, "COMPARES", lambda _: False)
+
+
+def sane_watermark() -> None:
+    """The watermark follows whatever date a row bears, and no nightly comparison comes after it."""
+
+    def any_date(latest: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda rows, _now: latest(rows, datetime.max.replace(tzinfo=UTC))
+
+    _replace(ingest, "_latest", any_date)
+    no_comparison()
+
+
+def begin_immediate() -> None:
+    """SQLite's write lock is taken by the first write of a transaction, not by its BEGIN."""
+    _replace(engine, "_begin_sqlite", lambda _: lambda c: c.exec_driver_sql("BEGIN"))
+
+
+def _after_a_commit(write: Callable[..., Any]) -> Callable[..., Any]:
+    def committed_first(c: Connection, *args: Any, **more: Any) -> Any:
+        _commit_half(c)
+        return write(c, *args, **more)
+
+    return committed_first
+
+
+def _commit_half(c: Connection) -> None:
+    """End the transaction under way behind SQLAlchemy's back, and begin another."""
+    c.exec_driver_sql("COMMIT")
+    time.sleep(DAWDLE_S)
+    if c.dialect.name == "sqlite":
+        c.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _replace(module: ModuleType, name: str, make: Callable[[Any], Any]) -> None:
+    """Put `make(what stands there)` in its place. Raises AttributeError where nothing of that name is."""
+    setattr(module, name, make(getattr(module, name)))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
+from typing import Any
 
 from sqlalchemy import Engine
 
+from db import scoring
 from db.errors import Busy
+from tasks import ledger, scorer
 from tasks.database import open_database
 from tasks.ingest import ingest_from
 from tasks.ledger import recorded_run
@@ -17,29 +22,59 @@ from tasks.settings import Settings
 from tasks.torture.scratch import SOURCE
 
 FULL_SHARE = 0.25  # of the ingests compare everything
+COMPARES = True  # a control leaves the nightly comparison out
+PATIENCE_S = 20.0  # for a lock that a killed process held: PostgreSQL's server must first notice
 
 
-def once(settings: Settings, tell: Connection, full: bool) -> None:
-    """One ingest, as `laudos ingest` does it but for Prefect; tells when it begins."""
+def once(settings: Settings, tell: Connection, full: bool, ahead_s: float = 0.0) -> None:
+    """One ingest, as `laudos ingest` does it but for Prefect; tells when it begins.
+
+    `ahead_s`: by how much the machine's clock is wrong.
+    """
+    set_clock(ahead_s)
     engine = open_database(settings)
     tell.send("ready")
-    ingest(engine, settings, full)
+    ingest(engine, settings, full, now)
 
 
-def on_and_on(settings: Settings, tell: Connection, seed: str) -> None:
-    """One ingest after the other until killed; tells when each begins."""
+def on_and_on(settings: Settings, tell: Connection, seed: str, full_share: float = FULL_SHARE) -> None:
+    """One ingest after the other until killed; tells when the first begins."""
     rng = random.Random(seed)
     engine = open_database(settings)
+    tell.send("ready")
     while True:
-        tell.send("ready")
-        # a lock that a killed process held on PostgreSQL is free once the server has noticed
+        ingest(engine, settings, rng.random() < full_share, now)
+
+
+def ingest(engine: Engine, settings: Settings, full: bool, clock: Callable[[], datetime]) -> None:
+    """Raises whatever an ingest raises; only for the lock of one that was killed it waits a while."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
         try:
-            ingest(engine, settings, full=rng.random() < FULL_SHARE)
+            with recorded_run(engine, settings, "ingest", exclusive="ingest") as run:
+                ingest_from(engine, settings, SOURCE, run.id, full and COMPARES, clock())
+            return
         except Busy:
-            time.sleep(0.005)
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
-def ingest(engine: Engine, settings: Settings, full: bool) -> None:
-    """Raises whatever an ingest raises."""
-    with recorded_run(engine, settings, "ingest", exclusive="ingest") as run:
-        ingest_from(engine, settings, SOURCE, run.id, full, datetime.now(UTC))
+def now() -> datetime:
+    """By this process's clock."""
+    return datetime.now(UTC)
+
+
+def set_clock(ahead_s: float) -> None:
+    """Let this process's clock be wrong, for whatever in laudos asks it."""
+    if not ahead_s:
+        return
+    true, ahead = datetime, timedelta(seconds=ahead_s)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return true.now(tz) + ahead
+
+    for module in (ledger, scoring, scorer, sys.modules[__name__]):
+        module.datetime = Wrong  # type: ignore[attr-defined]

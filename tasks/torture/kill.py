@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from tasks.torture import ingesting, oracle
+from tasks.torture import controls, ingesting, oracle
 from tasks.torture.life import Life, live
-from tasks.torture.scenario import Load, Result, Scenario
+from tasks.torture.scenario import Control, Load, Result, Scenario
 from tasks.torture.scratch import Scratch
 
 # how long an ingest lives: some die while they start, most within a page, some at the very end
@@ -47,5 +47,18 @@ KILL = Scenario(
     run=run,
     small=Load(kills=12, rows=60),
     full=Load(kills=500, rows=60),
-    controls=(),
+    controls=(
+        Control(
+            "ledger_transaction",
+            "the ledger in a transaction of its own",
+            controls.ledger_transaction,
+            ("counts_in_are_counts_out",),
+        ),
+        Control(
+            "page_transaction",
+            "a page in two transactions",
+            controls.page_transaction,
+            ("counts_in_are_counts_out",),
+        ),
+    ),
 )
