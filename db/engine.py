@@ -22,8 +22,11 @@ from db.errors import ConfigurationError, DatabaseFailure
 SQLITE_BUSY_TIMEOUT_S = 60.0
 
 
-def open_engine(url: str) -> Engine:
-    """An engine on `url`; nothing is connected yet. Raises ConfigurationError for an unusable URL."""
+def open_engine(url: str, sessions: int = 5) -> Engine:
+    """An engine on `url` that keeps so many sessions; nothing is connected yet.
+
+    Raises ConfigurationError for an unusable URL.
+    """
     parsed = parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite and parsed.database and parsed.database != ":memory:":
@@ -31,6 +34,7 @@ def open_engine(url: str) -> Engine:
     engine = create_engine(
         parsed,
         hide_parameters=True,
+        pool_size=sessions,
         pool_pre_ping=not sqlite,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S} if sqlite else {},
     )

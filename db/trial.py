@@ -89,9 +89,9 @@ class Hospital:
         return hospital
 
     @classmethod
-    def open(cls, url: str) -> Hospital:
-        """As another process sees it."""
-        return cls(url, open_engine(url))
+    def open(cls, url: str, sessions: int = 5) -> Hospital:
+        """As another process sees it, with so many sessions at once."""
+        return cls(url, open_engine(url, sessions))
 
     def put(self, rows: Iterable[TrialRow]) -> None:
         """New rows, in a transaction of their own."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tasks.torture.kill import KILL
+from tasks.torture.late import LATE
 from tasks.torture.scenario import Scenario
 
-ALL: tuple[Scenario, ...] = (KILL,)
+ALL: tuple[Scenario, ...] = (KILL, LATE)
 
 
 def names() -> list[str]:
