@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from db.tables import run, run_batch
 
@@ -61,13 +61,8 @@ def end_run(
     c: Connection, run_id: int, state: EndState, *, failure: str | None = None, now: datetime
 ) -> None:
     """Close a run. `failure` is the type and place of what ended it, never report text."""
-    # a clock that jumped back must not end a run before it began
-    ended = (
-        func.max(now, run.c.started_at)
-        if c.dialect.name == "sqlite"
-        else func.greatest(now, run.c.started_at)
-    )
-    c.execute(update(run).where(run.c.id == run_id).values(state=state, ended_at=ended, failure=failure))
+    values = {"state": state, "ended_at": _end(c, now), "failure": failure}
+    c.execute(update(run).where(run.c.id == run_id).values(values))
 
 
 def running(c: Connection, *, besides: int) -> list[int]:
@@ -82,8 +77,14 @@ def mark_crashed(c: Connection, run_ids: Sequence[int], now: datetime) -> None:
         c.execute(
             update(run)
             .where(run.c.id.in_(run_ids), run.c.state == "running")
-            .values(state="crashed", ended_at=now, failure="its process ended without a word")
+            .values(state="crashed", ended_at=_end(c, now), failure="its process ended without a word")
         )
+
+
+def _end(c: Connection, now: datetime) -> ColumnElement[datetime]:
+    """A run's end: a clock that jumped back must not end it before it began."""
+    later = func.max if c.dialect.name == "sqlite" else func.greatest
+    return later(now, run.c.started_at)
 
 
 def add_batch(c: Connection, run_id: int, source_id: int, counts: Counts, now: datetime) -> None:

@@ -27,14 +27,13 @@ PATIENCE_S = 20.0  # for a lock that a killed process held: PostgreSQL's server 
 
 
 def once(settings: Settings, tell: Connection, full: bool, ahead_s: float = 0.0) -> None:
-    """One ingest, as `laudos ingest` does it but for Prefect; tells when it begins.
+    """One ingest, as `laudos ingest` does it but for Prefect; tells when its run has begun.
 
     `ahead_s`: by how much the machine's clock is wrong.
     """
     set_clock(ahead_s)
     engine = open_database(settings)
-    tell.send("ready")
-    ingest(engine, settings, full, now)
+    ingest(engine, settings, full, now, lambda: tell.send("begun"))
 
 
 def on_and_on(settings: Settings, tell: Connection, seed: str, full_share: float = FULL_SHARE) -> None:
@@ -46,12 +45,19 @@ def on_and_on(settings: Settings, tell: Connection, seed: str, full_share: float
         ingest(engine, settings, rng.random() < full_share, now)
 
 
-def ingest(engine: Engine, settings: Settings, full: bool, clock: Callable[[], datetime]) -> None:
+def ingest(
+    engine: Engine,
+    settings: Settings,
+    full: bool,
+    clock: Callable[[], datetime],
+    begun: Callable[[], None] = lambda: None,
+) -> None:
     """Raises whatever an ingest raises; only for the lock of one that was killed it waits a while."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             with recorded_run(engine, settings, "ingest", exclusive="ingest") as run:
+                begun()
                 ingest_from(engine, settings, SOURCE, run.id, full and COMPARES, clock())
             return
         except Busy:

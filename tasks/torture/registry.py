@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tasks.torture.clock import CLOCK
 from tasks.torture.kill import KILL
 from tasks.torture.late import LATE
 from tasks.torture.scenario import Scenario
 
-ALL: tuple[Scenario, ...] = (KILL, LATE)
+ALL: tuple[Scenario, ...] = (KILL, LATE, CLOCK)
 
 
 def names() -> list[str]:
