@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text, update
 
 from db.quarantine import SCORING_FAILED, Refused, add
 from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
+
+# why a report was given up, as its quarantine row tells
+FAILED: Final = "the model failed on it"
+KILLED: Final = "each process that read it was killed"
 
 
 def waiting(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
@@ -106,8 +110,16 @@ def texts(
     return {row.id: row.text for row in c.execute(query.order_by(report_version.c.id))}
 
 
-def give_up(c: Connection, version_ids: Sequence[int], run_id: int, now: datetime) -> None:
-    """Quarantine report versions that make the model fail; the payload holds the version's id, no text."""
+def erased(c: Connection, first: int, last: int) -> set[int]:
+    """The versions between two ids (both included) whose text was removed on request."""
+    gone = report_version.c.id.between(first, last) & report_version.c.text.is_(None)
+    return set(c.scalars(select(report_version.c.id).where(gone)))
+
+
+def give_up(
+    c: Connection, version_ids: Sequence[int], run_id: int, now: datetime, *, because: str = FAILED
+) -> None:
+    """Quarantine report versions that the model cannot read; the payload says why and holds no text."""
     query = (
         select(report_version.c.id, report.c.source_id, report.c.external_id, report_version.c.raw_sha)
         .join(report, report.c.id == report_version.c.report_id)
@@ -115,8 +127,8 @@ def give_up(c: Connection, version_ids: Sequence[int], run_id: int, now: datetim
         .order_by(report_version.c.id)
     )
     for row in c.execute(query).all():
-        refused = Refused(row.external_id, row.raw_sha, SCORING_FAILED, {"report_version_id": row.id})
-        add(c, run_id, row.source_id, [refused], now)
+        payload = {"report_version_id": row.id, "because": because}
+        add(c, run_id, row.source_id, [Refused(row.external_id, row.raw_sha, SCORING_FAILED, payload)], now)
 
 
 def try_again(c: Connection, source_id: int, now: datetime) -> int:

@@ -108,8 +108,15 @@ INVARIANTS = (
         offenders.jobs_ended_wrongly,
     ),
     Invariant(
+        "chunks_do_not_overlap",
+        "no two chunks of a scoring job hold the same report version",
+        "job/chunk",
+        _BACKUP,
+        offenders.overlapping_chunks,
+    ),
+    Invariant(
         "one_open_job",
-        "a classifier has one open scoring job at most",
+        "a classifier has one unfinished scoring job at most",
         "classifier",
         _BACKUP,
         offenders.classifiers_with_two_open_jobs,

@@ -5,7 +5,6 @@ Whoever owns a transaction opens it with `reading` or `writing`; queries take th
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,8 +150,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("laudos_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def worker_name() -> str:
-    """This process, for a lease: machine and process id."""
-    return f"{os.uname().nodename}:{os.getpid()}"

@@ -25,7 +25,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from db import backlog
+from db import backlog, scoring
 from db.tables import (
     champion,
     prediction,
@@ -124,16 +124,35 @@ def chunks_with_other_counts() -> Select[Any]:
 
 
 def jobs_ended_wrongly() -> Select[Any]:
-    """Done with chunks left, or open with none left."""
+    """Done with chunks left, or unfinished with none left."""
     unfinished = and_(score_chunk.c.job_id == score_job.c.id, score_chunk.c.state != "done")
     left = select(score_chunk.c.seq).where(unfinished).exists()
     return select(score_job.c.id).where(
-        or_(and_(score_job.c.state == "done", left), and_(score_job.c.state == "open", ~left))
+        or_(
+            and_(score_job.c.state == "done", left),
+            and_(score_job.c.state.in_(scoring.UNFINISHED), ~left),
+        )
     )
 
 
+def overlapping_chunks() -> Select[Any]:
+    """Chunks that begin before the one before them in their job ends."""
+    one_before = func.lag(score_chunk.c.last_version_id).over(
+        partition_by=score_chunk.c.job_id, order_by=(score_chunk.c.first_version_id, score_chunk.c.seq)
+    )
+    ranges = select(
+        _ids(score_chunk.c.job_id, score_chunk.c.seq).label("chunk"),
+        score_chunk.c.first_version_id,
+        score_chunk.c.last_version_id,
+        one_before.label("one_before"),
+    ).subquery()
+    overlaps = ranges.c.first_version_id <= ranges.c.one_before
+    backwards = ranges.c.last_version_id < ranges.c.first_version_id
+    return select(ranges.c.chunk).where(or_(overlaps, backwards))
+
+
 def classifiers_with_two_open_jobs() -> Select[Any]:
-    open_jobs = select(score_job.c.classifier).where(score_job.c.state == "open")
+    open_jobs = select(score_job.c.classifier).where(score_job.c.state.in_(scoring.UNFINISHED))
     return open_jobs.group_by(score_job.c.classifier).having(func.count() > 1)
 
 

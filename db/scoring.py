@@ -3,38 +3,34 @@
     cut -> claim -> (compute, no transaction open) -> finish        every chunk, by any worker
                  -> renew while it takes long
                  -> give_back when the worker stops in good order
+                 -> db.takeover when it fell silent
 
 A lease says how long a silent worker keeps its chunk. It is only a courtesy that saves work: what
 makes writing exact is the fence, which rises with every claim and must still be the same when the
 worker finishes. A worker that lost its chunk gets StaleLease and has written nothing.
+
+On PostgreSQL, where transactions run side by side, each of them that touches chunks locks the job's
+row first, then chunks: workers with a lock that they share (`joined`), whatever changes the job for
+all of them with one that it has alone (`held`). So a job that was stopped has no worker left when
+the stop is committed. SQLite has one writer at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    and_,
-    case,
-    exists,
-    func,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, text, update
 
 from db.errors import StaleLease
 from db.predictions import Scored, add
 from db.tables import score_chunk, score_job
 
+# paused: stopped by a person, until resumed; stopped: for good, its model is champion no more
 JobState = Literal["open", "paused", "done", "stopped"]
+UNFINISHED = ("open", "paused")
 
 
 @dataclass(frozen=True)
@@ -87,67 +83,103 @@ def lease_clock(c: Connection) -> datetime:
 
 
 def get(c: Connection, job_id: int) -> Job | None:
-    row = c.execute(select(score_job).where(score_job.c.id == job_id)).one_or_none()
-    return None if row is None else Job(**row._mapping)
+    return _job(c, select(score_job).where(score_job.c.id == job_id))
 
 
-def open_job(c: Connection, classifier: str, model_id: int) -> Job | None:
-    """The unfinished job of this model, such as one that a killed worker left."""
+def unfinished_job(c: Connection, classifier: str, model_id: int) -> Job | None:
+    """The job of this model that is open or paused, such as one that a killed worker left."""
     query = select(score_job).where(
-        score_job.c.classifier == classifier, score_job.c.model_id == model_id, score_job.c.state == "open"
+        score_job.c.classifier == classifier,
+        score_job.c.model_id == model_id,
+        score_job.c.state.in_(UNFINISHED),
     )
-    row = c.execute(query.order_by(score_job.c.id).limit(1)).one_or_none()
+    return _job(c, query.order_by(score_job.c.id).limit(1))
+
+
+def joined(c: Connection, job_id: int) -> Job | None:
+    """The job, which cannot be changed for all its workers until this worker's transaction ends."""
+    return _job(
+        c, select(score_job).where(score_job.c.id == job_id).with_for_update(read=True, key_share=True)
+    )
+
+
+def held(c: Connection, job_id: int) -> Job | None:
+    """The job, with no worker in the middle of a transaction on it until this one ends."""
+    return _job(c, select(score_job).where(score_job.c.id == job_id).with_for_update())
+
+
+def _job(c: Connection, query: Select[Any]) -> Job | None:
+    row = c.execute(query).one_or_none()
     return None if row is None else Job(**row._mapping)
 
 
 def stop_former(c: Connection, classifier: str, champion_id: int, now: datetime) -> list[int]:
-    """Stop open jobs of models that are champion no more; their workers can write no more. The jobs' ids."""
+    """End unfinished jobs of models that are champion no more, as `stop` does, but for good; their ids."""
     former = select(score_job.c.id).where(
         score_job.c.classifier == classifier,
         score_job.c.model_id != champion_id,
-        score_job.c.state == "open",
+        score_job.c.state.in_(UNFINISHED),
     )
-    stopped = [int(job_id) for job_id in c.scalars(former.order_by(score_job.c.id))]
-    c.execute(update(score_job).where(score_job.c.id.in_(stopped)).values(state="stopped", ended_at=now))
-    c.execute(
+    ended = [int(job_id) for job_id in c.scalars(former.order_by(score_job.c.id))]
+    for job_id in ended:
+        stop(c, job_id, "stopped", now)
+    return ended
+
+
+def stop(c: Connection, job_id: int, state: Literal["paused", "stopped"], now: datetime) -> int:
+    """Let no worker write for the job any more: leased chunks are open again behind a new fence; how many.
+
+    An unfinished job only. `paused` holds until `resume`, `stopped` for good.
+    """
+    held(c, job_id)
+    unfinished = (score_job.c.id == job_id, score_job.c.state.in_(UNFINISHED))
+    ended_at = now if state == "stopped" else None
+    c.execute(update(score_job).where(*unfinished).values(state=state, ended_at=ended_at))
+    leased = (score_chunk.c.job_id == job_id, score_chunk.c.state == "leased")
+    return c.execute(
         update(score_chunk)
-        .where(score_chunk.c.job_id.in_(stopped), score_chunk.c.state == "leased")
+        .where(*leased)
         .values(state="open", fence=score_chunk.c.fence + 1, leased_by=None, leased_until=None)
-    )
-    return stopped
+    ).rowcount
 
 
-def claim(c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime) -> Chunk | None:
+def resume(c: Connection, job_id: int) -> bool:
+    """Open a paused job again; False where it is none."""
+    paused = (score_job.c.id == job_id, score_job.c.state == "paused")
+    return c.execute(update(score_job).where(*paused).values(state="open")).rowcount == 1
+
+
+def claim(
+    c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime, *, deaths_max: int | None = None
+) -> Chunk | None:
     """Lease the next chunk nobody works on; None when there is none. `now` is `lease_clock`'s.
 
-    On PostgreSQL SKIP LOCKED lets workers claim at once without waiting for each other; SQLite leaves
+    Chunks over which a worker died come last, or with `deaths_max` not at all once more have. On
+    PostgreSQL SKIP LOCKED lets workers claim at once without waiting for each other; SQLite leaves
     that clause out and has a single writer.
     """
+    job = joined(c, job_id)
+    if job is None or job.state != "open":
+        return None
     candidate = score_chunk.alias()
-    free = (
-        select(candidate.c.seq)
-        .join(score_job, score_job.c.id == candidate.c.job_id)
-        .where(candidate.c.job_id == job_id, score_job.c.state == "open", _claimable(candidate, lease, now))
-        .order_by(candidate.c.seq)
+    free = select(candidate.c.seq).where(candidate.c.job_id == job_id, candidate.c.state == "open")
+    if deaths_max is not None:
+        free = free.where(candidate.c.deaths <= deaths_max)
+    first = (
+        free.order_by(candidate.c.deaths, candidate.c.seq)
         .limit(1)
-        .with_for_update(of=candidate, skip_locked=True)
+        .with_for_update(skip_locked=True)
         # a scalar, not IN: PostgreSQL may evaluate IN (... LIMIT 1) more than once and lease two chunks
         .scalar_subquery()
     )
     taken = (
         update(score_chunk)
-        .where(score_chunk.c.job_id == job_id, score_chunk.c.seq == free)
+        .where(score_chunk.c.job_id == job_id, score_chunk.c.seq == first)
         .values(state="leased", fence=score_chunk.c.fence + 1, leased_by=worker, leased_until=now + lease)
         .returning(*(score_chunk.c[name] for name in Chunk.__dataclass_fields__))
     )
     row = c.execute(taken).one_or_none()
     return None if row is None else Chunk(*row)
-
-
-def _claimable(chunk: FromClause, lease: timedelta, now: datetime) -> ColumnElement[bool]:
-    """Open, or its lease ran out. One far ahead of any lease given now is a clock's that jumped back."""
-    expired = or_(chunk.c.leased_until < now, chunk.c.leased_until > now + 2 * lease)
-    return or_(chunk.c.state == "open", and_(chunk.c.state == "leased", expired))
 
 
 def renew(c: Connection, chunk: Chunk, lease: timedelta, now: datetime) -> None:
@@ -160,26 +192,6 @@ def give_back(c: Connection, chunk: Chunk) -> None:
     _change_own(c, chunk, state="open", leased_by=None, leased_until=None)
 
 
-def lessees(c: Connection, job_id: int) -> set[str]:
-    """The workers that hold chunks of the job."""
-    query = select(score_chunk.c.leased_by).where(
-        score_chunk.c.job_id == job_id, score_chunk.c.state == "leased", score_chunk.c.leased_by.is_not(None)
-    )
-    return set(c.scalars(query))
-
-
-def release(c: Connection, job_id: int, workers: Collection[str]) -> int:
-    """Open the chunks of workers known to be dead without waiting for their leases; how many."""
-    dead = (
-        score_chunk.c.job_id == job_id,
-        score_chunk.c.state == "leased",
-        score_chunk.c.leased_by.in_(workers),
-    )
-    return c.execute(
-        update(score_chunk).where(*dead).values(state="open", leased_by=None, leased_until=None)
-    ).rowcount
-
-
 def finish(
     c: Connection, chunk: Chunk, predictions: Sequence[Scored], *, encoded: int, backend: str, now: datetime
 ) -> None:
@@ -188,22 +200,23 @@ def finish(
     Raises StaleLease, with nothing written, when the chunk was claimed by another worker meanwhile or
     its job was stopped: the fence is checked by the same statement that ends the chunk.
     """
+    job = joined(c, chunk.job_id)
     _change_own(
         c, chunk, state="done", done_at=now, leased_by=None, leased_until=None,
         encoded=encoded, written=len(predictions),
     )  # fmt: skip
-    model_id = c.execute(select(score_job.c.model_id).where(score_job.c.id == chunk.job_id)).scalar_one()
+    assert job is not None  # a foreign key of the chunk's says so
     add(
         c,
         predictions,
-        model_id=model_id,
+        model_id=job.model_id,
         backend=backend,
         job_id=chunk.job_id,
         chunk_seq=chunk.seq,
         fence=chunk.fence,
         now=now,
     )
-    _end_job(c, chunk.job_id, now)
+    end_if_complete(c, chunk.job_id, now)
 
 
 def _change_own(c: Connection, chunk: Chunk, **values: Any) -> None:
@@ -220,11 +233,11 @@ def _change_own(c: Connection, chunk: Chunk, **values: Any) -> None:
         )
 
 
-def _end_job(c: Connection, job_id: int, now: datetime) -> None:
+def end_if_complete(c: Connection, job_id: int, now: datetime) -> None:
     """Close the job if this was its last chunk."""
-    # the job's row is locked first: two workers that finish the last two chunks at once would otherwise
-    # each see the other's still open, and the job would stay open for ever
-    c.execute(select(score_job.c.id).where(score_job.c.id == job_id).with_for_update())
+    # one at a time: two workers that finish the last two chunks at once would otherwise each see the
+    # other's still open, and the job would stay open for ever. FOR NO KEY UPDATE leaves `joined` be
+    c.execute(select(score_job.c.id).where(score_job.c.id == job_id).with_for_update(key_share=True))
     unfinished = exists().where(score_chunk.c.job_id == job_id, score_chunk.c.state != "done")
     complete = (score_job.c.id == job_id, score_job.c.state == "open", ~unfinished)
     c.execute(update(score_job).where(*complete).values(state="done", ended_at=now))

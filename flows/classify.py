@@ -15,11 +15,13 @@ from tasks.step import Name, flow
 
 @dataclass(frozen=True)
 class ClassifySummary:
-    """What one classifier's scoring came to. `outcome`: scored, nothing to score, unfinished or failed.
+    """What one classifier's scoring came to.
+
+    `outcome`: scored, nothing to score, unfinished, paused or failed.
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
     encoder and `from_features` did not need to; `quarantined` made the model fail; `elsewhere` chunks
-    are still with another worker.
+    are still with another worker, `paused` ones wait for `resume_with`.
     """
 
     classifier: str
@@ -32,6 +34,8 @@ class ClassifySummary:
     from_features: int = 0
     quarantined: int = 0
     elsewhere: int = 0
+    paused: int = 0
+    resume_with: str | None = None
     failure: str | None = None
 
 
@@ -73,5 +77,15 @@ def _classify_one(settings: Settings, classifier: str) -> ClassifySummary:
                 break
             jobs.append(job_id)
             scored += score(job_id)
-    outcome = "unfinished" if scored.elsewhere else "scored" if jobs else "nothing to score"
-    return ClassifySummary(classifier, outcome, run.id, tuple(jobs), **vars(scored))
+    resume_with = f"laudos jobs resume {jobs[-1]}" if scored.paused else None
+    return ClassifySummary(
+        classifier, _outcome(jobs, scored), run.id, tuple(jobs), **vars(scored), resume_with=resume_with
+    )
+
+
+def _outcome(jobs: list[int], scored: ScoreSummary) -> str:
+    if scored.paused:
+        return "paused"
+    if scored.elsewhere:
+        return "unfinished"
+    return "scored" if jobs else "nothing to score"

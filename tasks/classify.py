@@ -23,9 +23,10 @@ from tasks.table_files import whole_file
 
 @step("cut backlog", run_name="cut backlog of {classifier}", retries=2)
 def cut_backlog(run_id: int, classifier: str) -> int | None:
-    """The job to work on: one that was left unfinished, else all that waits; None if nothing does.
+    """The job to work on: one that is unfinished, else all that waits; None if nothing does.
 
-    Jobs of former champions are stopped. Raises NothingToWorkOn without a champion.
+    A job that a person stopped is answered, too, and gives no work. Jobs of former champions end.
+    Raises NothingToWorkOn without a champion.
     """
     settings = Settings.load()
     asked = settings.classifier(classifier)
@@ -36,7 +37,7 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
         if champion is None:
             raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
         scoring.stop_former(c, classifier, champion.model.id, now)
-        unfinished = scoring.open_job(c, classifier, champion.model.id)
+        unfinished = scoring.unfinished_job(c, classifier, champion.model.id)
         if unfinished is not None:
             return unfinished.id
         return backlog.cut(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import Engine
 
-from db import backlog, features, models, scoring
-from db.engine import reading, worker_name, writing
+from db import backlog, features, models, scoring, takeover
+from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.features import Feature
 from db.predictions import Scored
@@ -23,6 +22,7 @@ from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import BACKEND, Predictor
 from tasks.model_folders import folder_of, intact
 from tasks.settings import Settings
+from tasks.workers import is_dead, worker_name
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 class ScoreSummary:
     """What scoring wrote. `quarantined`: reports that made the model fail.
 
-    `elsewhere`: chunks that another worker holds or that are left; 0 = the job is finished.
+    `elsewhere`: chunks that another worker holds or that are left; `paused`: those of a job that a person
+    stopped. Both 0 = the job is finished.
     """
 
     written: int = 0
@@ -42,6 +43,7 @@ class ScoreSummary:
     from_features: int = 0
     quarantined: int = 0
     elsewhere: int = 0
+    paused: int = 0
 
     def __add__(self, other: ScoreSummary) -> ScoreSummary:
         return ScoreSummary(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -53,13 +55,14 @@ def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | N
     Several workers may work on one job at once. The model is loaded with the first chunk, so a job
     with nothing left costs nothing. Raises NothingToWorkOn for a model that cannot be used.
     """
-    with writing(engine) as c:
-        dead = {name for name in scoring.lessees(c, job.id) if is_dead(name)}
-        scoring.release(c, job.id, dead)
     total = ScoreSummary()
     scorer: Scorer | None = None
     done = 0
-    while (chunk := _claim(engine, job, settings.scoring.lease)) is not None:
+    while True:
+        chunk, given_up = _next_chunk(engine, settings, job)
+        total += ScoreSummary(quarantined=given_up)
+        if chunk is None:
+            break
         try:
             scorer = scorer or load_scorer(engine, settings, job)
             total += scorer.score(chunk)
@@ -73,9 +76,7 @@ def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | N
         done += chunk.reports
         if progress is not None:
             progress(min(done, job.reports), job.reports)
-    with reading(engine) as c:
-        left = scoring.progress(c, job.id)
-    return replace(total, elsewhere=left.open + left.leased)
+    return total + _left(engine, job)
 
 
 def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
@@ -117,11 +118,15 @@ class Scorer:
             known = features.get(c, self.predictor.encoder_sha, list(texts))
         missing = {version: text for version, text in texts.items() if version not in known}
         fresh, failed = self._encode(missing, self._heartbeat(chunk))
-        predictions = self._predict({**known, **fresh})
-        now = datetime.now(UTC)
+        scored = self._predict({**known, **fresh})
         with writing(self.engine) as c:
+            now = scoring.lease_clock(c)
+            # what was removed on request while the model read it leaves no trace
+            erased = backlog.erased(c, *ends)
+            predictions = [one for one in scored if one.report_version_id not in erased]
+            kept = [one for version, one in fresh.items() if version not in erased]
             scoring.finish(c, chunk, predictions, encoded=len(fresh), backend=BACKEND, now=now)
-            features.put(c, self.predictor.encoder_sha, fresh.values(), now)
+            features.put(c, self.predictor.encoder_sha, kept, now)
             backlog.give_up(c, failed, self.job.run_id, now)
         return ScoreSummary(
             written=len(predictions),
@@ -192,20 +197,40 @@ class Scorer:
         ]
 
 
-def is_dead(worker: str) -> bool:
-    """Whether the worker was a process of this machine that is gone; False for any other machine's."""
-    machine, _, process = worker.rpartition(":")
-    if machine != os.uname().nodename or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+def _next_chunk(engine: Engine, settings: Settings, job: Job) -> tuple[Chunk | None, int]:
+    """A chunk for this worker, and how many reports had to be given up to find it.
 
-
-def _claim(engine: Engine, job: Job, lease: timedelta) -> Chunk | None:
+    Only once nothing else is free are silent workers' chunks taken over: what they died over comes last.
+    """
+    lease = settings.scoring.lease
     with writing(engine) as c:
-        return scoring.claim(c, job.id, worker_name(), lease, scoring.lease_clock(c))
+        chunk = scoring.claim(c, job.id, worker_name(), lease, scoring.lease_clock(c))
+    if chunk is not None:
+        return chunk, 0
+    with reading(engine) as c:
+        dead = {name for name in takeover.lessees(c, job.id) if is_dead(name)}
+    with writing(engine) as c:
+        now = scoring.lease_clock(c)
+        sources = settings.classifier(job.classifier).sources
+        taken = takeover.take_over(c, job, dead, lease=lease, sources=sources, now=now)
+        chunk = scoring.claim(c, job.id, worker_name(), lease, now)
+    if taken.opened:
+        log.warning(
+            "job %d: %d chunks of silent workers taken over, %d of them halved",
+            job.id,
+            taken.opened,
+            taken.halved,
+        )
+    for version in taken.given_up:
+        log.warning("report version %d killed the processes that read it; it is in quarantine", version)
+    return chunk, len(taken.given_up)
+
+
+def _left(engine: Engine, job: Job) -> ScoreSummary:
+    with reading(engine) as c:
+        left = scoring.progress(c, job.id)
+        standing = scoring.get(c, job.id)
+    if standing is not None and standing.state == "paused":
+        log.warning('job %d was stopped; "laudos jobs resume %d" lets it go on', job.id, job.id)
+        return ScoreSummary(paused=left.open + left.leased)
+    return ScoreSummary(elsewhere=left.open + left.leased)

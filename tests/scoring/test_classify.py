@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from db.tables import prediction, quarantine, report_version, score_chunk, score
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
-from tasks.scorer import ScoreSummary, is_dead
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
@@ -251,15 +250,6 @@ def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
     calls = iter([function])
     return lambda *arguments: next(calls, lambda *_: None)(*arguments)
-
-
-def test_only_a_process_of_this_machine_can_be_known_dead() -> None:
-    here = os.uname().nodename
-    assert not is_dead(f"{here}:{os.getpid()}")
-    assert not is_dead(f"{here}:1")
-    assert is_dead(f"{here}:4194305")  # above any process id of Linux
-    assert not is_dead("another-machine:4194305")
-    assert not is_dead("no process")
 
 
 def test_without_a_champion_the_command_that_gives_one_is_named(hospital: Hospital) -> None:

@@ -127,6 +127,10 @@ BREAKS: dict[str, tuple[str, Break]] = {
         "jobs_end_with_their_chunks",
         lambda c, _: c.execute(update(score_job).values(state="open")),
     ),
+    "two chunks over one report": (
+        "chunks_do_not_overlap",
+        lambda c, _: c.execute(update(score_chunk).where(score_chunk.c.seq == 3).values(first_version_id=8)),
+    ),
     "two jobs at once": ("one_open_job", _second_open_job),
     "a worker that died": ("no_expired_leases", _expired),
     "a champion set by hand": (

@@ -1,4 +1,7 @@
-"""Workers killed without warning (SIGKILL), on both databases: nothing lost, nothing twice."""
+"""Workers killed without warning (SIGKILL), on both databases: nothing lost, nothing twice.
+
+And workers that come while others are at work: one job, whoever finishes it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,24 @@ import multiprocessing
 import os
 import signal
 import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from db.engine import reading
-from db.tables import feature, prediction, score_chunk, score_job
+from db.tables import feature, prediction, quarantine, score_chunk, score_job
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, Hospital
-from tests.scoring.worker import worker
+from tests.scoring.worker import KILLS, killed_by_a_report, slow, worker
 
 REPORTS = 160
-KILLS = 6
+KILLED = 6
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def test_killed_workers_leave_no_report_unscored_and_none_scored_twice(
     job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
     assert job_id is not None
     seen_unfinished = 0
-    for _ in range(KILLS):
+    for _ in range(KILLED):
         hear, tell = processes.Pipe(duplex=False)
         process = processes.Process(target=worker, args=(os.environ["LAUDOS_CONFIG"], job_id, tell))
         process.start()
@@ -68,4 +74,69 @@ def test_killed_workers_leave_no_report_unscored_and_none_scored_twice(
     assert both.count(prediction) == REPORTS
     assert both.count(score_job, score_job.c.state == "done") == 1
     assert cut_backlog.fn(both.run("classify"), CLASSIFIER) is None
+    assert doctor(both.settings) == []
+
+
+def test_a_report_that_kills_every_process_is_found_and_the_backlog_ends(
+    both: Hospital, processes: ForkServerContext
+) -> None:
+    both.receive(9)
+    both.receive(1, text=f"Laudo que {KILLS}")
+    both.receive(6)
+    both.crown()
+    job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
+    deaths = 0
+    while both.count(score_job, score_job.c.state == "open") and deaths < 10:
+        hear, tell = processes.Pipe(duplex=False)
+        process = processes.Process(
+            target=killed_by_a_report, args=(os.environ["LAUDOS_CONFIG"], job_id, tell)
+        )
+        process.start()
+        process.join()
+        hear.close()
+        deaths += process.exitcode == -signal.SIGKILL
+    # a chunk of four: twice over it, once over its half, once over the report alone
+    assert deaths == 4
+    assert both.count(prediction) == 15
+    with reading(both.engine) as c:
+        (row,) = c.execute(select(quarantine)).all()
+    assert (row.external_id, row.reason) == ("L9", "scoring_failed")
+    assert KILLS.encode() not in row.payload
+    assert doctor(both.settings) == []
+
+
+def last_told(hear: Connection) -> int:
+    """Of a worker that has ended: how many reports it had done."""
+    done = 0
+    with suppress(EOFError):
+        while True:
+            done = hear.recv()
+    return done
+
+
+def test_a_job_is_widened_while_it_runs(both: Hospital, processes: ForkServerContext) -> None:
+    both.receive(REPORTS)
+    both.crown()
+    job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
+
+    def join() -> tuple[BaseProcess, Connection]:
+        # whoever starts now is given the job that is under way
+        assert cut_backlog.fn(both.run("classify"), CLASSIFIER) == job_id
+        hear, tell = processes.Pipe(duplex=False)
+        process = processes.Process(target=slow, args=(os.environ["LAUDOS_CONFIG"], job_id, tell))
+        process.start()
+        tell.close()
+        return process, hear
+
+    first, heard = join()
+    assert heard.recv() == 0
+    assert heard.recv() > 0
+    others = [join() for _ in range(2)]
+    for process, _ in (first, heard), *others:
+        process.join()
+        assert process.exitcode == 0
+    assert all(last_told(hear) > 0 for _, hear in others), "the others came too late to help"
+    assert both.count(prediction) == REPORTS
+    assert both.count(score_job, score_job.c.state == "done") == 1
+    assert both.count(score_chunk, score_chunk.c.fence > 1) == 0, "a chunk was computed twice"
     assert doctor(both.settings) == []

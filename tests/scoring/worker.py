@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from db import scoring
 from db.engine import open_engine, reading
+from tasks.ml.features import Encoded
+from tasks.ml.predictor import Predictor
 from tasks.scorer import work_on
 from tasks.settings import Settings
 
@@ -21,3 +27,31 @@ def worker(config: str, job_id: int, tell: Connection) -> None:
     assert job is not None
     tell.send(0)
     work_on(engine, settings, job, lambda done, _: tell.send(done))
+
+
+KILLS = "derruba o processo"
+
+
+def killed_by_a_report(config: str, job_id: int, tell: Connection) -> None:
+    """The same, but the process is gone once the model is given a text that holds KILLS."""
+    read = Predictor.vectors
+
+    def vectors(self: Predictor, texts: Sequence[str], **options: Any) -> Encoded:
+        if any(KILLS in text for text in texts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, texts, **options)
+
+    Predictor.vectors = vectors  # type: ignore[method-assign]
+    worker(config, job_id, tell)
+
+
+def slow(config: str, job_id: int, tell: Connection) -> None:
+    """The same, but every chunk takes a while: long enough for others to come."""
+    read = Predictor.vectors
+
+    def vectors(self: Predictor, texts: Sequence[str], **options: Any) -> Encoded:
+        time.sleep(0.1)
+        return read(self, texts, **options)
+
+    Predictor.vectors = vectors  # type: ignore[method-assign]
+    worker(config, job_id, tell)

@@ -1,0 +1,141 @@
+"""Chunks whose worker fell silent: opened for the next one, and narrowed down where workers die over them.
+
+A worker that was killed may have been unlucky (a reboot, an operator, a full machine), or a report
+killed it: a crash in native code, or memory that the kernel took back. Only counting tells:
+
+    1st death over a chunk     it is open again, behind all chunks that nobody died over
+    2nd                        it is halved; each half has one death to its name already
+    each further one           the half it happened over is halved again
+    2nd to a single report's   it is given up (quarantine, scoring_failed), and the rest is written
+    name
+
+One bad report among n costs 2 + log2(n) workers, rounded up. Kills from outside give up a healthy
+report only where just as many of them, one run after the other, hit the chunk that holds it and each
+time the half that does; a single kill never does. `laudos quarantine retry` lets it back in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
+
+from db import backlog, scoring
+from db.scoring import Job
+from db.tables import score_chunk
+
+# deaths over one chunk before it is suspected of causing them
+DEATHS_TO_SUSPECT = 2
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What became of silent workers' chunks. `given_up`: report versions now in quarantine."""
+
+    opened: int = 0
+    halved: int = 0
+    given_up: tuple[int, ...] = ()
+
+
+def lessees(c: Connection, job_id: int) -> set[str]:
+    """The workers that hold chunks of the job."""
+    query = select(score_chunk.c.leased_by).where(
+        score_chunk.c.job_id == job_id, score_chunk.c.state == "leased", score_chunk.c.leased_by.is_not(None)
+    )
+    return set(c.scalars(query))
+
+
+def take_over(
+    c: Connection,
+    job: Job,
+    dead: Collection[str],
+    *,
+    lease: timedelta,
+    sources: Sequence[str] | None,
+    now: datetime,
+) -> TakenOver:
+    """Open what workers known to be `dead` or silent past their lease hold, and narrow down killers.
+
+    `now` is `scoring.lease_clock`'s; `sources` are the classifier's. Their former workers get StaleLease
+    from then on.
+    """
+    silent = (
+        score_chunk.c.job_id == job.id,
+        score_chunk.c.state == "leased",
+        or_(_ran_out(lease, now), score_chunk.c.leased_by.in_(dead)),
+    )
+    # looked for first: mostly there is none, and the lock below waits for all workers
+    if c.scalar(select(score_chunk.c.seq).where(*silent).limit(1)) is None:
+        return TakenOver()
+    standing = scoring.held(c, job.id)
+    if standing is None or standing.state != "open":
+        return TakenOver()
+    opened = c.execute(
+        update(score_chunk)
+        .where(*silent)
+        .values(state="open", leased_by=None, leased_until=None, deaths=score_chunk.c.deaths + 1)
+        .returning(score_chunk)
+    ).all()
+    suspects = sorted((row for row in opened if row.deaths >= DEATHS_TO_SUSPECT), key=lambda row: row.seq)
+    given_up: list[int] = []
+    halved = 0
+    for chunk in suspects:
+        waiting = _waiting(c, job, sources, chunk)
+        if len(waiting) > 1:
+            _halve(c, chunk, waiting)
+            halved += 1
+        else:
+            backlog.give_up(c, waiting, job.run_id, now, because=backlog.KILLED)
+            _end(c, chunk, len(waiting), now)
+            given_up += waiting
+    scoring.end_if_complete(c, job.id, now)
+    return TakenOver(len(opened), halved, tuple(given_up))
+
+
+def _ran_out(lease: timedelta, now: datetime) -> ColumnElement[bool]:
+    """Past its time. One far ahead of any lease given now is a clock's that jumped back."""
+    return or_(score_chunk.c.leased_until < now, score_chunk.c.leased_until > now + 2 * lease)
+
+
+def _waiting(c: Connection, job: Job, sources: Sequence[str] | None, chunk: Row[Any]) -> list[int]:
+    """The chunk's report versions that still wait, in order."""
+    versions = backlog.waiting(job.model_id, sources).subquery()
+    ends = versions.c.id.between(chunk.first_version_id, chunk.last_version_id)
+    return list(c.scalars(select(versions.c.id).where(ends).order_by(versions.c.id)))
+
+
+def _halve(c: Connection, chunk: Row[Any], waiting: Sequence[int]) -> None:
+    """Two chunks in the place of one, without a gap: what comes back into the range is covered, too."""
+    lower = len(waiting) // 2
+    last = waiting[lower - 1]
+    one_death = DEATHS_TO_SUSPECT - 1
+    c.execute(
+        update(score_chunk)
+        .where(score_chunk.c.job_id == chunk.job_id, score_chunk.c.seq == chunk.seq)
+        .values(last_version_id=last, reports=lower, deaths=one_death)
+    )
+    seq = c.execute(
+        select(func.max(score_chunk.c.seq) + 1).where(score_chunk.c.job_id == chunk.job_id)
+    ).scalar_one()
+    c.execute(
+        insert(score_chunk).values(
+            job_id=chunk.job_id,
+            seq=seq,
+            first_version_id=last + 1,
+            last_version_id=chunk.last_version_id,
+            reports=len(waiting) - lower,
+            deaths=one_death,
+        )
+    )
+
+
+def _end(c: Connection, chunk: Row[Any], reports: int, now: datetime) -> None:
+    ended = {"state": "done", "done_at": now, "encoded": 0, "written": 0, "reports": reports}
+    c.execute(
+        update(score_chunk)
+        .where(score_chunk.c.job_id == chunk.job_id, score_chunk.c.seq == chunk.seq)
+        .values(ended)
+    )
