@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, ScalarSelect, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, ScalarSelect, func, select
 
 from db import backlog
-from db.tables import champion, prediction, quarantine, report, report_version, run, source
+from db.scoring import UNFINISHED, JobState
+from db.tables import (
+    champion,
+    prediction,
+    quarantine,
+    report,
+    report_version,
+    run,
+    score_chunk,
+    score_job,
+    source,
+)
+
+# a rate is read off the last chunks that ended, none of them longer ago than this
+RATE_CHUNKS = 20
+RATE_AGE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,34 @@ class RunStatus:
     read: int
     quarantined: int
     failure: str | None
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A scoring job: how far it is, who works on it, and when it will be done.
+
+    `workers` hold a lease now; `silent` chunks have one that ran out; a worker died over `suspect` ones.
+    `reports_per_minute` stands on the last chunks that ended, None where fewer than two did within an
+    hour; `left_s` is None without a rate or without anybody at work.
+    """
+
+    job: int
+    classifier: str
+    model_id: int
+    state: JobState
+    reports: int
+    reports_done: int
+    written: int
+    chunks: int
+    chunks_done: int
+    chunks_leased: int
+    workers: int
+    silent: int
+    suspect: int
+    reports_per_minute: float | None
+    left_s: float | None
+    created_at: datetime
+    ended_at: datetime | None
 
 
 def sources(c: Connection) -> list[SourceStatus]:
@@ -90,6 +133,86 @@ def last_runs(c: Connection) -> list[RunStatus]:
     columns = (run.c.id, run.c.kind, run.c.state, run.c.started_at, run.c.ended_at)
     query = select(*columns, run.c.read, run.c.quarantined, run.c.failure).where(run.c.id.in_(latest))
     return [RunStatus(*row) for row in c.execute(query.order_by(run.c.id.desc()))]
+
+
+def jobs(
+    c: Connection,
+    now: datetime,
+    *,
+    unfinished: bool = False,
+    classifier: str | None = None,
+    limit: int | None = None,
+) -> list[JobStatus]:
+    """Scoring jobs, newest first; `now` is `scoring.lease_clock`'s."""
+    chunk = score_chunk.c
+    done, leased = chunk.state == "done", chunk.state == "leased"
+    alive = leased & (chunk.leased_until >= now)
+
+    def counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.count().filter(condition)
+
+    def reports(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(chunk.reports).filter(condition), 0)
+
+    query = (
+        select(
+            score_job,
+            func.count().label("chunks"),
+            counted(done).label("chunks_done"),
+            counted(leased).label("chunks_leased"),
+            counted(leased & ~alive).label("silent"),
+            counted(~done & (chunk.deaths > 0)).label("suspect"),
+            func.count(chunk.leased_by.distinct()).filter(alive).label("workers"),
+            reports(done).label("reports_done"),
+            reports(~done).label("reports_left"),
+            func.coalesce(func.sum(chunk.written), 0).label("written"),
+        )
+        .join(score_chunk, chunk.job_id == score_job.c.id)
+        .group_by(score_job.c.id)
+        .order_by(score_job.c.id.desc())
+    )
+    if unfinished:
+        query = query.where(score_job.c.state.in_(UNFINISHED))
+    if classifier is not None:
+        query = query.where(score_job.c.classifier == classifier)
+    return [_job(c, row, now) for row in c.execute(query.limit(limit)).all()]
+
+
+def _job(c: Connection, row: Row[Any], now: datetime) -> JobStatus:
+    rate = _reports_per_minute(c, row.id, now) if row.state == "open" else None
+    return JobStatus(
+        job=row.id,
+        classifier=row.classifier,
+        model_id=row.model_id,
+        state=row.state,
+        reports=row.reports,
+        reports_done=row.reports_done,
+        written=row.written,
+        chunks=row.chunks,
+        chunks_done=row.chunks_done,
+        chunks_leased=row.chunks_leased,
+        workers=row.workers,
+        silent=row.silent,
+        suspect=row.suspect,
+        reports_per_minute=rate,
+        left_s=60 * row.reports_left / rate if rate and row.workers else None,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _reports_per_minute(c: Connection, job_id: int, now: datetime) -> float | None:
+    """Reports of the chunks that ended after the first of the last ones, over the time since that one."""
+    ended = c.execute(
+        select(score_chunk.c.done_at, score_chunk.c.reports)
+        .where(score_chunk.c.job_id == job_id, score_chunk.c.done_at > now - RATE_AGE)
+        .order_by(score_chunk.c.done_at.desc())
+        .limit(RATE_CHUNKS)
+    ).all()
+    if len(ended) < 2:
+        return None
+    took_s = (ended[0].done_at - ended[-1].done_at).total_seconds()
+    return 60 * sum(row.reports for row in ended[:-1]) / took_s if took_s > 0 else None
 
 
 def _count_by_source(column: Column[Any], condition: ColumnElement[bool]) -> ScalarSelect[int]:

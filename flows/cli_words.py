@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from flows.cli_summary import heading, print_judged, print_rules, table
 from tasks.doctor import Finding
+from tasks.jobs import JobStatus
 from tasks.models import ModelLine, ModelStory
 from tasks.quarantine import MEANINGS, Entry
 from tasks.status import ClassifierStatus, Status
@@ -27,7 +28,7 @@ def console() -> Console:
 
 
 def tell_status(status: Status, zone: ZoneInfo) -> None:
-    """Sources, classifiers, the last run of each kind, and where everything lies."""
+    """Sources, classifiers, jobs, the last run of each kind, and where everything lies."""
     out = console()
     _title(out, "Sources")
     if status.sources:
@@ -49,6 +50,10 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
     heading(out, "Classifiers")
     for one in status.classifiers:
         out.print(escape(_stands(one, zone)))
+    if status.jobs:
+        heading(out, "Being scored")
+    for job in status.jobs:
+        out.print(escape(_how_far(job)))
     heading(out, f"The last run of each kind ({zone.key})")
     rows = [
         (
@@ -118,6 +123,40 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     out.print("\n[dim]--json tells every figure and the whole configuration.[/]")
 
 
+def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
+    """One line a job, and in words how far the unfinished ones are."""
+    out = console()
+    rows = [
+        (
+            str(one.job),
+            one.classifier,
+            str(one.model_id),
+            one.state,
+            f"{one.reports_done:,} of {one.reports:,}",
+            f"{one.written:,}",
+            f"{one.chunks_done:,} of {one.chunks:,}",
+            _moment(one.created_at, zone),
+            _moment(one.ended_at, zone),
+        )
+        for one in jobs
+    ]
+    header = (
+        "job",
+        "classifier",
+        "model",
+        "state",
+        "reports done",
+        "written",
+        "chunks",
+        f"cut ({zone.key})",
+        "ended",
+    )
+    out.print(table(header, rows) if rows else 'None yet; "laudos classify" cuts one.')
+    for one in jobs:
+        if one.state in ("open", "paused"):
+            out.print(escape(_how_far(one)))
+
+
 def tell_quarantine(rows: Sequence[Entry], zone: ZoneInfo) -> None:
     """How many rows wait and why, in words, and then one line a row."""
     out = console()
@@ -175,6 +214,33 @@ def _stands(one: ClassifierStatus, zone: ZoneInfo) -> str:
         f"{one.predicted:,} reports answered, {one.for_review:,} of them wait for a person, "
         f"{one.backlog or 0:,} not scored yet"
     )
+
+
+def _how_far(job: JobStatus) -> str:
+    told = [
+        f"job {job.job} of {job.classifier}, model {job.model_id}: "
+        f"{job.reports_done:,} of {job.reports:,} reports, {job.chunks_done:,} of {job.chunks:,} chunks"
+    ]
+    if job.state == "paused":
+        told.append(f'stopped; "laudos jobs resume {job.job}" lets it go on')
+    else:
+        told.append(f"{job.workers} workers" if job.workers else 'nobody at work; "laudos classify" goes on')
+    if job.reports_per_minute is not None:
+        told.append(f"{job.reports_per_minute:,.0f} reports a minute")
+    if job.left_s is not None:
+        told.append(f"about {_duration(job.left_s)} left")
+    if job.silent:
+        told.append(f"{job.silent} chunks of workers that fell silent")
+    if job.suspect:
+        told.append(f"{job.suspect} chunks that a worker died over")
+    return "; ".join(told)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:,.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _moment(at: datetime | None, zone: ZoneInfo) -> str:

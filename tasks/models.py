@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +15,7 @@ from db.metrics import Metric
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
 from tasks.model_folders import fault_of, folder_of, point_at_champion, report_path
+from tasks.person import person
 from tasks.settings import Settings
 
 
@@ -102,7 +101,7 @@ def rollback(settings: Settings, classifier: str, to: int | None = None) -> Roll
     nothing to go back to or the folder is not what was published.
     """
     settings.classifier(classifier)
-    return roll_back(open_database(settings), settings, classifier, to, _person(), datetime.now(UTC))
+    return roll_back(open_database(settings), settings, classifier, to, person(), datetime.now(UTC))
 
 
 def roll_back(
@@ -141,14 +140,6 @@ def roll_back(
         )
     point_at_champion(engine, settings, classifier)
     return RolledBack(classifier, target.id, before, epoch)
-
-
-def _person() -> str:
-    """Who is at the keyboard; in a container the user may have a number only."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 def _refuse_unfit(settings: Settings, champion: Champion, target: Model) -> None:

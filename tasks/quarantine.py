@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +18,7 @@ from tasks import intake
 from tasks.database import open_database
 from tasks.intake_rows import row_from
 from tasks.ledger import recorded_run
+from tasks.person import person
 from tasks.settings import Settings
 
 ROWS_A_PAGE = 500
@@ -78,7 +77,7 @@ def dismiss_quarantine(settings: Settings, number: int, because: str) -> Entry:
     with writing(open_database(settings)) as c:
         if not quarantine.dismiss(c, number, because, now):
             raise NothingToWorkOn(_no_such(number))
-        audit.record(c, actor=_person(), action="dismiss", subject=f"quarantine {number}", detail={}, now=now)
+        audit.record(c, actor=person(), action="dismiss", subject=f"quarantine {number}", detail={}, now=now)
         found = quarantine.entry(c, number)
     assert found is not None
     return found[0]
@@ -165,11 +164,3 @@ def _printable(value: Any) -> Any:
 
 def _no_such(number: int) -> str:
     return f'no row {number} waits in quarantine; "laudos quarantine list" shows which do'
-
-
-def _person() -> str:
-    """Who is at the keyboard; in a container the user may have a number only."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from db import scoring
 from db import status as counts
 from db.engine import reading
 from db.status import ClassifierStatus as ClassifierStatus
+from db.status import JobStatus as JobStatus
 from tasks.database import open_database
 from tasks.settings import Settings, config_path
 
 
 @dataclass(frozen=True)
 class Status:
-    """Configuration, sources, classifiers and the latest runs. `database` is shown without its password."""
+    """Configuration, sources, classifiers, unfinished jobs and the latest runs.
+
+    `database` is shown without its password.
+    """
 
     configuration: str
     database: str
@@ -21,6 +26,7 @@ class Status:
     sources: list[counts.SourceStatus]
     sources_never_read: list[str]
     classifiers: list[counts.ClassifierStatus]
+    jobs: list[counts.JobStatus]
     last_runs: list[counts.RunStatus]
 
 
@@ -39,5 +45,6 @@ def status(settings: Settings) -> Status:
                 counts.classifier(c, name, classifier.sources)
                 for name, classifier in sorted(settings.classifiers.items())
             ],
+            jobs=counts.jobs(c, scoring.lease_clock(c), unfinished=True),
             last_runs=counts.last_runs(c),
         )

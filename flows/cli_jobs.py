@@ -1,0 +1,55 @@
+"""`laudos jobs`: scoring jobs, how far they are, stopping one, and letting it go on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ClassifierName, ready, show
+
+app = typer.Typer(no_args_is_help=True, help="List, stop and resume scoring jobs.")
+
+Number = Annotated[int, typer.Argument(help="Its number in the list.")]
+
+
+@app.command("list", epilog="Example: laudos jobs list --classifier paaf")
+def list_jobs(
+    classifier: ClassifierName = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every job there ever was; default: the last 20.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Scoring jobs, newest first, and how far each is."""
+    settings = ready()
+    from tasks.jobs import list_jobs as jobs
+
+    found = jobs(settings, classifier, every=every)
+    if as_json:
+        show(found, as_json)
+    else:
+        from flows.cli_words import tell_jobs
+
+        tell_jobs(found, settings.zone)
+
+
+@app.command("stop", epilog="Example: laudos jobs stop 7")
+def stop(number: Number, as_json: AsJson = False) -> None:
+    """Let no worker write for a job until it is resumed; what is written stays.
+
+    Workers end in good order within a third of their lease. The schedule leaves the job alone, too.
+    """
+    settings = ready()
+    from tasks.jobs import stop_job
+
+    show(stop_job(settings, number), as_json)
+
+
+@app.command("resume", epilog="Example: laudos jobs resume 7")
+def resume(number: Number, as_json: AsJson = False) -> None:
+    """Let a stopped job go on with the next classify."""
+    settings = ready()
+    from tasks.jobs import resume_job
+
+    show(resume_job(settings, number), as_json)
