@@ -144,7 +144,7 @@ def test_what_cannot_be_stopped_or_resumed_is_told_why(
     resume_job(both.settings, job.id)
     classify()
     for act in (stop_job, resume_job):
-        with pytest.raises(LaudosError, match="there is nothing to .*: job 1 of 'achado' is done"):
+        with pytest.raises(LaudosError, match=r"there is nothing to .*: job 1 of 'achado' is done"):
             act(both.settings, job.id)
         with pytest.raises(LaudosError, match=r'no scoring job 77; "laudos jobs list"'):
             act(both.settings, 77)
