@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -12,55 +15,65 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, lock, views
+from db import comments, lock, sqlite_copy, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 
 _UPGRADE = 'run "laudos db upgrade"'
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade(url: str) -> str:
-    """Create the tables or bring them to this version; returns the revision now in force.
+@dataclass(frozen=True)
+class Moved:
+    """The revision now in force, and the copy of the SQLite file from before; None where none was due."""
 
-    Raises ConfigurationError where a newer laudos has been at work, Busy where another upgrade runs.
+    revision: str
+    copy: Path | None
+
+
+def upgrade(url: str, now: datetime | None = None) -> Moved:
+    """Create the tables or bring them to this version, with its views and comments.
+
+    An SQLite file that holds tables is copied first. Raises ConfigurationError where a newer laudos has
+    been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
     """
-    engine = open_engine(url)
-    try:
-        with lock.exclusive(engine, "schema"):
-            found = revision_of(engine)
-            _refuse_newer(found)
-            # one transaction: an upgrade that fails half-way leaves the database as it was
-            with _migrating(engine) as connection:
-                if found != head():
-                    views.drop(connection)  # no table that a view reads can be changed
-                    command.upgrade(_config(connection=connection), "head")
-                comments.write(connection)
-                views.create(connection)
-    finally:
-        engine.dispose()
-    return head()
+    with _alone(url) as (engine, found):
+        pending = found != head()
+        # one transaction: an upgrade that fails half-way leaves the database as it was
+        with _migrating(engine) if pending else writing(engine) as connection:
+            copied = _copy(engine, found, now) if pending else None
+            if pending:
+                views.drop(connection)  # no table that a view reads can be changed
+                migrate(connection, head())
+            comments.write(connection)
+            views.create(connection)
+    return Moved(head(), copied)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str, now: datetime | None = None) -> Moved:
     """Take the tables back to an earlier revision; what it has no place for is lost.
 
-    Raises ConfigurationError for a revision that does not lie behind, Busy where another upgrade runs.
+    An SQLite file is copied first. The views go: the older version writes its own when it upgrades.
+    Raises ConfigurationError for a revision that does not lie behind, else as `upgrade`.
     """
-    engine = open_engine(url)
-    try:
-        with lock.exclusive(engine, "schema"):
-            found = revision_of(engine)
-            _refuse_newer(found)
-            if found is None or revision not in _behind(found):
-                raise ConfigurationError(
-                    f"there is no way back from revision {found} to {revision!r}; "
-                    f"earlier ones: {', '.join(_behind(found)) or 'none'}"
-                )
-            with _migrating(engine) as connection:
-                views.drop(connection)
-                command.downgrade(_config(connection=connection), revision)
-    finally:
-        engine.dispose()
+    with _alone(url) as (engine, found):
+        if found is None or revision not in _behind(found):
+            raise ConfigurationError(
+                f"there is no way back from revision {found} to {revision!r}; "
+                f"earlier ones: {', '.join(_behind(found)) or 'none'}"
+            )
+        with _migrating(engine) as connection:
+            copied = _copy(engine, found, now)
+            views.drop(connection)
+            migrate(connection, revision)
+    return Moved(revision, copied)
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Run the migrations between the revision in force and this one, in the caller's transaction."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    way = command.downgrade if revision in _behind(found) else command.upgrade
+    way(_config(connection=connection), revision)
 
 
 def require_current(engine: Engine) -> None:
@@ -96,18 +109,40 @@ def head() -> str:
 
 
 @contextmanager
+def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
+    """An engine that nobody else changes the schema beside, and the revision found."""
+    engine = open_engine(url)
+    try:
+        with lock.exclusive(engine, "schema"):
+            found = revision_of(engine)
+            _refuse_newer(found)
+            yield engine, found
+    finally:
+        engine.dispose()
+
+
+def _copy(engine: Engine, found: str | None, now: datetime | None) -> Path | None:
+    """Copy an SQLite file that holds tables. The write lock is ours by now: nothing is written in between."""
+    path = sqlite_copy.path_of(engine) if engine.dialect.name == "sqlite" else None
+    if path is None or found is None:
+        return None
+    return sqlite_copy.beside(path, found, now or datetime.now(UTC))
+
+
+@contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """A writing transaction in which SQLite may copy tables that others refer to.
 
     SQLite changes a column by copying its table, and heeds foreign keys by the row meanwhile; so they
-    are switched off first, which no transaction can do, and all checked at the end.
+    are switched off first, which no transaction can do, and all checked at the end. Nor does it look at
+    views that somebody else has written on our tables. The engine is good for nothing else afterwards.
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
             yield connection
         return
-    event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA foreign_keys = OFF"))
-    engine.dispose()
+    event.listen(engine, "connect", _heed_no_references)
+    engine.dispose()  # connections from before still heed them
     with writing(engine) as connection:
         yield connection
         dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
@@ -116,6 +151,11 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
                 f"the migration would leave {len(dangling)} rows without what they refer to; "
                 "nothing was changed; restore the last back-up, or ask for help"
             )
+
+
+def _heed_no_references(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in ("foreign_keys = OFF", "legacy_alter_table = ON"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _behind(found: str | None) -> list[str]:
@@ -140,5 +180,5 @@ def _scripts() -> ScriptDirectory:
 
 def _config(**attributes: object) -> Config:
     config = Config(attributes=dict(attributes))
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config

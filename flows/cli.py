@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_jobs, cli_models, cli_quarantine, cli_questions, cli_setup, cli_torture
+from flows import cli_database, cli_jobs, cli_models, cli_quarantine, cli_questions, cli_setup, cli_torture
 from flows.cli_session import AsJson, ClassifierName, end_with, fail, heed_signals, ready_to_run, show
 from tasks.settings import overrule_environment
 
@@ -33,7 +33,7 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_questions.export_app, name="export")
-app.add_typer(cli_setup.db_app, name="db")
+app.add_typer(cli_database.app, name="db")
 
 Full = Annotated[bool, typer.Option("--full", help="Compare every row with the source, deletions included.")]
 

@@ -1,4 +1,4 @@
-"""Commands that set something up: init, demo, db upgrade."""
+"""Commands that set something up: init, demo."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ready, show
+from flows.cli_session import AsJson
 from tasks.settings import write_template
-
-db_app = typer.Typer(no_args_is_help=True, help="Look after laudos' own tables.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,12 +33,3 @@ def demo(
     from flows.demo import demo as run
 
     run(folder, as_json)
-
-
-@db_app.command("upgrade", epilog="Example: laudos db upgrade")
-def upgrade(as_json: AsJson = False) -> None:
-    """Create laudos' tables, or bring them to this version."""
-    settings = ready()
-    from tasks.database import upgrade_database
-
-    show({"revision": upgrade_database(settings)}, as_json)

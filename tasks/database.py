@@ -8,6 +8,8 @@ from sqlalchemy import Engine
 
 from db import schema
 from db.engine import open_engine
+from db.errors import ConfigurationError
+from db.schema import Moved
 from tasks.settings import Settings
 
 
@@ -19,9 +21,19 @@ def open_database(settings: Settings) -> Engine:
     return _opened(settings.database)
 
 
-def upgrade_database(settings: Settings) -> str:
-    """Create the tables or bring them to this version; returns the revision. Raises ConfigurationError."""
+def upgrade_database(settings: Settings) -> Moved:
+    """Create the tables or bring them to this version. Raises as schema.upgrade does."""
     return schema.upgrade(settings.database)
+
+
+def downgrade_database(settings: Settings, revision: str, *, confirmed: bool) -> Moved:
+    """Take the tables back to an earlier revision. Raises ConfigurationError unless that was confirmed."""
+    if not confirmed:
+        raise ConfigurationError(
+            f"the tables of revision {revision} may have no place for what was written since, which would be "
+            "lost; say --yes if that is meant"
+        )
+    return schema.downgrade(settings.database, revision)
 
 
 @lru_cache(maxsize=8)

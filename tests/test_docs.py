@@ -142,7 +142,7 @@ def test_every_command_shown_exists_with_these_options(name: str) -> None:
         "laudos nightli",
         "laudos predict --cvs in.csv",
         "laudos models show 3 4",
-        "laudos db downgrade",
+        "laudos db downgrad",
         "make demos",
         "python -m db.descripe",
         "LAUDOS_CONFIG=a.toml .venv/bin/laudos --konfig b status",

@@ -1,0 +1,66 @@
+"""`laudos db ...` as a person types it: what it prints, how it ends, on both databases."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from db import schema
+from db.engine import writing
+from flows.cli import main
+from tasks.settings import Settings
+from tests.test_cli import Ran, one_line
+
+Laudos = Callable[..., Ran]
+
+
+@pytest.fixture
+def laudos(
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    configure: Callable[..., Settings],
+) -> Laudos:
+    """Run the command in this process, on the test's database."""
+    configure(database=database_url)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["laudos", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def test_a_newer_schema_ends_with_two_and_says_what_to_do(laudos: Laudos, engine: Engine) -> None:
+    with writing(engine) as c:
+        c.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for words in (("status",), ("db", "upgrade"), ("db", "downgrade", "--to", "0001", "--yes")):
+        ended = laudos(*words)
+        assert ended.code == 2
+        assert "9999, which this version of laudos does not know: a newer one" in one_line(ended.err)
+
+
+def test_the_way_down_must_be_confirmed_and_names_the_copy(
+    laudos: Laudos, engine: Engine, tmp_path: Path
+) -> None:
+    refused = laudos("db", "downgrade", "--to", "0001")
+    assert (refused.code, "say --yes" in one_line(refused.err)) == (2, True)
+    assert schema.revision_of(engine) == schema.head()
+    told = laudos("db", "downgrade", "--to", "0001", "--yes", "--json").json
+    assert told["revision"] == schema.revision_of(engine) == "0001"
+    copied = engine.dialect.name == "sqlite"
+    assert bool(told["copy"]) == copied
+    older = laudos("status")
+    assert (older.code, "laudos db upgrade" in one_line(older.err)) == (2, True)
+    told = laudos("db", "upgrade", "--json").json
+    assert told["revision"] == schema.head()
+    assert len(list(tmp_path.glob("laudos.db.*.backup"))) == (2 if copied else 0)

@@ -1,0 +1,256 @@
+"""Migrations lose nothing: with rows in every table, up and down, half-way failures, and a copy first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from db import lock, schema, sqlite_copy
+from db.engine import open_engine, reading, writing
+from db.errors import DatabaseFailure
+from tasks.doctor import examine
+from tasks.settings import Settings
+from tests.db.rows_0001 import ROWS
+
+Rows = dict[str, list[dict[str, Any]]]
+
+FAILING = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "0003", "{below}", None, None
+
+
+def upgrade():
+    op.create_table("half_way", sa.Column("id", sa.Integer, primary_key=True))
+    op.execute("DELETE FROM label")
+    with op.batch_alter_table("source") as table:
+        table.drop_column("overlap_s")
+    op.execute("SELECT 1 FROM no_such_table")
+"""
+
+
+@pytest.fixture
+def oldest(database_url: str) -> Iterator[Engine]:
+    """A database at the first released schema, with a row in every table."""
+    with filled(database_url) as engine:
+        yield engine
+
+
+@contextmanager
+def filled(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    with writing(engine) as c:
+        schema.migrate(c, "0001")
+        for table, rows in ROWS.items():
+            for row in rows:
+                names = ", ".join(f'"{name}"' for name in row)
+                values = ", ".join(f":{name}" for name in row)
+                c.execute(text(f'INSERT INTO "{table}" ({names}) VALUES ({values})'), row)
+        if engine.dialect.name == "postgresql":
+            for table, rows in ROWS.items():
+                if "id" in rows[0]:
+                    c.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 100)"))
+    yield engine
+    engine.dispose()
+
+
+def content(engine: Engine) -> Rows:
+    """The values of the columns that the first schema had, table by table."""
+    with reading(engine) as c:
+        return {
+            table: sorted(
+                (
+                    dict(row._mapping)
+                    for row in c.execute(text(f'SELECT {", ".join(map(_quoted, rows[0]))} FROM "{table}"'))
+                ),
+                key=str,
+            )
+            for table, rows in ROWS.items()
+        }
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def test_the_fixture_has_a_row_in_every_table_of_the_first_schema(oldest: Engine) -> None:
+    assert set(ROWS) == set(inspect(oldest).get_table_names()) - {"alembic_version"}
+    columns = {table: {column["name"] for column in inspect(oldest).get_columns(table)} for table in ROWS}
+    assert {table: set(rows[0]) for table, rows in ROWS.items()} == columns
+
+
+def test_every_row_survives_the_way_up_down_and_up_again(
+    oldest: Engine, database_url: str, configure: Callable[..., Settings]
+) -> None:
+    settings = _house_of(oldest, configure(database=database_url, **_CLASSIFIER))
+    before = content(oldest)
+    schema.upgrade(database_url)
+    assert content(oldest) == before
+    schema.downgrade(database_url, "0001")
+    assert content(oldest) == before
+    assert schema.upgrade(database_url).revision == schema.head()
+    assert content(oldest) == before
+    assert [finding.name for finding in examine(settings) if not finding.ok] == []
+    with writing(oldest) as c:  # and the tables still number their rows and keep their promises
+        c.execute(text("INSERT INTO source (name, kind) VALUES ('another', 'database')"))
+    with pytest.raises(DatabaseFailure), writing(oldest) as c:
+        c.execute(text("INSERT INTO run_batch (run_id, seq, source_id, at) VALUES (2, 9, 77, '2026-03-02')"))
+
+
+def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(
+    oldest: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.upgrade(database_url)
+    before, views = content(oldest), inspect(oldest).get_view_names()
+    monkeypatch.setattr(schema, "MIGRATIONS", _with_a_failing_one(tmp_path))
+    with pytest.raises(DatabaseFailure):
+        schema.upgrade(database_url)
+    assert (content(oldest), inspect(oldest).get_view_names()) == (before, views)
+    assert "half_way" not in inspect(oldest).get_table_names()
+    monkeypatch.undo()
+    assert schema.upgrade(database_url).revision == schema.revision_of(oldest) == schema.head()
+
+
+def test_references_are_heeded_again_after_a_migration_and_dangling_ones_stop_it(
+    sqlite_url: str,
+) -> None:
+    with filled(sqlite_url) as oldest:
+        with closing(sqlite3.connect(str(oldest.url.database))) as raw, raw:  # heeds nothing by itself
+            raw.execute("UPDATE model SET snapshot_id = 99 WHERE id = 2")
+        with pytest.raises(DatabaseFailure, match="leave 1 rows without what they refer to"):
+            schema.upgrade(sqlite_url)
+        assert schema.revision_of(oldest) == "0001"
+        with pytest.raises(DatabaseFailure), writing(oldest) as c:
+            c.execute(text("UPDATE model SET snapshot_id = 98 WHERE id = 3"))
+
+
+def test_a_view_that_somebody_else_wrote_on_our_tables_survives(oldest: Engine, database_url: str) -> None:
+    with writing(oldest) as c:
+        c.execute(
+            text("CREATE VIEW theirs AS SELECT m.id, j.state FROM model m JOIN score_job j ON m.id = 1")
+        )
+    schema.upgrade(database_url)
+    schema.downgrade(database_url, "0001")
+    schema.upgrade(database_url)
+    with reading(oldest) as c:
+        assert c.scalar(text("SELECT count(*) FROM theirs")) == 2
+
+
+# ------------------------------------------------------------------ the copy of an SQLite file
+
+
+@pytest.fixture
+def old_file(sqlite_url: str) -> Iterator[Path]:
+    """An SQLite file at the first schema, another program reading and writing it."""
+    engine = open_engine(sqlite_url)
+    with writing(engine) as c:
+        schema.migrate(c, "0001")
+        c.execute(text("INSERT INTO source (name, kind) VALUES ('canary', 'database')"))
+    yield Path(sqlite_url.removeprefix("sqlite:///"))
+    engine.dispose()
+
+
+def test_an_sqlite_file_is_copied_before_it_is_migrated(old_file: Path, sqlite_url: str) -> None:
+    old_file.chmod(0o640)
+    copied = schema.upgrade(sqlite_url).copy
+    assert copied is not None
+    assert copied.name.startswith("laudos.db.0001-20")
+    assert copied.stat().st_mode & 0o777 == 0o640
+    with closing(sqlite3.connect(copied)) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert raw.execute("SELECT name FROM source").fetchall() == [("canary",)]
+    assert schema.upgrade(sqlite_url).copy is None  # nothing to migrate, nothing to copy
+    back = schema.downgrade(sqlite_url, "0001").copy
+    assert back is not None
+    assert sqlite_copy.copies_beside(old_file) == [copied, back]
+
+
+def test_only_the_last_copies_are_kept(old_file: Path, now: datetime) -> None:
+    strangers = [old_file.with_name(name) for name in ("laudos.db.mine", "other.db.0001-1.backup")]
+    for path in strangers:
+        path.touch()
+    copies = [
+        sqlite_copy.beside(old_file, "0002" if hour % 2 else "0001", now + timedelta(hours=hour))
+        for hour in range(sqlite_copy.KEPT + 2)
+    ]
+    assert sqlite_copy.copies_beside(old_file) == copies[2:]
+    assert all(path.exists() for path in strangers)
+
+
+def test_a_disk_too_full_for_the_copy_refuses_and_changes_nothing(
+    old_file: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lock.is_free(open_engine(sqlite_url), "schema")  # the lock's file stands before the disk is full
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        with pytest.raises(DatabaseFailure, match=r"no copy of .*nothing was changed; check space"):
+            schema.upgrade(sqlite_url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    usage = shutil.disk_usage(old_file)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(DatabaseFailure, match=r"needs .* MB and .* has .* MB left; nothing was changed"):
+        schema.upgrade(sqlite_url)
+    engine = open_engine(sqlite_url)
+    assert schema.revision_of(engine) == "0001"
+    engine.dispose()
+    left = {path.name for path in old_file.parent.iterdir()}
+    assert left <= {old_file.name, f"{old_file.name}-wal", f"{old_file.name}-shm", "laudos.db.schema.lock"}
+
+
+def test_a_copy_that_is_damaged_is_no_copy(old_file: Path, tmp_path: Path) -> None:
+    """What lies in the file is checked, not that a file was written."""
+    engine = create_engine(f"sqlite:///{old_file}")
+    with engine.connect() as c:
+        root = c.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'uq_source_name' OR "
+                                 "name = 'sqlite_autoindex_source_1'").scalar_one()  # fmt: skip
+        size = c.exec_driver_sql("PRAGMA page_size").scalar_one()
+        c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    with old_file.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(bytes([255]) * size)
+    with pytest.raises(DatabaseFailure, match="no copy of"):
+        sqlite_copy.copy(old_file, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+# ------------------------------------------------------------------ what the tests above stand on
+
+_CLASSIFIER = {"classifiers": {"paaf": {"labels": ["benigno", "maligno"], "critical": "maligno"}}}
+
+
+def _house_of(engine: Engine, settings: Settings) -> Settings:
+    """The champion's folder, whole by its manifest, so that the doctor has nothing to say."""
+    facts = b"{}\n"
+    entry = {"sha256": hashlib.sha256(facts).hexdigest(), "bytes": len(facts)}
+    manifest = json.dumps({"format": 1, "files": {"laudos.json": entry}}).encode()
+    for number in (1, 2):
+        folder = settings.folder / "models" / "paaf" / f"run{number}-full"
+        folder.mkdir(parents=True)
+        (folder / "laudos.json").write_bytes(facts)
+        (folder / "MANIFEST.json").write_bytes(manifest)
+    with writing(engine) as c:
+        sha = hashlib.sha256(manifest).hexdigest()
+        c.execute(text("UPDATE model SET manifest_sha = :sha"), {"sha": sha})
+    return settings
+
+
+def _with_a_failing_one(tmp_path: Path) -> Path:
+    folder = tmp_path / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0003_fails.py").write_text(FAILING.format(below=schema.head()), encoding="utf-8")
+    return folder
