@@ -87,6 +87,13 @@ INVARIANTS = (
         offenders.not_the_last_version,
     ),
     Invariant(
+        "predictions_written_once",
+        "no report version has two predictions by one model",
+        "model/report version",
+        _BACKUP,
+        offenders.written_twice,
+    ),
+    Invariant(
         "predictions_under_their_lease",
         "every prediction was written under its chunk's last lease, by its job's model",
         "model/report version",
@@ -127,6 +134,20 @@ INVARIANTS = (
         "classifier",
         'somebody changed the champion by hand; run "laudos models" and then "laudos models rollback"',
         offenders.champions_nobody_promoted,
+    ),
+    Invariant(
+        "training_sets_whole",
+        "a training set has as many reports as it says",
+        "snapshot",
+        _BACKUP,
+        offenders.snapshots_unlike_their_items,
+    ),
+    Invariant(
+        "vectors_fit_their_encoder",
+        "all vectors of an encoder are equally long",
+        "encoder",
+        "heads read wrong numbers from them; compare with the last back-up",
+        offenders.encoders_with_unequal_vectors,
     ),
     Invariant(
         "patients_in_one_split",

@@ -100,6 +100,7 @@ _ADVICE = {
     "SQLITE_READONLY": ": the file is read-only for this user",
     "SQLITE_NOTADB": ": the file is no SQLite database",
     "SQLITE_CORRUPT": ": the file is damaged; restore the last back-up",
+    "55P03": ": another session holds the lock; see who with pg_stat_activity and run again",
     "53100": ": the disk is full; free some space and run again, nothing was lost",
     "28P01": ": the password was refused",
     "3D000": ": the database does not exist",

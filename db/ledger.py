@@ -65,10 +65,17 @@ def end_run(
     c.execute(update(run).where(run.c.id == run_id).values(values))
 
 
-def running(c: Connection, *, besides: int) -> list[int]:
+def running(c: Connection, *, besides: int | None = None) -> list[int]:
     """The runs that say they are running, but for one."""
-    query = select(run.c.id).where(run.c.state == "running", run.c.id != besides).order_by(run.c.id)
+    query = select(run.c.id).where(run.c.state == "running").order_by(run.c.id)
+    if besides is not None:
+        query = query.where(run.c.id != besides)
     return list(c.scalars(query))
+
+
+def life_of(run_id: int) -> str:
+    """The lock that a run holds as long as its process lives."""
+    return f"run-{run_id}"
 
 
 def mark_crashed(c: Connection, run_ids: Sequence[int], now: datetime) -> None:

@@ -6,7 +6,6 @@ Every query has one column: an id, or ids joined by a slash.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -26,23 +25,28 @@ from sqlalchemy import (
 )
 
 from db import backlog, scoring
+from db.quarantine import SCORING_FAILED
 from db.tables import (
     champion,
+    feature,
     prediction,
     promotion,
+    quarantine,
     report,
     report_version,
     run,
     run_batch,
     score_chunk,
     score_job,
+    snapshot,
     snapshot_item,
 )
 
 LEDGER = ("read", "new", "updated", "unchanged", "quarantined")
 
 
-def _ids(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+def ids(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+    """The columns as one text: 3/17."""
     joined: ColumnElement[str] = cast(columns[0], String)
     for column in columns[1:]:
         joined = joined + literal("/") + cast(column, String)
@@ -51,7 +55,7 @@ def _ids(*columns: ColumnElement[Any]) -> ColumnElement[str]:
 
 def unbalanced(table: Table, *key: ColumnElement[Any]) -> Select[Any]:
     columns = table.c
-    return select(_ids(*key)).where(
+    return select(ids(*key)).where(
         columns.read != columns.new + columns.updated + columns.unchanged + columns.quarantined
     )
 
@@ -97,6 +101,12 @@ def not_the_last_version() -> Select[Any]:
     return select(report.c.id).where(report.c.current_version != func.coalesce(last, 0))
 
 
+def written_twice() -> Select[Any]:
+    """The table's key forbids it; a key that was dropped, or a damaged index, does not."""
+    key = (prediction.c.model_id, prediction.c.report_version_id)
+    return select(ids(*key)).group_by(*key).having(func.count() > 1)
+
+
 def written_under_another_lease() -> Select[Any]:
     chunk = and_(score_chunk.c.job_id == prediction.c.job_id, score_chunk.c.seq == prediction.c.chunk_seq)
     job = score_job.c.id == prediction.c.job_id
@@ -109,14 +119,14 @@ def written_under_another_lease() -> Select[Any]:
             score_chunk.c.first_version_id, score_chunk.c.last_version_id
         ),
     )
-    ids = _ids(prediction.c.model_id, prediction.c.report_version_id)
-    return select(ids).outerjoin(score_chunk, chunk).outerjoin(score_job, job).where(wrong)
+    key = ids(prediction.c.model_id, prediction.c.report_version_id)
+    return select(key).outerjoin(score_chunk, chunk).outerjoin(score_job, job).where(wrong)
 
 
 def chunks_with_other_counts() -> Select[Any]:
     mine = and_(prediction.c.job_id == score_chunk.c.job_id, prediction.c.chunk_seq == score_chunk.c.seq)
     return (
-        select(_ids(score_chunk.c.job_id, score_chunk.c.seq))
+        select(ids(score_chunk.c.job_id, score_chunk.c.seq))
         .outerjoin(prediction, mine)
         .group_by(score_chunk.c.job_id, score_chunk.c.seq, score_chunk.c.written)
         .having(func.coalesce(score_chunk.c.written, 0) != func.count(prediction.c.report_version_id))
@@ -141,7 +151,7 @@ def overlapping_chunks() -> Select[Any]:
         partition_by=score_chunk.c.job_id, order_by=(score_chunk.c.first_version_id, score_chunk.c.seq)
     )
     ranges = select(
-        _ids(score_chunk.c.job_id, score_chunk.c.seq).label("chunk"),
+        ids(score_chunk.c.job_id, score_chunk.c.seq).label("chunk"),
         score_chunk.c.first_version_id,
         score_chunk.c.last_version_id,
         one_before.label("one_before"),
@@ -190,7 +200,7 @@ def champions_nobody_promoted() -> Select[Any]:
 def patients_in_two_splits() -> Select[Any]:
     # one report stands for the patient: a key, even hashed, is no business of a log
     return (
-        select(_ids(snapshot_item.c.snapshot_id, func.min(report.c.id)))
+        select(ids(snapshot_item.c.snapshot_id, func.min(report.c.id)))
         .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
         .group_by(snapshot_item.c.snapshot_id, report.c.patient_key)
@@ -198,28 +208,53 @@ def patients_in_two_splits() -> Select[Any]:
     )
 
 
+def snapshots_unlike_their_items() -> Select[Any]:
+    items = (
+        select(snapshot_item.c.snapshot_id, func.count().label("reports"))
+        .group_by(snapshot_item.c.snapshot_id)
+        .subquery()
+    )
+    return (
+        select(snapshot.c.id)
+        .outerjoin(items, items.c.snapshot_id == snapshot.c.id)
+        .where(snapshot.c.reports != func.coalesce(items.c.reports, 0))
+    )
+
+
+def encoders_with_unequal_vectors() -> Select[Any]:
+    """Vectors of one encoder are equally long, and whole float32 numbers."""
+    length = func.length(feature.c.vector)
+    unequal = or_(func.min(length) != func.max(length), func.min(length) == 0, func.max(length) % 4 != 0)
+    short = func.substr(feature.c.encoder_sha, 1, 12)
+    return select(short).group_by(feature.c.encoder_sha).having(unequal)
+
+
 def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
-    """Versions that a done job of the model went over and that it neither predicted nor quarantined."""
-    waiting = backlog.waiting(model_id, sources).subquery()
-    version = report_version.alias()
+    """Versions that a done job of the model went over and that it neither predicted nor quarantined.
+
+    What a retry from the quarantine set free after the job was cut is the next job's.
+    """
+    done = and_(score_job.c.model_id == model_id, score_job.c.state == "done")
+    # after the last done job was cut nothing can have been left behind: spares a fresh backlog the search
+    last_cut = select(func.max(score_job.c.created_at)).where(done).scalar_subquery()
+    freed = select(quarantine.c.id).where(
+        quarantine.c.source_id == report.c.source_id,
+        quarantine.c.external_id == report.c.external_id,
+        quarantine.c.raw_sha == report_version.c.raw_sha,
+        quarantine.c.reason == SCORING_FAILED,
+        quarantine.c.closed_at >= score_job.c.created_at,
+    )
     covered = (
         select(true())
         .select_from(score_chunk)
         .join(score_job, score_job.c.id == score_chunk.c.job_id)
         .where(
-            score_job.c.model_id == model_id,
-            score_job.c.state == "done",
-            waiting.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
-            version.c.created_at <= score_job.c.created_at,
+            done,
+            report_version.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
+            report_version.c.created_at <= score_job.c.created_at,
+            ~freed.correlate(report, report_version, score_job).exists(),
         )
+        .correlate(report, report_version)
     )
-    return select(waiting.c.id).join(version, version.c.id == waiting.c.id).where(covered.exists())
-
-
-def expired_leases(now: datetime) -> Select[Any]:
-    """Chunks of open jobs whose worker has been silent for longer than its lease."""
-    return (
-        select(_ids(score_chunk.c.job_id, score_chunk.c.seq))
-        .join(score_job, score_job.c.id == score_chunk.c.job_id)
-        .where(score_job.c.state == "open", score_chunk.c.state == "leased", score_chunk.c.leased_until < now)
-    )
+    waiting = backlog.waiting(model_id, sources).with_only_columns(report_version.c.id)
+    return waiting.where(report_version.c.created_at <= last_cut, covered.exists())

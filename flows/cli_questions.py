@@ -39,9 +39,10 @@ def status(as_json: AsJson = False) -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Hold every promise against the database and the model folders; exit code 1 where one is broken."""
     settings = ready()
+    from tasks.database import open_database
     from tasks.doctor import examine
 
-    findings = examine(settings)
+    findings = examine(open_database(settings), settings)
     if as_json:
         show(findings, as_json)
     else:

@@ -62,7 +62,7 @@ def recorded_run(
                 )
             )
             # held before the row can be seen: whoever sees it running can tell whether we live
-            held.enter_context(lock.exclusive(engine, _life_of(run.id)))
+            held.enter_context(lock.exclusive(engine, ledger.life_of(run.id)))
         _mark_crashed(engine, besides=run.id)
         token = _around.set(run)
         try:
@@ -95,11 +95,6 @@ def _end_failed(engine: Engine, run_id: int, error: BaseException) -> None:
 
 def _mark_crashed(engine: Engine, *, besides: int) -> None:
     with writing(engine) as c:
-        gone = [
-            run_id for run_id in ledger.running(c, besides=besides) if lock.is_free(engine, _life_of(run_id))
-        ]
+        others = ledger.running(c, besides=besides)
+        gone = [run_id for run_id in others if lock.is_free(engine, ledger.life_of(run_id))]
         ledger.mark_crashed(c, gone, datetime.now(UTC))
-
-
-def _life_of(run_id: int) -> str:
-    return f"run-{run_id}"

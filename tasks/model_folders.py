@@ -18,8 +18,8 @@ from sqlalchemy import Engine
 
 from db import audit, models
 from db.engine import reading, writing
-from db.models import Model
-from tasks.ml.artifact import verify
+from db.models import Champion, Model
+from tasks.ml.artifact import manifest_sha_of, verify
 from tasks.ml.errors import BrokenArtifact
 from tasks.settings import Settings
 
@@ -57,8 +57,20 @@ def fault_of(settings: Settings, model: Model) -> str | None:
     return None
 
 
+def gist_fault_of(settings: Settings, model: Model) -> str | None:
+    """`fault_of` by the manifest alone: quick however large the model is; its other files are not read."""
+    folder = folder_of(settings, model)
+    if not folder.is_dir():
+        return f"{folder} is not there"
+    if manifest_sha_of(folder) != model.manifest_sha:
+        return f"the manifest in {folder} is missing or was altered"
+    return None
+
+
 def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:
     """None where the model can be used; else what is wrong, and the model is marked tainted, on record."""
+    if model.state == "removed":
+        return f"model {model.id} was removed under the retention rules"
     fault = fault_of(settings, model)
     if fault is not None and model.state != "tainted":
         with writing(engine) as c:
@@ -80,19 +92,26 @@ def point_at_champion(engine: Engine, settings: Settings, classifier: str) -> No
     """Make champion-<classifier>.json say what the database says; atomic, and nothing where it does."""
     with reading(engine) as c:
         champion = models.champion_of(c, classifier)
-    if champion is None:
-        return
+    if champion is not None and not points_at(settings, champion):
+        write_atomically(pointer_path(settings, classifier), _pointer(champion))
+
+
+def points_at(settings: Settings, champion: Champion) -> bool:
+    """Whether champion-<classifier>.json says what the database says."""
+    path = pointer_path(settings, champion.model.classifier)
+    return path.is_file() and path.read_bytes() == _pointer(champion)
+
+
+def _pointer(champion: Champion) -> bytes:
     content = {
-        "classifier": classifier,
+        "classifier": champion.model.classifier,
         "model_id": champion.model.id,
         "epoch": champion.epoch,
         # relative to the folder this file stands in, so that the whole folder can be moved
         "path": f"models/{champion.model.path}",
         "manifest_sha": champion.model.manifest_sha,
     }
-    path, text = pointer_path(settings, classifier), (json.dumps(content, indent=2) + "\n").encode()
-    if not path.exists() or path.read_bytes() != text:
-        write_atomically(path, text)
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -34,6 +34,7 @@ from tasks.settings_sections import (
     ClassifierSettings,
     MonitoringSettings,
     PromotionSettings,
+    RetentionSettings,
     ScheduleSettings,
     ScoringSettings,
     SourceSettings,
@@ -47,6 +48,7 @@ __all__ = [
     "ClassifierSettings",
     "MonitoringSettings",
     "PromotionSettings",
+    "RetentionSettings",
     "ScheduleSettings",
     "ScoringSettings",
     "Settings",
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
     classifiers: dict[Annotated[str, Field(pattern=NAME)], ClassifierSettings] = Field(default_factory=dict)
     scoring: ScoringSettings = ScoringSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    retention: RetentionSettings = RetentionSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 
     @model_validator(mode="before")
@@ -218,6 +221,11 @@ def postgres_bin() -> Path | None:
     """Where the user says that PostgreSQL's programs are, for scratch servers of tests and torture."""
     named = os.environ.get("LAUDOS_PG_BIN")
     return Path(named) if named else None
+
+
+def prefect_server() -> str | None:
+    """The address of the Prefect server that the user named; None where each command starts its own."""
+    return os.environ.get("PREFECT_API_URL") or None
 
 
 def prepare_environment(settings: Settings) -> None:

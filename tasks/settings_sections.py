@@ -187,6 +187,43 @@ class MonitoringSettings(_Strict):
     silent_after: Duration = Field(
         default=timedelta(days=2), description="how long a source may bring nothing new"
     )
+    free_space_gib: float = Field(
+        default=1.0, ge=0, description="least free space where models and an embedded database lie"
+    )
+
+
+class RetentionSettings(_Strict):
+    """What the nightly run and `laudos models gc` take away; each removal is counted in the audit.
+
+    Never: the champion, those a rollback would go to, a model with an open scoring job, one whose folder
+    an encoder names.
+    """
+
+    rollbacks: int = Field(
+        default=3, ge=1, description="how many rollbacks in a row must stay possible: these models are kept"
+    )
+    models: int = Field(
+        default=10,
+        ge=0,
+        description="how many more models a classifier keeps, the newest",
+    )
+    leftovers_after: Duration = Field(
+        default=timedelta(hours=24),
+        description="how old a model folder without a row, or what a killed run left half-written, may grow",
+    )
+    checkpoints_after: Duration = Field(
+        default=timedelta(days=14), description="how old the checkpoints of an unfinished training may grow"
+    )
+    features_after: Duration | None = Field(
+        default=None,
+        description="how old a stored vector may grow, which costs an encoding; default: as long as a kept "
+        "model uses its encoder",
+    )
+    superseded_text_after: Duration | None = Field(
+        default=None,
+        description="how long an amended report keeps its earlier texts, unless a kept training set holds "
+        "them; default: for ever",
+    )
 
 
 class ScheduleSettings(_Strict):

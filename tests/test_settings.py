@@ -288,6 +288,8 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
     assert changed <= examples
     assert everything.scoring == plain.scoring
     assert everything.monitoring == plain.monitoring
+    unlimited = {"features_after": None, "superseded_text_after": None}  # no default: an example stands there
+    assert everything.retention.model_copy(update=unlimited) == plain.retention
     assert everything.schedules == plain.schedules
     assert everything.source("his").overlap == SourceSettings.model_fields["overlap"].default
 

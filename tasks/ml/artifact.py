@@ -176,6 +176,12 @@ def verify(folder: Path, manifest_sha: str | None = None) -> str:
     return found_sha
 
 
+def manifest_sha_of(folder: Path) -> str | None:
+    """sha256 of the folder's manifest as it stands there; None where there is none."""
+    path = folder / MANIFEST
+    return _sha_of(path) if _is_plain(path) else None
+
+
 def read_facts(folder: Path) -> LaudosJson:
     """laudos.json of a verified folder. Raises BrokenArtifact."""
     return LaudosJson.from_json(_read_json(folder / FACTS))

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from db.errors import ConfigurationError
-from tasks.doctor import doctor
+from tasks.doctor import broken_promises, doctor
 from tasks.errors import safe_form
 from tasks.torture.registry import ALL
 from tasks.torture.scenario import (
@@ -138,7 +138,7 @@ def _run(
 def _diagnosis(world: Scratch) -> Iterator[Violation]:
     """What the doctor has to say of the scratch database."""
     try:
-        for finding in doctor(world.settings):
+        for finding in broken_promises(doctor(world.settings)):
             yield Violation(finding.name, finding.found)
     except Exception as error:
         yield Violation("doctor", str(safe_form(error)))

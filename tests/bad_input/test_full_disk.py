@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event, func, select
 from db.engine import reading, writing
 from db.errors import DatabaseFailure, LaudosError, StepFailed
 from db.tables import feature, model, prediction, report, run_batch, score_chunk
-from tasks.doctor import doctor
+from tasks.doctor import broken_promises, doctor
 from tasks.errors import safe_form
 from tasks.ml.disk import room_in
 from tasks.model_folders import models_folder, pointer_path
@@ -66,7 +66,7 @@ def test_a_full_database_takes_in_whole_pages_or_none_and_the_next_ingest_the_re
     with reading(house.engine) as c:
         of_whole_pages = c.scalar(select(func.coalesce(func.sum(run_batch.c.new), 0)))
     assert house.count(report) == of_whole_pages < REPORTS
-    assert doctor(house.settings) == []
+    assert broken_promises(doctor(house.settings)) == []
     house.ingest(full=True)
     assert house.count(report) == REPORTS
     assert house.states("ingest")[-1] == "completed"
@@ -99,7 +99,7 @@ def test_a_database_that_fills_up_while_learning_has_no_model_and_the_next_retra
     with full(house.engine, "feature"), pytest.raises(DatabaseFailure, match="the disk is full"):
         house.retrain()
     assert house.count(model) == 0
-    assert doctor(house.settings) == []
+    assert broken_promises(doctor(house.settings)) == []
     assert house.retrain().decided.decision == "promoted"
     assert house.count(feature) > 0
     assert doctor(house.settings) == []
@@ -145,7 +145,7 @@ def test_wherever_the_disk_of_the_models_fills_up_it_is_said_and_the_next_retrai
             sealed("retrain")(house.retrain)()
     assert not isinstance(told.value, StepFailed)
     assert not list(models_folder(house.settings).rglob(".partial-*"))
-    assert doctor(house.settings) == []
+    assert broken_promises(doctor(house.settings)) == []
     again = house.retrain()
     assert pointer_path(house.settings, CLASSIFIER).exists()
     assert again.decided.champion_id == again.trained.model_id

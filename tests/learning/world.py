@@ -60,6 +60,7 @@ class World:
 
     def run(self, kind: str = "ingest") -> int:
         row = {"kind": kind, "code_revision": "test", "config_sha": "test", "started_at": self.now}
+        row |= {"state": "completed", "ended_at": self.now}
         with writing(self.engine) as c:
             return int(c.execute(insert(run).values(row).returning(run.c.id)).scalar_one())
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
+import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import prefect
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 
-from db import audit
-from db.engine import writing
+from db import audit, scoring
+from db.engine import open_engine, writing
+from db.errors import DatabaseFailure
 from db.tables import audit as audit_table
 from db.tables import (
     champion,
+    feature,
+    model,
     prediction,
     promotion,
     report,
@@ -27,8 +38,12 @@ from db.tables import (
     snapshot_item,
 )
 from tasks.classify import cut_backlog, score
-from tasks.doctor import doctor, examine
-from tests.scoring.hospital import CLASSIFIER, Hospital
+from tasks.database import open_database
+from tasks.doctor import checkup, doctor, examine
+from tasks.ml.artifact import MANIFEST
+from tasks.model_folders import pointer_path
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 
 @pytest.fixture
@@ -45,6 +60,7 @@ def sound(both: Hospital) -> Hospital:
                 c, actor="test", action="looked", subject=f"row {number}", detail={"n": number}, now=both.now
             )
         snapshot_id = c.scalar(select(snapshot.c.id))
+        c.execute(update(snapshot).values(reports=2))
         for version, split in ((1, "train"), (2, "holdout")):
             item = {"snapshot_id": snapshot_id, "report_version_id": version, "label": "maligno"}
             c.execute(insert(snapshot_item).values(**item, origin="source", split=split))
@@ -68,12 +84,16 @@ def broken(hospital: Hospital) -> set[str]:
 
 
 def test_a_sound_database_has_every_promise_kept(sound: Hospital) -> None:
-    findings = examine(sound.settings)
+    findings = examine(sound.engine, sound.settings)
     assert len(findings) >= 16
     assert all(finding.ok for finding in findings), [finding for finding in findings if not finding.ok]
 
 
 Break = Callable[[Any, Hospital], Any]
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
 
 
 def _two_splits(c: Any, _: Hospital) -> None:
@@ -99,6 +119,11 @@ def _expired(c: Any, hospital: Hospital) -> None:
 
 def _unpromoted(c: Any, _: Hospital) -> None:
     c.execute(delete(promotion))
+
+
+def _another_encoder(c: Any, when: datetime) -> None:
+    row = {"encoder_sha": "f" * 64, "report_version_id": 1, "vector": b"1234", "created_at": when}
+    c.execute(insert(feature).values(**row, tokens_seen=1, tokens_total=1))
 
 
 BREAKS: dict[str, tuple[str, Break]] = {
@@ -134,12 +159,41 @@ BREAKS: dict[str, tuple[str, Break]] = {
     "two jobs at once": ("one_open_job", _second_open_job),
     "a worker that died": ("no_expired_leases", _expired),
     "a champion set by hand": (
-        "champion_is_last_promotion",
+        "champion_is_last_promotion pointer_names_champion",
         lambda c, _: c.execute(update(champion).values(epoch=2)),
     ),
     "a champion nobody promoted": ("champion_is_last_promotion", _unpromoted),
     "a champion taken away": ("champion_is_last_promotion", lambda c, _: c.execute(delete(champion))),
     "a patient in two splits": ("patients_in_one_split", _two_splits),
+    "a training set that lost a report": (
+        "training_sets_whole",
+        lambda c, _: c.execute(delete(snapshot_item).where(snapshot_item.c.report_version_id == 2)),
+    ),
+    "a vector cut short": (
+        "vectors_fit_their_encoder",
+        lambda c, _: c.execute(
+            update(feature).where(feature.c.report_version_id == 3).values(vector=b"1234")
+        ),
+    ),
+    "vectors of nobody's encoder": ("vectors_have_a_model", lambda c, h: _another_encoder(c, h.now)),
+    "a champion marked as altered": (
+        "champions_may_answer",
+        lambda c, _: c.execute(update(model).values(state="tainted")),
+    ),
+    "a run whose process is gone": (
+        "running_runs_live",
+        lambda c, _: c.execute(update(run).where(run.c.id == 1).values(state="running", ended_at=None)),
+    ),
+    "a run from the future": (
+        "nothing_from_the_future",
+        lambda c, _: c.execute(update(run).where(run.c.id == 1).values(ended_at=tomorrow())),
+    ),
+    "a prediction from the future": (
+        "nothing_from_the_future",
+        lambda c, _: c.execute(
+            update(prediction).where(prediction.c.report_version_id == 1).values(at=tomorrow())
+        ),
+    ),
     "an altered audit row": (
         "audit_chain",
         lambda c, _: c.execute(update(audit_table).where(audit_table.c.id == 2).values(actor="nobody")),
@@ -151,31 +205,173 @@ BREAKS: dict[str, tuple[str, Break]] = {
 }
 
 
-@pytest.mark.parametrize("damage", BREAKS)
-def test_doctor_tells(sound: Hospital, damage: str) -> None:
-    expected, break_it = BREAKS[damage]
-    with writing(sound.engine) as c:
-        break_it(c, sound)
-    assert broken(sound) == set(expected.split())
-    assert all(finding.advice for finding in doctor(sound.settings))
+def test_doctor_tells_whatever_is_broken(sound: Hospital) -> None:
+    """Each promise is broken in a transaction of its own, which is taken back."""
+    for damage, (expected, break_it) in BREAKS.items():
+        with sound.engine.connect() as c, c.begin() as undone:
+            break_it(c, sound)
+            found = [one for one in checkup(c, sound.settings) if not one.ok]
+            undone.rollback()
+        assert {one.name.split(" ")[0] for one in found} == set(expected.split()), damage
+        assert all(one.advice for one in found), damage
+    assert broken(sound) == set()
 
 
 def test_doctor_tells_of_a_ledger_that_does_not_balance(sound: Hospital, unchecked: Any) -> None:
     unchecked.execute(update(run).where(run.c.id == 1).values(new=11))
     unchecked.execute(update(run_batch).values(new=11))
     unchecked.commit()
-    assert broken(sound) == {"ledger_balances", "batch_ledger_balances", "versions_in_the_ledger"}
+    # a check that is gone or does not hold is itself found
+    assert broken(sound) == {
+        "ledger_balances",
+        "batch_ledger_balances",
+        "versions_in_the_ledger",
+        "database_undamaged",
+    }
 
 
-def test_doctor_tells_of_an_altered_and_of_a_forgotten_model_folder(sound: Hospital) -> None:
-    folder = sound.folder_of(1)
-    shutil.copytree(folder, folder.with_name("forgotten"))
-    (folder / "config.json").write_text("{}")
+def test_doctor_tells_of_an_altered_champion_and_of_the_others_whose_manifest_is_not_theirs(
+    sound: Hospital,
+) -> None:
+    second, third = sound.crown(head=1), sound.crown(head=2)
+    assert broken(sound) == set()
+    (sound.folder_of(third) / "config.json").write_text("{}")
+    (sound.folder_of(second) / MANIFEST).write_text("{}")
+    shutil.rmtree(sound.folder_of(1))
     findings = {finding.name.split(" ")[0]: finding for finding in doctor(sound.settings)}
-    assert set(findings) == {"champion_as_published", "no_orphan_folders"}
+    assert set(findings) == {"champion_as_published", "models_as_published"}
     assert "config.json was altered" in findings["champion_as_published"].found
     assert "laudos models rollback" in findings["champion_as_published"].advice
-    assert findings["no_orphan_folders"].found.endswith("achado/forgotten")
+    assert f"model {second} (the manifest in" in findings["models_as_published"].found
+    assert "1 (" in findings["models_as_published"].found
+    assert {finding.kind for finding in findings.values()} == {"invariant"}
+
+
+def age(path: Path, hours: float) -> None:
+    then = datetime.now(UTC).timestamp() - hours * 3600
+    os.utime(path, (then, then))
+
+
+def test_what_a_killed_run_left_is_named_at_once_and_wants_care_after_a_day(hospital: Hospital) -> None:
+    root = hospital.folder_of(hospital.crown()).parent
+    (root / "forgotten").mkdir()
+    (root / ".partial-x").mkdir()
+    (root / "somewhere").symlink_to(root / "forgotten")
+    (finding,) = [
+        one for one in examine(hospital.engine, hospital.settings) if one.name == "no_orphan_folders"
+    ]
+    assert finding.ok
+    assert "achado/forgotten (no model has this folder, 0.0 h old)" in finding.found
+    assert "achado/.partial-x (a publish was killed half-way, 0.0 h old)" in finding.found
+    assert "somewhere" not in finding.found
+    age(root / "forgotten", 25)
+    (finding,) = doctor(hospital.settings)
+    assert finding.found.startswith("achado/forgotten (no model has this folder, 25.0 h old); younger than")
+    assert finding.kind == "house"
+
+
+def test_a_pointer_that_names_another_model_is_found(hospital: Hospital) -> None:
+    hospital.crown()
+    pointer_path(hospital.settings, CLASSIFIER).write_text("{}")
+    assert broken(hospital) == {"pointer_names_champion"}
+
+
+def test_dangling_references_are_found_by_the_database_itself(sound: Hospital) -> None:
+    if sound.engine.dialect.name == "sqlite":
+        with sqlite3.connect(str(sound.engine.url.database)) as careless:
+            careless.execute("DELETE FROM report_version WHERE id = 12")
+        expected = "1 rows of prediction refer to no row of report_version"
+    else:
+        with sound.engine.begin() as c:
+            c.exec_driver_sql("ALTER TABLE prediction DROP CONSTRAINT fk_prediction_report_version_id")
+            c.exec_driver_sql(
+                "ALTER TABLE feature DROP CONSTRAINT fk_feature_report_version_id, "
+                "ADD CONSTRAINT fk_feature_report_version_id FOREIGN KEY (report_version_id) "
+                "REFERENCES report_version (id) NOT VALID"
+            )
+        expected = "prediction has lost its constraint fk_prediction_report_version_id"
+    (finding,) = [one for one in doctor(sound.settings) if one.name == "database_undamaged"]
+    assert expected in finding.found
+    if sound.engine.dialect.name == "postgresql":
+        assert "constraint fk_feature_report_version_id was never checked" in finding.found
+
+
+def test_a_disk_with_too_little_room_is_told(hospital: Hospital, configure: Callable[..., Settings]) -> None:
+    greedy = configure(**TABLES, database=hospital.settings.database, monitoring={"free_space_gib": 1e9})
+    assert [one.name for one in doctor(greedy)] == [
+        "room_on_the_disk (models)",
+        "room_on_the_disk (database)",
+    ]
+
+
+def test_clocks_apart_are_told(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "lease_clock", lambda c: datetime.now(UTC) - timedelta(minutes=5))
+    (finding,) = doctor(hospital.settings)
+    assert finding.found == "the database's clock and this machine's are 300.0 s apart"
+
+
+@pytest.fixture
+def prefect_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """A server that answers whatever it is told to, named in PREFECT_API_URL."""
+    answers: list[bytes] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[-1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://secret:canary@127.0.0.1:{server.server_port}/api")
+        yield answers.append
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "fits"),
+    [(prefect.__version__, True), ("3.0.0", False), ("4.0.0", False), ("<html>", False)],
+)
+def test_a_prefect_server_of_another_version_is_told(
+    hospital: Hospital, prefect_server: Callable[[bytes], None], answer: str, fits: bool
+) -> None:
+    prefect_server(json.dumps(answer).encode())
+    found = {one.name: one for one in examine(hospital.engine, hospital.settings)}["prefect_server_fits"]
+    assert found.ok == fits
+    assert "canary" not in found.found + found.advice
+
+
+def test_a_prefect_server_that_does_not_answer_is_told(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+    (finding,) = doctor(hospital.settings)
+    assert finding.found == "the server in PREFECT_API_URL gave no version (ConnectError)"
+
+
+def test_a_database_that_another_program_holds_is_told_in_one_line(
+    sound: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.house.PATIENCE_S", 0.1)
+    monkeypatch.setattr("db.engine.SQLITE_BUSY_TIMEOUT_S", 0.1)
+    engine = open_engine(sound.settings.database)
+    with open_engine(sound.settings.database).connect() as other:
+        if engine.dialect.name == "sqlite":
+            # a writer alone keeps no reader out: only a program that wants the file for itself
+            sound.engine.dispose()
+            open_database(sound.settings).dispose()
+            other.exec_driver_sql("PRAGMA locking_mode = EXCLUSIVE")
+            other.exec_driver_sql("DELETE FROM metric")
+        else:
+            other.exec_driver_sql("LOCK TABLE report_version IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseFailure, match=r"another (program|session) holds the lock"):
+            examine(engine, sound.settings)
+    engine.dispose()
 
 
 def test_many_offenders_are_counted_and_a_few_named(sound: Hospital) -> None:

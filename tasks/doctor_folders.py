@@ -1,0 +1,104 @@
+"""The doctor on the model folder: each model as it was published, and nothing that belongs to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from db import doctor as promises
+from db import house, models
+from db.models import Champion, Model
+from tasks.findings import Finding, finding, told, violation
+from tasks.leftovers import Leftover, leftovers
+from tasks.model_folders import fault_of, gist_fault_of, models_folder, pointer_path, points_at
+from tasks.settings import Settings
+
+
+def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Champions, the other models, the pointer files, and what was left behind."""
+    every = models.of_classifier(c)
+    champions = [found for name in promises.champions(c) if (found := models.champion_of(c, name))]
+    yield from (_as_published(settings, champion) for champion in champions)
+    yield _others_there(settings, every, {champion.model.id for champion in champions})
+    broken = promises.violations(c, house.champions_that_may_not_answer())
+    yield finding(
+        "champions_may_answer",
+        "no champion is marked as altered, retired or removed",
+        broken,
+        f"classifier {told(broken)}",
+        'run "laudos models list" and let another answer: "laudos models rollback", or "laudos retrain"',
+        "house",
+    )
+    yield from (_pointed_at(settings, champion) for champion in champions)
+    yield _no_leftovers(settings, leftovers(settings, every, now))
+    broken = promises.violations(c, house.encoders_without_a_model(now - settings.retention.leftovers_after))
+    yield finding(
+        "vectors_have_a_model",
+        "the encoder of every stored vector belongs to a model",
+        broken,
+        f"encoder {told(broken)}",
+        "they only take room",
+        "house",
+    )
+
+
+def _as_published(settings: Settings, champion: Champion) -> Finding:
+    classifier, fault = champion.model.classifier, fault_of(settings, champion.model)
+    return Finding(
+        f"champion_as_published ({classifier})",
+        fault is None,
+        fault or f"model {champion.model.id} is what was published, file by file",
+        "" if fault is None else f'restore its folder, or run "laudos models rollback {classifier}"',
+    )
+
+
+def _others_there(settings: Settings, every: Sequence[Model], champions: set[int]) -> Finding:
+    others = [one for one in every if one.state in ("ready", "retired") and one.id not in champions]
+    faults = [f"{one.id} ({fault})" for one in others if (fault := gist_fault_of(settings, one))]
+    broken = violation(faults)
+    return finding(
+        "models_as_published",
+        f"{len(others):,} other models are there, with the manifest that was recorded "
+        "(their files are read before one of them answers)",
+        broken,
+        f"model {told(broken)}",
+        "restore these folders from a back-up; none of these models can be rolled back to until then",
+    )
+
+
+def _pointed_at(settings: Settings, champion: Champion) -> Finding:
+    classifier, path = champion.model.classifier, pointer_path(settings, champion.model.classifier)
+    pointed = points_at(settings, champion)
+    return Finding(
+        f"pointer_names_champion ({classifier})",
+        pointed,
+        f"{path.name} names model {champion.model.id}"
+        if pointed
+        else f"{path} is missing or names another model than the champion, {champion.model.id}",
+        "" if pointed else '"laudos predict" reads it; "laudos retrain" writes it anew',
+        "house",
+    )
+
+
+def _no_leftovers(settings: Settings, found: Sequence[Leftover]) -> Finding:
+    root = models_folder(settings)
+
+    def name(one: Leftover) -> str:
+        place = one.path.relative_to(root) if one.path.is_relative_to(root) else one.path.name
+        age = "" if one.age == timedelta.max else f", {one.age.total_seconds() / 3600:,.1f} h old"
+        return f"{place} ({one.why}{age})"
+
+    old = violation([name(one) for one in found if one.old(settings)])
+    young = violation([name(one) for one in found if not one.old(settings)])
+    grace = settings.retention.leftovers_after
+    waits = f"; younger than {grace} and left alone: {told(young)}" if young else ""
+    return finding(
+        "no_orphan_folders",
+        f"every model folder has its row{waits}",
+        old,
+        f"{told(old)}{waits}",
+        "a run was killed before it was recorded; remove these folders",
+        "house",
+    )

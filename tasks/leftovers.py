@@ -1,0 +1,53 @@
+"""What killed runs leave among the model folders: folders without a row, and half-written ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from db.models import Model
+from tasks.model_folders import folder_of, models_folder
+from tasks.settings import Settings
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder or file that no run will come back for; `why` says whose it was."""
+
+    path: Path
+    why: str
+    age: timedelta
+
+    def old(self, settings: Settings) -> bool:
+        """Past the grace time: until then a training under way may be about to write its row."""
+        return self.age >= settings.retention.leftovers_after
+
+
+def leftovers(settings: Settings, models: Sequence[Model], now: datetime) -> list[Leftover]:
+    """All of them, by path. A link is somebody's own doing and is left alone."""
+    return sorted(_found(settings, models, now), key=lambda one: one.path)
+
+
+def _found(settings: Settings, models: Sequence[Model], now: datetime) -> Iterator[Leftover]:
+    removed = {folder_of(settings, model) for model in models if model.state == "removed"}
+    known = {folder_of(settings, model) for model in models} - removed
+    root = models_folder(settings)
+    for path in root.glob("*/*"):
+        if path.is_symlink() or not path.is_dir() or path in known:
+            continue
+        if path.name.startswith(".partial-"):
+            yield Leftover(path, "a publish was killed half-way", _age(path, now))
+        elif path in removed:
+            # the row was changed first: whoever removed the folder was killed in between
+            yield Leftover(path, "its model was removed", timedelta.max)
+        else:
+            yield Leftover(path, "no model has this folder", _age(path, now))
+    for path in (*settings.folder.glob(".champion-*.json.*"), *settings.folder.glob("reports/.model-*")):
+        if path.is_file() and not path.is_symlink():
+            yield Leftover(path, "a write was killed half-way", _age(path, now))
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    return now - datetime.fromtimestamp(path.stat().st_mtime, UTC)
