@@ -14,7 +14,7 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError
 from db.synthetic import NewReport
 from tasks.database import open_database
-from tasks.ml.cleaning import CLEANING_REVISION, clean
+from tasks.ml.cleaning import CLEANING_REVISION, clean, raw_sha
 from tasks.ml.splits import is_reserved
 from tasks.ml.synthesis.exams import Row, generator
 from tasks.ml.synthesis.reports import SyntheticReport, seed_of, synthesize
@@ -136,7 +136,7 @@ def _cleaned(report: SyntheticReport, asked: ClassifierSettings) -> NewReport:
     return NewReport(
         external_id=report.external_id,
         patient_key=report.row_key,
-        raw_sha=cleaned.raw_sha,
+        raw_sha=raw_sha(report.text),
         text=cleaned.text,
         repairs=cleaned.repairs,
         cleaning_revision=CLEANING_REVISION,

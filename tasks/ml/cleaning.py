@@ -29,6 +29,9 @@ _GAPS = re.compile(r"\n{3,}")
 # beyond plain ASCII and the letters of Western Europe: only then is a closer look needed
 _ODD = re.compile("[^\t\n -~\u00a1-\u00ac\u00ae-\u00ff]")
 _LETTER = re.compile(r"[^\W\d_]")
+# in Latin-1: what no rule here touches (no sign of markup or escapes), and what only mojibake makes suspect
+_PLAIN = bytes({*b"\t\n", *range(0x20, 0x7F), *range(0xC0, 0x100)} - {*b"<&\\"})
+_SIGNS = bytes({*range(0xA1, 0xC0)} - {0xAD})
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,6 @@ class Cleaned:
     """`text` holds letters, no NUL, no lone surrogate; `repairs` counts by name what was mended."""
 
     text: str
-    raw_sha: str
     repairs: dict[str, int] = field(default_factory=dict)
 
 
@@ -47,16 +49,10 @@ def clean(raw: object) -> Cleaned:
     """
     repairs: Counter[str] = Counter()
     text = _characters(raw, repairs)
-    text = markup.plain(text, repairs)
+    if not _is_plain(text):
+        text = _mended(text, repairs)
     if len(text) > CHARACTERS_MAX:
         raise Unreadable("too_long", characters=len(text))
-    text = text.replace("\r\n", "\n")
-    odd = _ODD.search(text)
-    if odd:
-        text = decoding.mend_surrogates(text, repairs)
-    text = decoding.mend_mojibake(text, repairs)
-    if odd or repairs["mojibake"]:
-        text = _without_oddities(text, repairs)
     if " \n" in text or "\t\n" in text:
         text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
     text = (_GAPS.sub("\n\n", text) if "\n\n\n" in text else text).strip()
@@ -64,7 +60,7 @@ def clean(raw: object) -> Cleaned:
         raise Unreadable("empty")
     if not _LETTER.search(text):
         raise Unreadable("no_letters")
-    return Cleaned(text, raw_sha(raw), {name: count for name, count in sorted(repairs.items()) if count})
+    return Cleaned(text, {name: count for name, count in sorted(repairs.items()) if count})
 
 
 def raw_sha(raw: object) -> str:
@@ -89,6 +85,30 @@ def _characters(raw: object, repairs: Counter[str]) -> str:
     if raw.lstrip("\ufeff \t\r\n").startswith("%PDF-"):
         raise Unreadable("pdf")
     return raw
+
+
+def _is_plain(text: str) -> bool:
+    """Whether nothing needs mending, told by two table look-ups: so it is with most reports."""
+    try:
+        unusual = text.encode("latin-1").translate(None, _PLAIN)
+    except UnicodeEncodeError:
+        return False
+    return not unusual or not (unusual.translate(None, _SIGNS) or decoding.looks_mangled(text))
+
+
+def _mended(text: str, repairs: Counter[str]) -> str:
+    """The text without its markup, in whole characters, and without what nobody can see."""
+    text = markup.plain(text, repairs)
+    if len(text) > CHARACTERS_MAX:
+        return text  # refused for its length, whatever else there is
+    text = text.replace("\r\n", "\n")
+    odd = _ODD.search(text)
+    if odd:
+        text = decoding.mend_surrogates(text, repairs)
+    text = decoding.mend_mojibake(text, repairs)
+    if odd or repairs["mojibake"]:
+        text = _without_oddities(text, repairs)
+    return text
 
 
 def _without_oddities(text: str, repairs: Counter[str]) -> str:

@@ -43,7 +43,7 @@ def test_a_retry_with_the_same_rules_changes_nothing(waiting: Desk) -> None:
 def test_a_retry_takes_in_what_the_rules_of_today_can_read(
     waiting: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_all = cleaning.Cleaned("doze", cleaning.raw_sha("--- 12 ---"))
+    read_all = cleaning.Cleaned("doze")
     monkeypatch.setattr(intake, "clean", lambda raw: read_all)
     summary = retry_quarantine(waiting.settings, "his")
     assert summary.rows == Counts(read=1, new=1)

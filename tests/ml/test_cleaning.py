@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks.ml import cleaning
 from tasks.ml.cleaning import CHARACTERS_MAX, RAW_MAX, clean, raw_sha
 from tasks.ml.errors import Unreadable
 
@@ -168,7 +169,7 @@ def test_line_ends_spaces_and_gaps_take_one_form() -> None:
 def test_the_sha_is_the_raw_contents_and_tells_any_two_apart() -> None:
     raws = ["a", "a ", "a\0", "\ud800", "\ufffd", "", b"\xff", 42]
     assert len({raw_sha(raw) for raw in raws}) == len(raws)
-    assert raw_sha(b"a") == raw_sha("a") == clean("a").raw_sha == raw_sha(memoryview(b"a"))
+    assert raw_sha(b"a") == raw_sha("a") == raw_sha(memoryview(b"a"))
     assert raw_sha(None) == raw_sha("")
 
 
@@ -200,3 +201,39 @@ def test_whatever_comes_is_read_or_refused_and_can_be_stored(raw: object) -> Non
     assert text.strip()
     assert "\0" not in text
     assert text.encode("utf-8").decode("utf-8") == text
+
+
+likely = st.lists(
+    st.sampled_from(["nódulo", " ", "  ", "\n", "\t", "\n\n", "10 mm²", "1ª", "Ã©", "Â", "º", "<", "<br>"])
+    | st.sampled_from(
+        ["&amp;", "&", "\\.br\\", "\\", "\r\n", "\r", "\xad", "\xa0", "\x7f", "–", "{\\rtf1 a}"]
+    )
+    | st.characters(max_codepoint=0x17F),
+    max_size=30,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(likely | st.text(max_size=60))
+@example("Ã³rgÃ£o")
+@example("Â\xad")
+@example("a\x85b")
+def test_the_short_way_for_plain_text_is_the_long_way(text: str) -> None:
+    def told() -> object:
+        try:
+            return clean(text)
+        except Unreadable as refused:
+            return refused.reason
+
+    short = told()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cleaning, "_is_plain", lambda _: False)
+        assert told() == short
+
+
+def test_most_reports_go_the_short_way() -> None:
+    """The control of the test above: both ways are taken."""
+    assert cleaning._is_plain("Nódulo de 12 mm², à direita (1ª punção).\n\tSem atipias; 100 % benigno.")
+    assert not any(
+        map(cleaning._is_plain, ["a\rb", "Ã©", "a &lt; b", "\ud800", "–", "a\0", "\\.br\\", "a\xadb"])
+    )
