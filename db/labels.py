@@ -11,12 +11,13 @@ from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.among import among, chunks
+from db.load import load
 from db.tables import label
 
 Origin = Literal["source", "feedback", "synthetic"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Label:
     """One statement about a report version; `actor` is a source's name or a person's login."""
 
@@ -51,6 +52,22 @@ def put_labels(c: Connection, labels: Iterable[Label], now: datetime) -> None:
             where=label.c.value != statement.excluded.value,
         ),
         rows,
+    )
+
+
+def add_labels(c: Connection, labels: Sequence[Label], now: datetime) -> None:
+    """Write labels of report versions that were written in the same transaction, and so had none."""
+    load(
+        c,
+        label,
+        {
+            "report_version_id": [one.report_version_id for one in labels],
+            "classifier": [one.classifier for one in labels],
+            "origin": [one.origin for one in labels],
+            "actor": [one.actor for one in labels],
+            "value": [one.value for one in labels],
+        },
+        every={"at": now},
     )
 
 

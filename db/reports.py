@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from db.among import among, chunks
+from db.load import load, next_ids
 from db.tables import report, report_version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """A report as it stands, with its current version."""
 
@@ -26,7 +27,7 @@ class Known:
     erased: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """A report's content, cleaned, ready to be taken in."""
 
@@ -91,13 +92,11 @@ def take_in(
 
     One content a report. Returns external id -> the version's id. A report that was gone is back.
     """
-    ids = {external_id: found.report_id for external_id, found in already.items()}
+    amended = [one.external_id for one in contents if one.external_id in already]
+    ids = {name: already[name].report_id for name in amended}
     ids |= _add_reports(c, source_id, [one for one in contents if one.external_id not in already], now)
-    versions = {
-        one.external_id: already[one.external_id].version + 1 if one.external_id in already else 1
-        for one in contents
-    }
-    _move_on(c, [already[name].report_id for name in versions if name in already])
+    _move_on(c, [already[name].report_id for name in amended])
+    versions = {name: already[name].version + 1 for name in amended}
     return _add_versions(c, run_id, contents, ids, versions, now)
 
 
@@ -152,20 +151,18 @@ def texts(c: Connection, version_ids: Sequence[int]) -> dict[int, str]:
 
 
 def _add_reports(c: Connection, source_id: int, contents: Sequence[Content], now: datetime) -> dict[str, int]:
-    if not contents:
-        return {}
-    rows = [
+    ids = next_ids(c, report, len(contents))
+    load(
+        c,
+        report,
         {
-            "source_id": source_id,
-            "external_id": one.external_id,
-            "patient_key": one.patient_key,
-            "current_version": 1,
-            "created_at": now,
-        }
-        for one in contents
-    ]
-    written = c.execute(insert(report).returning(report.c.external_id, report.c.id), rows)
-    return {row.external_id: row.id for row in written}
+            "id": ids,
+            "external_id": [one.external_id for one in contents],
+            "patient_key": [one.patient_key for one in contents],
+        },
+        every={"source_id": source_id, "current_version": 1, "created_at": now},
+    )
+    return dict(zip((one.external_id for one in contents), ids, strict=True))
 
 
 def _move_on(c: Connection, report_ids: Sequence[int]) -> None:
@@ -181,29 +178,26 @@ def _add_versions(
     c: Connection,
     run_id: int,
     contents: Sequence[Content],
-    ids: Mapping[str, int],
+    report_ids: Mapping[str, int],
     versions: Mapping[str, int],
     now: datetime,
 ) -> dict[str, int]:
-    if not contents:
-        return {}
-    rows = [
+    """`versions`: of those reports that had one already; every other gets its first."""
+    ids = next_ids(c, report_version, len(contents))
+    load(
+        c,
+        report_version,
         {
-            "report_id": ids[one.external_id],
-            "version": versions[one.external_id],
-            "raw_sha": one.raw_sha,
-            "text": one.text,
-            "cleaning_revision": one.cleaning_revision,
-            "repairs": one.repairs,
-            "report_date": one.report_date,
-            "source_updated_at": one.source_updated_at,
-            "run_id": run_id,
-            "created_at": now,
-        }
-        for one in contents
-    ]
-    written = c.execute(
-        insert(report_version).returning(report_version.c.report_id, report_version.c.id), rows
+            "id": ids,
+            "report_id": [report_ids[one.external_id] for one in contents],
+            "version": [versions.get(one.external_id, 1) for one in contents],
+            "raw_sha": [one.raw_sha for one in contents],
+            "text": [one.text for one in contents],
+            "cleaning_revision": [one.cleaning_revision for one in contents],
+            "repairs": [one.repairs for one in contents],
+            "report_date": [one.report_date for one in contents],
+            "source_updated_at": [one.source_updated_at for one in contents],
+        },
+        every={"run_id": run_id, "created_at": now},
     )
-    version_of = {row.report_id: row.id for row in written}
-    return {one.external_id: version_of[ids[one.external_id]] for one in contents}
+    return dict(zip((one.external_id for one in contents), ids, strict=True))

@@ -14,13 +14,17 @@ from types import TracebackType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, column, or_, select, table
+from sqlalchemy import ColumnElement, Connection, Select, column, null, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import failure_of
 from db.errors import ConfigurationError, DatabaseFailure
+from db.source_pages import PageSize, Values, beyond, filled, weight, without_last_key
 from db.source_schema import UpdatedAt, open_source, reflected, refuse_unordered
 from db.source_values import as_date, as_instant, as_key
+
+# the places of a row's values; labels follow
+ID, TEXT, UPDATED_AT = range(3)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class SourceTable:
     zone: ZoneInfo
 
     def columns(self) -> dict[str, str]:
-        """What each column is for -> its name, in the order in which a page holds them."""
+        """What each column is for -> its name."""
         given = {"id": self.id, "text": self.text}
         given |= {"updated_at": self.updated_at} if self.updated_at else {}
         given |= {"patient": self.patient} if self.patient else {}
@@ -48,7 +52,7 @@ class SourceTable:
         return given | {f"labels.{classifier}": name for classifier, name in self.labels.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceRow:
     """One row as read. `text` and the labels are what the driver gave; None ids are broken ones."""
 
@@ -75,9 +79,15 @@ class SourceReader:
             if self._moves is not None:
                 refuse_unordered(self._engine, self._table.c[self._moves.name], self._moves)
         self._id = self._table.c[source.id]
-        self._purposes = list(purposes)
+        self._keys = {ID: self._id} | ({UPDATED_AT: self._table.c[self._moves.name]} if self._moves else {})
+        fixed = (source.id, source.text, source.updated_at, source.patient, source.date)
         # one column may serve two purposes, such as a label of two classifiers
-        self._all = select(*(self._table.c[name].label(f"c{n}") for n, name in enumerate(purposes.values())))
+        self._all = select(
+            *(
+                (null() if name is None else self._table.c[name]).label(f"c{n}")
+                for n, name in enumerate([*fixed, *source.labels.values()])
+            )
+        )
 
     def __enter__(self) -> SourceReader:
         return self
@@ -87,63 +97,67 @@ class SourceReader:
     ) -> None:
         self._engine.dispose()
 
-    def pages(self, since: datetime | None, rows: int) -> Iterator[list[SourceRow]]:
-        """Pages of `rows` rows changed at or after `since` (None: all), oldest change first.
+    def pages(self, since: datetime | None, size: PageSize) -> Iterator[list[SourceRow]]:
+        """Pages of rows changed at or after `since` (None: all), oldest change first.
 
         Rows without an updated_at come first, for nothing tells whether they changed; rows without an id
         come last. Without an updated_at column: `all_rows`.
         """
         if self._moves is None:
-            yield from self.all_rows(rows)
+            yield from self.all_rows(size)
             return
-        moment = self._table.c[self._moves.name]
-        yield from self._keyset(moment.is_(None), (self._id,), rows)
+        moment = self._keys[UPDATED_AT]
+        yield from self._keyset(moment.is_(None), (ID,), size)
         start = self._moves.at_source(since) if since is not None else None
         changed = moment >= start if start is not None else moment.is_not(None)
-        yield from self._keyset(changed, (moment, self._id), rows)
-        yield from self._without_id(changed | moment.is_(None), rows)
+        yield from self._keyset(changed, (UPDATED_AT, ID), size)
+        yield from self._without_id(changed | moment.is_(None), size)
 
-    def all_rows(self, rows: int) -> Iterator[list[SourceRow]]:
+    def all_rows(self, size: PageSize) -> Iterator[list[SourceRow]]:
         """Every row, in pages by id; those without an id come last."""
-        yield from self._keyset(None, (self._id,), rows)
-        yield from self._without_id(None, rows)
+        yield from self._keyset(None, (ID,), size)
+        yield from self._without_id(None, size)
 
     def _keyset(
-        self, condition: ColumnElement[bool] | None, keys: tuple[ColumnElement[Any], ...], rows: int
+        self, condition: ColumnElement[bool] | None, key_at: tuple[int, ...], size: PageSize
     ) -> Iterator[list[SourceRow]]:
-        """Pages after one another by `keys`; rows that share a key are never torn apart by a page's end."""
+        """Pages after one another by key; rows that share a key are never torn apart by a page's end."""
+        keys = [self._keys[place] for place in key_at]
         query = self._all.where(self._id.is_not(None)).order_by(*keys)
         query = query if condition is None else query.where(condition)
-        after: tuple[Any, ...] | None = None
-        limit = rows
+        after: Values | None = None
+        room = size
         while True:
-            found = self._fetch(query.where(_beyond(keys, after)) if after else query, limit)
-            whole = len(found) < limit
-            page = found if whole else _up_to_last_key(found, len(keys), self._purposes)
+            found, whole = self._fetch(query.where(beyond(keys, after)) if after else query, room)
+            page = found if whole else without_last_key(found, key_at)
             if page:
-                after = _key_of(page[-1], len(keys), self._purposes)
-                limit = rows
+                after = tuple(page[-1][place] for place in key_at)
+                room = size
                 yield [self._row(values) for values in page]
             else:
-                limit *= 2  # one key fills the whole page: look further until another comes
+                room = room.doubled()  # one key fills the whole page: look further until another comes
             if whole:
                 return
 
-    def _without_id(self, condition: ColumnElement[bool] | None, rows: int) -> Iterator[list[SourceRow]]:
+    def _without_id(self, condition: ColumnElement[bool] | None, size: PageSize) -> Iterator[list[SourceRow]]:
         query = self._all.where(self._id.is_(None))
         query = query if condition is None else query.where(condition)
         with self._errors_told(), self._reading() as connection:
-            result = connection.execution_options(yield_per=rows).execute(query)
-            for page in result.partitions():
-                yield [self._row(tuple(values)) for values in page]
+            for page in filled(map(tuple, connection.execute(query)), TEXT, size):
+                yield [self._row(values) for values in page]
 
-    def _fetch(self, query: Select[Any], limit: int) -> list[tuple[Any, ...]]:
+    def _fetch(self, query: Select[Any], room: PageSize) -> tuple[list[Values], bool]:
+        """The first rows of a query, until the room is full; and whether these are all."""
         with self._errors_told(), self._reading() as connection:
-            return [tuple(values) for values in connection.execute(query.limit(limit))]
+            found = next(filled(map(tuple, connection.execute(query.limit(room.rows))), TEXT, room), [])
+        return found, len(found) < room.rows and sum(weight(values[TEXT]) for values in found) < room.bytes
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        options = {"postgresql_readonly": True} if self._engine.dialect.name == "postgresql" else {}
+        # streamed: what lies beyond a full page never comes here
+        options: dict[str, Any] = {"stream_results": True, "max_row_buffer": 1000}
+        if self._engine.dialect.name == "postgresql":
+            options["postgresql_readonly"] = True
         with self._engine.connect().execution_options(**options) as connection:
             yield connection
 
@@ -161,35 +175,13 @@ class SourceReader:
         if failure is not None:
             raise failure
 
-    def _row(self, values: tuple[Any, ...]) -> SourceRow:
-        by_purpose = dict(zip(self._purposes, values, strict=True))
+    def _row(self, values: Values) -> SourceRow:
+        key, text, moment, patient, day, *said = values
         return SourceRow(
-            external_id=as_key(by_purpose["id"]),
-            text=by_purpose["text"],
-            updated_at=as_instant(by_purpose.get("updated_at"), self.source.zone),
-            patient=as_key(by_purpose.get("patient")),
-            date=as_date(by_purpose.get("date")),
-            labels={classifier: by_purpose[f"labels.{classifier}"] for classifier in self.source.labels},
+            external_id=as_key(key),
+            text=text,
+            updated_at=as_instant(moment, self.source.zone),
+            patient=as_key(patient),
+            date=as_date(day),
+            labels=dict(zip(self.source.labels, said, strict=True)),
         )
-
-
-def _beyond(keys: tuple[ColumnElement[Any], ...], after: tuple[Any, ...]) -> ColumnElement[bool]:
-    """(a, b) > (x, y), spelled so that every database can walk its index on a."""
-    first: ColumnElement[bool] = keys[0] > after[0]
-    if len(keys) == 1:
-        return first
-    return and_(keys[0] >= after[0], or_(first, keys[1] > after[1]))
-
-
-def _key_of(values: tuple[Any, ...], keys: int, purposes: list[str]) -> tuple[Any, ...]:
-    identity = values[purposes.index("id")]
-    return (identity,) if keys == 1 else (values[purposes.index("updated_at")], identity)
-
-
-def _up_to_last_key(found: list[tuple[Any, ...]], keys: int, purposes: list[str]) -> list[tuple[Any, ...]]:
-    """A full page without the rows of its last key, of which more may follow."""
-    last = _key_of(found[-1], keys, purposes)
-    end = len(found)
-    while end and _key_of(found[end - 1], keys, purposes) == last:
-        end -= 1
-    return found[:end]

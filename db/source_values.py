@@ -9,7 +9,6 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 _BRAZILIAN = re.compile(r"(\d{2})/(\d{2})/(\d{4})(?:\b|$)")
-_FRACTION = re.compile(r"(\.\d{6})\d+")
 
 
 def as_key(value: object) -> str | None:
@@ -30,7 +29,7 @@ def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
     """
     if isinstance(value, str):
         with suppress(ValueError):
-            value = datetime.fromisoformat(_FRACTION.sub(r"\1", value.strip()))
+            value = datetime.fromisoformat(value.strip())  # finer than microseconds is cut
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):

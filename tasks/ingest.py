@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
@@ -17,13 +18,17 @@ from db import ledger, reports, sources
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.ledger import Counts
+from db.source_pages import PageSize
 from db.source_reader import SourceReader, SourceRow, SourceTable
 from tasks import intake
+from tasks.bulk import ahead, heap_left_alone
 from tasks.database import open_database
 from tasks.intake_rows import Row, fit_id, row_of
 from tasks.progress import progress_bar
 from tasks.settings import Settings
 from tasks.step import step
+
+GONE_A_TRANSACTION = 10_000
 
 
 @step("ingest", run_name="ingest {source_name}", retries=2)
@@ -44,16 +49,18 @@ def ingest_from(
     """As `ingest_source`, at a given time."""
     asked = settings.source(source_name)
     with (
+        heap_left_alone(),
         SourceReader(source_table(settings, source_name)) as reader,
         progress_bar(f"{source_name}: rows read") as progress,
     ):
         with writing(engine) as c:
             turn = sources.begin_turn(c, source_name, int(asked.overlap.total_seconds()))
         visit = _Visit(engine, settings, source_name, run_id, turn, now, progress)
-        if full or asked.updated_at is None:
-            _compare_all(visit, reader.all_rows(asked.page_rows))
-        else:
-            _follow(visit, reader.pages(turn.since, asked.page_rows))
+        size = PageSize(asked.page_rows, asked.page_bytes)
+        whole = full or asked.updated_at is None
+        read = reader.all_rows(size) if whole else reader.pages(turn.since, size)
+        with ahead(_rows(source_name, read)) as pages:
+            (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
         return ledger.counts_of_source(c, run_id, turn.source_id)
 
@@ -106,28 +113,31 @@ class _Visit:
         return list(self.settings.source(self.source_name).labels)
 
 
-def _follow(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
+def _rows(source_name: str, pages: Iterator[list[SourceRow]]) -> Iterator[list[Row]]:
+    for page in pages:
+        yield [row_of(source_name, read) for read in page]
+
+
+def _follow(visit: _Visit, pages: Iterator[list[Row]]) -> None:
     """What changed since the watermark: the pages come oldest change first, so each may move it."""
     rows_read = 0
-    for read in pages:
-        rows = [row_of(visit.source_name, row) for row in read]
+    for rows in pages:
         visit.commit(rows, _latest(rows, visit.now))
         rows_read += len(rows)
         visit.progress(rows_read, None)
 
 
-def _compare_all(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
+def _compare_all(visit: _Visit, pages: Iterator[list[Row]]) -> None:
     """Every row by its id: the watermark moves only once all were seen, and what was not is gone."""
     with reading(visit.engine) as c:
         newest_before = reports.last_id(c)
-    seen = bytearray(newest_before + 1)  # a byte a report: ten million of them are ten megabytes
+    seen = _Seen(newest_before)
     latest: Row | None = None
     rows_read = 0
-    for read in pages:
-        rows = [row_of(visit.source_name, row) for row in read]
+    for rows in pages:
         page = visit.commit(rows, None)
         for report_id in page.report_ids:
-            seen[report_id] = 1
+            seen.add(report_id)
         latest = _latest([*rows, *([latest] if latest else [])], visit.now)
         rows_read += len(rows)
         visit.progress(rows_read, None)
@@ -137,23 +147,35 @@ def _compare_all(visit: _Visit, pages: Iterator[list[SourceRow]]) -> None:
         sources.note_reconciled(c, visit.turn, visit.now)
 
 
-def _mark_gone(visit: _Visit, seen: bytearray, rows_read: int) -> None:
+def _mark_gone(visit: _Visit, seen: _Seen, rows_read: int) -> None:
     with reading(visit.engine) as c:
-        gone = [
-            report_id
-            for report_id in reports.standing(c, visit.turn.source_id, len(seen) - 1)
-            if not seen[report_id]
-        ]
-    if gone and not rows_read:
-        # far more often a load that failed than a hospital that threw every report away
-        raise LaudosError(
-            f"source {visit.source_name!r} is empty, but {len(gone)} reports of it are known; none was "
-            "marked as deleted. Look whether its load failed; "
-            "if it is really to be forgotten, take it out of laudos.toml"
-        )
-    with writing(visit.engine) as c:
-        visit.move(c, None)
-        reports.mark_deleted(c, gone, visit.now)
+        known = reports.standing(c, visit.turn.source_id, seen.up_to)
+        gone = (report_id for report_id in known if report_id not in seen)
+        if not rows_read and next(gone, None) is not None:
+            # far more often a load that failed than a hospital that threw every report away
+            raise LaudosError(
+                f"source {visit.source_name!r} is empty, but {1 + sum(1 for _ in gone)} reports of it are "
+                "known; none was marked as deleted. Look whether its load failed; "
+                "if it is really to be forgotten, take it out of laudos.toml"
+            )
+        while some := list(islice(gone, GONE_A_TRANSACTION)):
+            with writing(visit.engine) as marking:
+                visit.move(marking, None)
+                reports.mark_deleted(marking, some, visit.now)
+
+
+class _Seen:
+    """Which reports known before were met: a bit each, so that eighty million take ten megabytes."""
+
+    def __init__(self, up_to: int) -> None:
+        self.up_to = up_to
+        self._bits = bytearray(up_to // 8 + 1)
+
+    def add(self, report_id: int) -> None:
+        self._bits[report_id >> 3] |= 1 << (report_id & 7)
+
+    def __contains__(self, report_id: int) -> bool:
+        return bool(self._bits[report_id >> 3] & 1 << (report_id & 7))
 
 
 def _latest(rows: Sequence[Row], now: datetime) -> Row | None:

@@ -91,8 +91,10 @@ def write(
     ledger.add_batch(c, run_id, source_id, page.counts, now)
 
 
-def _one_a_report(rows: Sequence[Row], page: Page) -> list[Row]:
+def _one_a_report(rows: Sequence[Row], page: Page) -> Sequence[Row]:
     """One row a report. Of several contents the latest counts; where none is the latest, none does."""
+    if len({row.external_id for row in rows}) == len(rows):
+        return rows
     by_report: dict[str, list[Row]] = {}
     for row in rows:
         by_report.setdefault(str(row.external_id), []).append(row)
@@ -181,11 +183,14 @@ def _put_labels(
                 unknown.append(refused_label(external_id, classifier, value))
             else:
                 now_said[versions[external_id], classifier] = label
-    changed = [
-        labels.Label(version, classifier, "source", source_name, value)
-        for (version, classifier), value in now_said.items()
-        if before.get((version, classifier)) != value
-    ]
+    stood = set(standing)
+    first: list[labels.Label] = []
+    changed: list[labels.Label] = []
+    for (version, classifier), value in now_said.items():
+        if before.get((version, classifier)) != value:
+            said_now = labels.Label(version, classifier, "source", source_name, value)
+            (changed if version in stood else first).append(said_now)
+    labels.add_labels(c, first, now)
     labels.put_labels(c, changed, now)
     labels.withdraw(c, [key for key in before if key not in now_said], "source", source_name)
     return unknown

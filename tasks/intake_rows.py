@@ -18,7 +18,7 @@ ID_MAX = 512
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row, with what identifies it worked out. `labels`: classifier -> value as read, if any."""
 
@@ -46,7 +46,7 @@ class Row:
 
 def row_of(source_name: str, read: SourceRow) -> Row:
     """A row as the reader gave it."""
-    labels = {classifier: _written(value) for classifier, value in read.labels.items()}
+    labels = {classifier: _written(value) for classifier, value in read.labels.items() if value is not None}
     return Row(
         external_id=read.external_id,
         text=read.text,

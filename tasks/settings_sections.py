@@ -51,7 +51,13 @@ class SourceSettings(_Strict):
         description="how far behind the watermark each ingest reads again: "
         "longer than the longest transaction at the source",
     )
-    page_rows: int = Field(default=1000, ge=1, le=100_000, description="rows a transaction")
+    page_rows: int = Field(default=5000, ge=1, le=100_000, description="rows a transaction, at most")
+    page_bytes: int = Field(
+        default=8 * 2**20,
+        ge=1000,
+        le=2**30,
+        description="bytes of text a transaction: a page ends where it is reached, or page_rows is",
+    )
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -34,7 +34,7 @@ _PLAIN = bytes({*b"\t\n", *range(0x20, 0x7F), *range(0xC0, 0x100)} - {*b"<&\\"})
 _SIGNS = bytes({*range(0xA1, 0xC0)} - {0xAD})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cleaned:
     """`text` holds letters, no NUL, no lone surrogate; `repairs` counts by name what was mended."""
 
@@ -47,20 +47,21 @@ def clean(raw: object) -> Cleaned:
 
     Raises Unreadable: no_text, empty, no_letters, not_text, too_long, pdf or binary.
     """
-    repairs: Counter[str] = Counter()
-    text = _characters(raw, repairs)
-    if not _is_plain(text):
-        text = _mended(text, repairs)
+    repairs: dict[str, int] = {}
+    if isinstance(raw, str) and _is_plain(raw):
+        text = raw
+    else:
+        text, repairs = _mended(raw)
     if len(text) > CHARACTERS_MAX:
         raise Unreadable("too_long", characters=len(text))
-    if " \n" in text or "\t\n" in text:
-        text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
-    text = (_GAPS.sub("\n\n", text) if "\n\n\n" in text else text).strip()
+    lines = [line.rstrip(" \t") for line in text.split("\n")]
+    text = "\n".join(lines)
+    text = (_GAPS.sub("\n\n", text) if "" in lines else text).strip()
     if not text:
         raise Unreadable("empty")
     if not _LETTER.search(text):
         raise Unreadable("no_letters")
-    return Cleaned(text, {name: count for name, count in sorted(repairs.items()) if count})
+    return Cleaned(text, repairs)
 
 
 def raw_sha(raw: object) -> str:
@@ -93,14 +94,17 @@ def _is_plain(text: str) -> bool:
         unusual = text.encode("latin-1").translate(None, _PLAIN)
     except UnicodeEncodeError:
         return False
-    return not unusual or not (unusual.translate(None, _SIGNS) or decoding.looks_mangled(text))
+    if unusual and (unusual.translate(None, _SIGNS) or decoding.looks_mangled(text)):
+        return False
+    return not text.lstrip().startswith("%PDF-")
 
 
-def _mended(text: str, repairs: Counter[str]) -> str:
-    """The text without its markup, in whole characters, and without what nobody can see."""
-    text = markup.plain(text, repairs)
+def _mended(raw: object) -> tuple[str, dict[str, int]]:
+    """Whole characters, without markup and without what nobody can see; and what was mended."""
+    repairs: Counter[str] = Counter()
+    text = markup.plain(_characters(raw, repairs), repairs)
     if len(text) > CHARACTERS_MAX:
-        return text  # refused for its length, whatever else there is
+        raise Unreadable("too_long", characters=len(text))
     text = text.replace("\r\n", "\n")
     odd = _ODD.search(text)
     if odd:
@@ -108,7 +112,7 @@ def _mended(text: str, repairs: Counter[str]) -> str:
     text = decoding.mend_mojibake(text, repairs)
     if odd or repairs["mojibake"]:
         text = _without_oddities(text, repairs)
-    return text
+    return text, {name: count for name, count in sorted(repairs.items()) if count}
 
 
 def _without_oddities(text: str, repairs: Counter[str]) -> str:

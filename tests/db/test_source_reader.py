@@ -28,10 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from db.errors import ConfigurationError
+from db.source_pages import PageSize
 from db.source_reader import SourceReader, SourceTable
 from db.source_values import as_date, as_instant, as_key
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
+PAGE, LARGE = PageSize(2, 10**6), PageSize(10, 10**6)
 NOON = datetime(2026, 3, 2, 12, 0, 0, 123456)
 
 
@@ -75,7 +77,7 @@ def test_keys_of_any_kind_are_paged_through_in_both_orders(
 ) -> None:
     rows = [(key, NOON) for key in keys]
     with reading_from(database_url, rows, id_type, DateTime()) as reader:
-        assert sorted(told(reader.all_rows(2))) == sorted(told(reader.pages(None, 2))) == list("012345")
+        assert sorted(told(reader.all_rows(PAGE))) == sorted(told(reader.pages(None, PAGE))) == list("012345")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +101,9 @@ def test_moments_of_any_kind_are_read_and_searched_from(
     ):
         at = NOON.replace(tzinfo=SAO_PAULO).astimezone(UTC)  # SQLite keeps no zone: it is the source's
     with reading_from(database_url, list(enumerate(values)), Integer(), moment_type) as reader:
-        (page,) = list(reader.pages(at, 10))
+        (page,) = list(reader.pages(at, LARGE))
         assert [row.updated_at for row in page] == [at] * 3
-        assert list(reader.pages(at + timedelta(days=3), 10)) == []
+        assert list(reader.pages(at + timedelta(days=3), LARGE)) == []
 
 
 def test_text_that_does_not_sort_by_time_is_refused(database_url: str) -> None:

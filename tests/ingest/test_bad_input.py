@@ -16,6 +16,7 @@ from sqlalchemy import select, text
 
 from db.errors import ConfigurationError
 from db.ledger import Counts
+from db.source_pages import PageSize
 from db.source_reader import SourceReader
 from db.tables import quarantine, report_version
 from tasks.ingest import source_table
@@ -243,6 +244,6 @@ def test_what_is_shown_of_rows_and_errors_holds_no_text(
 ) -> None:
     hospital.add(row("1", now, "CANARIO", paciente="CANARIO"))
     with SourceReader(source_table(desk.settings, "his")) as reader:
-        shown = repr(list(reader.all_rows(10)))
+        shown = repr(list(reader.all_rows(PageSize(10, 10**6))))
     assert "external_id='1'" in shown
     assert "CANARIO" not in shown

@@ -1,0 +1,72 @@
+"""Where a page of a source's rows ends: at so many rows or bytes, but never between rows of one key."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_
+
+Values = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class PageSize:
+    """What a page holds at most. A page ends at the row that fills it, whichever is reached first."""
+
+    rows: int
+    bytes: int
+
+    def doubled(self) -> PageSize:
+        return PageSize(2 * self.rows, 2 * self.bytes)
+
+
+def weight(text: object) -> int:
+    """About how many bytes a text takes."""
+    return len(text) if isinstance(text, str | bytes | bytearray | memoryview) else 0
+
+
+def filled(rows: Iterable[Values], text_at: int, size: PageSize) -> Iterator[list[Values]]:
+    """The rows in pages of a size."""
+    page: list[Values] = []
+    room = size.bytes
+    for values in rows:
+        page.append(values)
+        room -= weight(values[text_at])
+        if room <= 0 or len(page) == size.rows:
+            yield page
+            page, room = [], size.bytes
+    if page:
+        yield page
+
+
+def beyond(keys: Sequence[ColumnElement[Any]], after: Values) -> ColumnElement[bool]:
+    """(a, b) > (x, y), spelled so that every database can walk its index on a."""
+    first: ColumnElement[bool] = keys[0] > after[0]
+    if len(keys) == 1:
+        return first
+    return and_(keys[0] >= after[0], or_(first, keys[1] > after[1]))
+
+
+def without_last_key(page: list[Values], key_at: Sequence[int]) -> list[Values]:
+    """A page without the rows of its last key, of which more may follow.
+
+    Keys that differ only in case, accents, blanks or punctuation count as one: a source's collation may
+    hold them equal, and then "greater than the last" would pass over the rest of them.
+    """
+    last = _folded(page[-1], key_at)
+    end = len(page)
+    while end and _folded(page[end - 1], key_at) == last:
+        end -= 1
+    return page[:end]
+
+
+def _folded(values: Values, key_at: Sequence[int]) -> Values:
+    return tuple(_fold(values[n]) if isinstance(values[n], str) else values[n] for n in key_at)
+
+
+def _fold(key: str) -> str:
+    letters = unicodedata.normalize("NFKD", key.casefold())
+    return "".join(one for one in letters if one.isalnum())
