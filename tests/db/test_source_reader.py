@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from db import source_pages
 from db.errors import ConfigurationError
 from db.source_pages import PageSize
 from db.source_reader import SourceReader, SourceTable
@@ -137,3 +141,68 @@ def test_dates_are_read_as_brazil_and_iso_write_them() -> None:
         assert as_date(written) == day
     for nothing in (None, "31/02/2026", "ontem", 3):
         assert as_date(nothing) is None
+
+
+@pytest.mark.parametrize("collation", ["pt-BR-x-icu", "case_blind", "C"])
+@pytest.mark.postgres
+def test_a_collation_that_sorts_otherwise_loses_no_row_on_postgres(postgres_url: str, collation: str) -> None:
+    engine = create_engine(postgres_url)
+    with engine.begin() as c:
+        # the strangest there is: case, accents and punctuation all count for nothing
+        c.exec_driver_sql(
+            "CREATE COLLATION case_blind (provider = icu, deterministic = false,"
+            " locale = 'und-u-ks-level1-ka-shifted')"
+        )
+    engine.dispose()
+    _every_id_once(postgres_url, Text(collation=collation))
+
+
+def test_a_collation_that_ignores_case_loses_no_row_on_sqlite(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _every_id_once(sqlite_url, Text(collation="NOCASE"))
+    # the control: told apart letter by letter, "a" ends a page, and nothing greater than it is "A"
+    monkeypatch.setattr(source_pages, "_fold", lambda key: key)
+    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    with pytest.raises(AssertionError):
+        _every_id_once(sqlite_url, Text(collation="NOCASE"))
+
+
+def _every_id_once(url: str, id_type: TypeEngine[Any]) -> None:
+    """Ids that a collation may take for one, more of them than a page holds, in both orders."""
+    keys = ["a", "A", "á", "Á", "a ", "b-1", "B1", "b1", "b 1", "ç", "c", "C", "10", "9", "1-0", "Z", "z"]
+    random.Random(1).shuffle(keys)
+    with reading_from(url, [(key, NOON) for key in keys], id_type, DateTime()) as reader:
+        for pages in (reader.all_rows(PAGE), reader.pages(None, PAGE)):
+            assert sorted(told(pages), key=int) == [str(n) for n in range(len(keys))]
+
+
+def test_a_page_ends_at_so_many_bytes_and_tears_no_key(database_url: str) -> None:
+    keys = ["a"] * 5 + ["b", "c", "d"]
+    with reading_from(database_url, [(key, NOON) for key in keys], Text(), DateTime()) as reader:
+        # a row's text is one byte here: five of one key need a page of twice twice two bytes
+        pages = [[row.external_id for row in page] for page in reader.all_rows(PageSize(100, 2))]
+    assert pages == [[*"aaaaabc"], ["d"]]
+
+
+def test_large_texts_do_not_all_come_at_once(postgres_url: str) -> None:
+    """Streamed: of 99 texts of 1 MB, a page of 2 MB fetches a few and leaves the others there."""
+    engine = create_engine(postgres_url)
+    with engine.begin() as c:
+        c.exec_driver_sql("""CREATE TABLE "Laudos" ("Id" int, "Quando" timestamp, texto text)""")
+        c.exec_driver_sql(
+            """INSERT INTO "Laudos" SELECT n, now(), repeat('laudo ', 170000) FROM generate_series(1, 99) n"""
+        )
+    engine.dispose()
+    source = SourceTable(
+        "his", postgres_url, "Laudos", None, "Id", "texto", "Quando", None, None, {}, SAO_PAULO
+    )
+    with SourceReader(source) as reader:
+        pages = reader.all_rows(PageSize(1000, 2 * 2**20))
+        tracemalloc.start()
+        first = len(next(pages))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert first == 2
+        assert peak < 40 * 2**20
+        assert first + sum(map(len, pages)) == 99

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import ledger, schema, sources
+from db import ledger, load, schema, sources
 from db.engine import failure_of, open_engine, writing
 from db.errors import Busy, DatabaseFailure, LaudosError
 from db.ledger import Counts
@@ -196,3 +197,45 @@ def test_a_database_error_tells_no_text(desk: Desk, now: datetime) -> None:
     with pytest.raises(SQLAlchemyError) as raised, desk.engine.begin() as c:
         c.execute(report.insert().values(**broken, created_at=now))
     assert "CANARIO" not in str(failure_of(raised.value))
+
+
+def test_rows_that_a_bulk_load_refuses_are_quoted_nowhere(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    """PostgreSQL's COPY quotes the row in its DETAIL and its CONTEXT."""
+    hospital.add(row("1", now))
+    desk.ingest(now)
+    columns = {"external_id": ["CANARIO", "CANARIO"], "patient_key": ["CANARIO", "x"]}
+    every = {"source_id": 1, "current_version": 1, "created_at": now}
+    with pytest.raises(DatabaseFailure) as raised, writing(desk.engine) as c:
+        load.load(c, report, {"id": load.next_ids(c, report, 2), **columns}, every)
+    assert "CANARIO" not in str(raised.value)
+    assert sorted(desk.texts()) == ["1"]
+    assert desk.ingest(now).unchanged == 1  # the connection is sound again
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_page_is_told_and_leaves_no_trace(
+    postgres_url: str, now: datetime
+) -> None:
+    schema.upgrade(postgres_url)
+    engine = open_engine(postgres_url)
+
+    def ids() -> Iterator[str]:
+        yield "1"
+        with engine.connect() as other:
+            writers = "SELECT DISTINCT pid FROM pg_locks WHERE mode = 'RowExclusiveLock'"
+            other.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({writers}) AS writer"))
+        yield "2"
+
+    every = {"source_id": 1, "patient_key": "x", "current_version": 1, "created_at": now}
+    with pytest.raises(DatabaseFailure) as raised, writing(engine) as c:
+        _take_turn_and_load(c, ids(), every)
+    assert raised.value.retryable
+    with writing(engine) as c:
+        assert c.scalar(select(func.count()).select_from(source)) == 0
+    engine.dispose()
+
+
+def _take_turn_and_load(c: Connection, external_ids: Iterator[str], every: dict[str, Any]) -> None:
+    sources.begin_turn(c, "his", 60)
+    load.load(c, report, {"id": load.next_ids(c, report, 2), "external_id": external_ids}, every)
