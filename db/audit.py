@@ -37,8 +37,9 @@ def record(
     `detail` must be plain JSON (finite numbers) and hold ids and counts only.
     """
     if c.dialect.name == "postgresql":
-        # two appends at once would both build on the same row; SQLite's write lock rules that out already
-        c.execute(text("LOCK TABLE audit IN SHARE ROW EXCLUSIVE MODE"))
+        # two appends at once would both build on the same row; SQLite's write lock rules that out already.
+        # No lock on the table: that takes rights to change its rows, which laudos_writer has not
+        c.execute(text("SELECT pg_advisory_xact_lock(hashtext('laudos'), hashtext('audit'))"))
     previous = c.scalar(select(audit.c.sha).order_by(audit.c.id.desc()).limit(1)) or FIRST_SHA
     sha = _sha(previous, now, actor, action, subject, detail)
     c.execute(

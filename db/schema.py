@@ -15,9 +15,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, lock, sqlite_copy, views
+from db import comments, lock, roles, sqlite_copy, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
+from db.roles import Roles
 
 _UPGRADE = 'run "laudos db upgrade"'
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -31,10 +32,11 @@ class Moved:
     copy: Path | None
 
 
-def upgrade(url: str, now: datetime | None = None) -> Moved:
+def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -> Moved:
     """Create the tables or bring them to this version, with its views and comments.
 
-    An SQLite file that holds tables is copied first. Raises ConfigurationError where a newer laudos has
+    An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
+    is new. Raises ConfigurationError where a newer laudos has
     been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
     """
     with _alone(url) as (engine, found):
@@ -47,6 +49,7 @@ def upgrade(url: str, now: datetime | None = None) -> Moved:
                 migrate(connection, head())
             comments.write(connection)
             views.create(connection)
+            roles.refresh(connection, named or Roles())
     return Moved(head(), copied)
 
 

@@ -20,6 +20,23 @@ def upgrade(as_json: AsJson = False) -> None:
     show(upgrade_database(settings), as_json)
 
 
+@app.command("roles", epilog="Example: laudos db roles --print")
+def roles(
+    as_sql: Annotated[
+        bool, typer.Option("--print", help="Print the SQL for an administrator; run nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create PostgreSQL roles that write, read without text, and audit; run it again at any time."""
+    settings = ready()
+    from tasks.roles import create_roles, roles_as_sql
+
+    if as_sql and not as_json:
+        typer.echo("\n".join(roles_as_sql(settings)))
+    else:
+        show(roles_as_sql(settings) if as_sql else create_roles(settings), as_json)
+
+
 @app.command("downgrade", epilog="Example: laudos db downgrade --to 0001 --yes")
 def downgrade(
     to: Annotated[str, typer.Option(help="The revision that the older version of laudos needs.")],

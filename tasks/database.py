@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from db import schema
 from db.engine import open_engine
 from db.errors import ConfigurationError
+from db.roles import Roles
 from db.schema import Moved
 from tasks.settings import Settings
 
@@ -23,7 +24,7 @@ def open_database(settings: Settings) -> Engine:
 
 def upgrade_database(settings: Settings) -> Moved:
     """Create the tables or bring them to this version. Raises as schema.upgrade does."""
-    return schema.upgrade(settings.database)
+    return schema.upgrade(settings.database, role_names(settings))
 
 
 def downgrade_database(settings: Settings, revision: str, *, confirmed: bool) -> Moved:
@@ -34,6 +35,11 @@ def downgrade_database(settings: Settings, revision: str, *, confirmed: bool) ->
             "lost; say --yes if that is meant"
         )
     return schema.downgrade(settings.database, revision)
+
+
+def role_names(settings: Settings) -> Roles:
+    """What the configuration calls PostgreSQL's roles."""
+    return Roles(**settings.roles.model_dump())
 
 
 @lru_cache(maxsize=8)

@@ -35,6 +35,7 @@ from tasks.settings_sections import (
     MonitoringSettings,
     PromotionSettings,
     RetentionSettings,
+    RolesSettings,
     ScheduleSettings,
     ScoringSettings,
     SourceSettings,
@@ -92,6 +93,7 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     retention: RetentionSettings = RetentionSettings()
     schedules: ScheduleSettings = ScheduleSettings()
+    roles: RolesSettings = RolesSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -162,9 +164,10 @@ class Settings(BaseSettings):
         return self.sources[name]
 
     def sha(self) -> str:
-        """sha256 of what decides results: everything but the URLs, which hold secrets, and the folder."""
+        """sha256 of what decides results: not the URLs, which hold secrets, nor the folder and the roles."""
         content = self.model_dump(
-            mode="json", exclude={"database": True, "folder": True, "sources": {"__all__": {"url"}}}
+            mode="json",
+            exclude={"database": True, "folder": True, "roles": True, "sources": {"__all__": {"url"}}},
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

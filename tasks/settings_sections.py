@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.settings_errors import nearest
 from tasks.settings_values import CronLine, Duration, Share, ZoneName
 
+# a name that needs no quotes in SQL
+_ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -239,6 +242,22 @@ class ScheduleSettings(_Strict):
     ingest: CronLine = "30 * * * *"
     nightly: CronLine = "0 2 * * *"
     weekly_full: CronLine = "0 4 * * 0"
+
+
+class RolesSettings(_Strict):
+    """What `laudos db roles` calls the three roles it creates on PostgreSQL."""
+
+    writer: str = Field(default="laudos_writer", pattern=_ROLE, description="what laudos itself needs")
+    reader: str = Field(default="laudos_reader", pattern=_ROLE, description="everything without text")
+    auditor: str = Field(
+        default="laudos_auditor", pattern=_ROLE, description="the reader's, and runs, decisions and the audit"
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> RolesSettings:
+        if len({self.writer, self.reader, self.auditor}) < 3:
+            raise ValueError("the three roles must have three names")
+        return self
 
 
 def require_known(where: str, named: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -64,3 +64,18 @@ def test_the_way_down_must_be_confirmed_and_names_the_copy(
     told = laudos("db", "upgrade", "--json").json
     assert told["revision"] == schema.head()
     assert len(list(tmp_path.glob("laudos.db.*.backup"))) == (2 if copied else 0)
+
+
+def test_roles_are_printed_for_an_administrator_or_refused_with_what_sqlite_has(
+    laudos: Laudos, engine: Engine
+) -> None:
+    told = laudos("db", "roles", "--print")
+    if engine.dialect.name == "sqlite":
+        assert (told.code, "permissions of the file" in one_line(told.err)) == (2, True)
+        assert laudos("db", "roles").code == 2
+        return
+    assert told.out.splitlines()[0] == "CREATE ROLE laudos_writer NOLOGIN;"
+    with writing(engine) as c:
+        assert c.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'laudos%writer'")) == 0
+        c.exec_driver_sql(told.out)
+        c.rollback()
