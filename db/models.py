@@ -111,10 +111,18 @@ def of_classifier(c: Connection, classifier: str | None = None) -> list[Model]:
 
 
 def trained_on(c: Connection, snapshot_id: int, config_sha: str) -> list[Model]:
-    """Models that are not tainted, trained on exactly this, newest first."""
+    """Models that can answer, trained on exactly this, newest first."""
     same = (model.c.snapshot_id == snapshot_id) & (model.c.config_sha == config_sha)
-    query = select(model).where(same, model.c.state != "tainted").order_by(model.c.id.desc())
+    query = (
+        select(model).where(same, model.c.state.not_in(("tainted", "removed"))).order_by(model.c.id.desc())
+    )
     return [_model(row) for row in c.execute(query)]
+
+
+def reinstate(c: Connection, model_id: int) -> bool:
+    """Let a model answer again; False where its folder was removed."""
+    there = (model.c.id == model_id, model.c.state != "removed")
+    return c.execute(update(model).where(*there).values(state="ready")).rowcount == 1
 
 
 def set_state(c: Connection, model_id: int, state: State) -> None:

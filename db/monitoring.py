@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
 from db.tables import (
+    audit,
     label,
     model,
     prediction,
@@ -46,6 +47,30 @@ class Refusal:
     source: str
     reason: str
     waiting: int
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What the retention rules took away. `features`: stored vectors; `texts`: of superseded versions."""
+
+    models: int = 0
+    leftovers: int = 0
+    checkpoints: int = 0
+    mebibytes: float = 0.0
+    features: int = 0
+    texts: int = 0
+
+    def __str__(self) -> str:
+        """A sentence with what is not nothing."""
+        parts = {
+            "models": self.models,
+            "folders or files of killed runs": self.leftovers,
+            "checkpoints": self.checkpoints,
+            "stored vectors": self.features,
+            "texts of superseded versions": self.texts,
+        }
+        told = ", ".join(f"{what}: {count:,}" for what, count in parts.items() if count)
+        return f"{told} ({self.mebibytes:,.1f} MiB on the disk)" if told else "Nothing."
 
 
 @dataclass(frozen=True)
@@ -161,6 +186,12 @@ def decisions(c: Connection, since: datetime) -> list[Decision]:
         .order_by(promotion.c.id)
     )
     return [Decision(*row) for row in c.execute(query)]
+
+
+def cleared(c: Connection, since: datetime) -> Cleared:
+    """What the retention rules took away since, by the audit."""
+    runs = list(c.scalars(select(audit.c.detail).where(audit.c.action == "retention", audit.c.at >= since)))
+    return Cleared(**{one.name: sum(run[one.name] for run in runs) for one in fields(Cleared)})
 
 
 def answers(c: Connection, since: datetime) -> list[Answers]:

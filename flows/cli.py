@@ -120,7 +120,7 @@ def nightly(
     full: Annotated[bool, typer.Option("--full", help="Train the whole network, as weekly.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Everything in order: ingest, synthesize, retrain, classify, monitor."""
+    """Everything in order: ingest, synthesize, retrain, classify, tidy up, monitor."""
     settings = ready_to_run()
     from flows.cli_summary import print_night
     from flows.nightly import nightly as run

@@ -8,7 +8,7 @@ import typer
 
 from flows.cli_session import AsJson, ClassifierName, ready, show
 
-app = typer.Typer(no_args_is_help=True, help="List, show and roll back models.")
+app = typer.Typer(no_args_is_help=True, help="List, show, roll back and clear away models.")
 
 
 @app.command("list", epilog="Example: laudos models list --classifier paaf")
@@ -53,3 +53,16 @@ def rollback(
     from tasks.models import rollback as roll_back
 
     show(roll_back(settings, classifier, to), as_json)
+
+
+@app.command("gc", epilog="Example: laudos models gc --dry-run")
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what the rules in [retention] allow: old models, what killed runs left, vectors nobody reads."""
+    settings = ready()
+    from tasks.retention import collect
+
+    # with --json stdout holds one document and nothing else
+    show(collect(settings, lambda line: typer.echo(line, err=as_json), dry_run=dry_run), as_json)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.quarantine import MEANINGS
-from tasks.summary import FIGURES, SUBJECTS, Answering, Figure, Judged, NightTold
+from tasks.summary import FIGURES, SUBJECTS, Answering, Cleared, Figure, Judged, NightTold
 
 _WIDTH = 100
 _POPULATIONS = {
@@ -151,6 +151,9 @@ def _quarantine(told: NightTold, out: Console) -> None:
         [one.source, _cell(one.waiting), one.reason, MEANINGS.get(one.reason, "")] for one in told.quarantine
     ]
     out.print(table(("source", "rows", "reason", "which means"), rows, words=2) if rows else "Nothing.")
+    if told.cleared != Cleared():
+        heading(out, "Removed under the retention rules")
+        out.print(escape(str(told.cleared)))
 
 
 def _where(told: NightTold, commands: Sequence[str], out: Console) -> None:

@@ -1,4 +1,4 @@
-"""Everything in order, unattended: ingest, synthesize, retrain, classify, monitor."""
+"""Everything in order, unattended: ingest, synthesize, retrain, classify, tidy up, monitor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
 from tasks.nightly import Attempts
 from tasks.plan import How
+from tasks.retention import Removed, tidy_up
 from tasks.settings import Settings
 from tasks.step import flow
 from tasks.synthesize import synthetic_classifiers
@@ -29,6 +30,7 @@ class NightlySummary:
     synthesized: list[SynthesizeSummary]
     retrained: list[RetrainSummary]
     classified: list[ClassifySummary]
+    removed: Removed | None
     monitored: MonitorSummary | None
     skipped: list[str]
 
@@ -49,6 +51,7 @@ def nightly(full: bool = False) -> NightlySummary:
         synthesized = attempt.each("synthesize", synthesize, synthetic_classifiers(settings))
         retrained = attempt.each("retrain", retrain, settings.classifiers, how)
         classified = attempt.each("classify", classify, settings.classifiers)
+        removed = attempt("tidy up", tidy_up, run.id)
         monitored = attempt("monitor", monitor)
         if attempt.failed:
             raise LaudosError(f"nightly run {run.id} did all it could, but: {'; '.join(attempt.failed)}")
@@ -58,6 +61,7 @@ def nightly(full: bool = False) -> NightlySummary:
         synthesized=synthesized,
         retrained=list(chain.from_iterable(retrained)),
         classified=list(chain.from_iterable(classified)),
+        removed=removed[0] if removed else None,
         monitored=monitored[0] if monitored else None,
         skipped=attempt.skipped,
     )

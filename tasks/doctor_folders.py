@@ -39,7 +39,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
         "the encoder of every stored vector belongs to a model",
         broken,
         f"encoder {told(broken)}",
-        "they only take room",
+        'they only take room; "laudos models gc" removes them',
         "house",
     )
 
@@ -99,6 +99,6 @@ def _no_leftovers(settings: Settings, found: Sequence[Leftover]) -> Finding:
         f"every model folder has its row{waits}",
         old,
         f"{told(old)}{waits}",
-        "a run was killed before it was recorded; remove these folders",
+        'a run was killed before it was recorded; "laudos models gc" removes them',
         "house",
     )

@@ -23,6 +23,8 @@ from tasks.ml.artifact import manifest_sha_of, verify
 from tasks.ml.errors import BrokenArtifact
 from tasks.settings import Settings
 
+REMOVED = 'its folder was removed under the retention rules; "laudos models list" shows which are left'
+
 
 def models_folder(settings: Settings) -> Path:
     return settings.folder / "models"
@@ -50,6 +52,8 @@ def baselines_path(settings: Settings, model_id: int) -> Path:
 
 def fault_of(settings: Settings, model: Model) -> str | None:
     """What is wrong with the model's folder, in words; None where it is what was published."""
+    if model.state == "removed":
+        return REMOVED
     try:
         verify(folder_of(settings, model), model.manifest_sha)
     except BrokenArtifact as broken:
@@ -69,10 +73,8 @@ def gist_fault_of(settings: Settings, model: Model) -> str | None:
 
 def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:
     """None where the model can be used; else what is wrong, and the model is marked tainted, on record."""
-    if model.state == "removed":
-        return f"model {model.id} was removed under the retention rules"
     fault = fault_of(settings, model)
-    if fault is not None and model.state != "tainted":
+    if fault is not None and model.state not in ("tainted", "removed"):
         with writing(engine) as c:
             models.set_state(c, model.id, "tainted")
             audit.record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
-from tasks.model_folders import fault_of, folder_of, point_at_champion, report_path
+from tasks.model_folders import REMOVED, fault_of, folder_of, point_at_champion, report_path
 from tasks.person import person
 from tasks.settings import Settings
 
@@ -116,10 +117,11 @@ def roll_back(
     _refuse_unfit(settings, champion, target)
     before = champion.model.id
     with writing(engine) as c:
+        if not models.reinstate(c, target.id):
+            raise LaudosError(f"model {target.id} cannot answer again: {REMOVED}")
         epoch = models.crown(c, classifier, target.id, expected_epoch=champion.epoch, now=now)
         if champion.model.state == "ready":  # a tainted one stays tainted
             models.set_state(c, before, "retired")
-        models.set_state(c, target.id, "ready")
         reason = {"rule": "asked for by a person", "passed": True, "found": f"by {actor}", "asked": "nothing"}
         models.add_promotion(
             c,
@@ -155,11 +157,18 @@ def _refuse_unfit(settings: Settings, champion: Champion, target: Model) -> None
         )
 
 
-def _before(c: Connection, champion: Champion) -> int:
-    """The champion that the present one replaced when it was promoted."""
-    for past in models.promotions(c, champion.model.classifier):
-        if past.model_id == champion.model.id and past.decision == "promoted" and past.previous_model_id:
+def before(history: Sequence[Promotion], model_id: int) -> int | None:
+    """The champion that a model replaced when it was promoted; None for the first. Newest decision first."""
+    for past in history:
+        if past.model_id == model_id and past.decision == "promoted":
             return past.previous_model_id
+    return None
+
+
+def _before(c: Connection, champion: Champion) -> int:
+    found = before(models.promotions(c, champion.model.classifier), champion.model.id)
+    if found is not None:
+        return found
     raise LaudosError(
         f"model {champion.model.id} is the first champion of {champion.model.classifier!r}; "
         "there is none before it (--to names any other model)"

@@ -101,6 +101,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
             status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
         ],
         quarantine=monitoring.waiting_in_quarantine(c),
+        cleared=monitoring.cleared(c, since),
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from db import metrics, models, monitoring, night, snapshots, status
 from db.engine import reading
 from db.metrics import Metric
+from db.monitoring import Cleared as Cleared
 from db.monitoring import Decision, Refusal
 from db.night import Read, Scored
 from db.status import ClassifierStatus
@@ -69,6 +70,7 @@ class NightTold:
     scored: Sequence[Scored]
     classifiers: Sequence[Answering]
     quarantine: Sequence[Refusal]
+    cleared: Cleared
     configuration: str
     database: str
     models: str
@@ -98,6 +100,7 @@ def tell_last_night(settings: Settings) -> NightTold:
             scored=night.scored_since(c, last.started_at),
             classifiers=[_answering(c, settings, name, decisions) for name in sorted(settings.classifiers)],
             quarantine=monitoring.waiting_in_quarantine(c),
+            cleared=monitoring.cleared(c, last.started_at),
             configuration=str(config_path().resolve()),
             database=engine.url.render_as_string(hide_password=True),
             models=str((settings.folder / "models").resolve()),

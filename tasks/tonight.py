@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from db.metrics import Metric
-from db.monitoring import Answers, Decision, Intake, Refusal
+from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
 from db.status import ClassifierStatus
 from tasks.ml.artifact import CAVEAT
 from tasks.ml.nights import nights
@@ -45,6 +45,7 @@ class Night:
     answers: Sequence[Answers]
     classifiers: Sequence[ClassifierStatus]
     quarantine: Sequence[Refusal]
+    cleared: Cleared
 
     @property
     def since(self) -> datetime:
@@ -62,6 +63,7 @@ def tonight(night: Night) -> str:
         _measured(night),
         _scored(night),
         _waits(night),
+        f"## What was removed\n\n{night.cleared}",
         f"---\n*{CAVEAT}*",
     ]
     return "\n\n".join(sections) + "\n"

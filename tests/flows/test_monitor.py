@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, insert, select
 
-from db import ledger, metrics, models
+from db import audit, ledger, metrics, models
 from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
@@ -154,6 +154,12 @@ def test_the_page_tells_the_night_and_no_text(world: World) -> None:
         )  # fmt: skip
         counts = ledger.Counts(read=42, new=40, updated=0, unchanged=1, quarantined=1)
         ledger.add_batch(c, 1, source_id, counts, NOW - timedelta(hours=3))
+        removed = {"models": 2, "leftovers": 0, "checkpoints": 0, "mebibytes": 9.5, "features": 7, "texts": 0}
+        for hours in (1, 2, 30):
+            audit.record(
+                c, actor="retention", action="retention", subject="run 1", detail=removed,
+                now=NOW - timedelta(hours=hours),
+            )  # fmt: skip
         night = look_back(c, world.settings, NOW)
     page = tonight(night)
     for told in (
@@ -163,6 +169,7 @@ def test_the_page_tells_the_night_and_no_text(world: World) -> None:
         "| hospital's labels (40) | 1.000 (",
         "| achado | model 1 | 40 | **8** | 0 |",
         "| his | `no_letters` | 1 |",
+        "models: 4, stored vectors: 14 (19.0 MiB on the disk)",
         "![answers of achado by day](data:image/png;base64,",
         "outro: nothing ever came in",
         "no clinical validation",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from db.monitoring import Decision, Refusal
+from db.monitoring import Cleared, Decision, Refusal
 from db.night import Read, Scored
 from db.status import ClassifierStatus
 from flows.cli_summary import next_commands, print_night
@@ -46,6 +46,7 @@ def told(now: object) -> NightTold:
             )
         ],
         quarantine=[Refusal("his", "no_letters", 2)],
+        cleared=Cleared(models=1, mebibytes=12.5, features=4_800),
         configuration="/x/laudos.toml",
         database="sqlite:////x/laudos.db",
         models="/x/models",
@@ -74,6 +75,7 @@ def test_the_summary_says_what_came_was_trained_answered_and_waits(told: NightTo
         "tonight: 8 reports encoded, 8 predictions written",
         "212 wait for a person; 7 not scored yet",
         "his 2 no_letters no letters: a number",
+        "models: 1, stored vectors: 4,800 (12.5 MiB on the disk)",
         "/x/laudos.toml",
         "laudos nightly",
         "no clinical validation",

@@ -1,0 +1,314 @@
+"""What the retention rules take away, and above all what they never do."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from db import lock, models, retention
+from db.engine import reading, writing
+from db.errors import Busy, LaudosError
+from db.tables import audit, feature, model, report_version, run, score_job, snapshot_item
+from tasks.database import open_database
+from tasks.doctor import doctor
+from tasks.retention import Removed, apply, collect, look
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
+
+Configured = Callable[..., Hospital]
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def kept(both: Hospital, configure: Callable[..., Settings]) -> Configured:
+    """The hospital under other retention rules: `kept(models=0)`."""
+
+    def change(**rules: Any) -> Hospital:
+        settings = configure(database=both.settings.database, retention=rules, **TABLES)
+        return Hospital(both.engine, settings, both.now)
+
+    return change
+
+
+def champions(hospital: Hospital, number: int) -> list[int]:
+    """So many in a row, each with a folder, of which the last answers."""
+    made = []
+    for head in range(number):
+        made.append(hospital.crown_row(head))
+        folder = hospital.folder_of(made[-1])
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(b"0" * 2**20)
+    return made
+
+
+def refused(hospital: Hospital, number: int) -> list[int]:
+    """Challengers that never answered."""
+    before = champions(hospital, 1)[0]
+    with writing(hospital.engine) as c:
+        first = models.get(c, before)
+        assert first is not None
+        made = []
+        for head in range(number):
+            path = f"{CLASSIFIER}/refused{head}"
+            added = {key: getattr(first, key) for key in ("manifest_sha", "encoder_sha", "snapshot_id")}
+            made.append(
+                models.add(
+                    c,
+                    classifier=CLASSIFIER,
+                    path=path,
+                    trained="head",
+                    config={},
+                    config_sha="0",
+                    run_id=first.run_id,
+                    now=hospital.now,
+                    **added,
+                )
+            )
+            (hospital.settings.folder / "models" / path).mkdir(parents=True)
+    return made
+
+
+def states(hospital: Hospital) -> dict[int, str]:
+    with reading(hospital.engine) as c:
+        return {one.id: one.state for one in models.of_classifier(c)}
+
+
+def tidied(hospital: Hospital, said: list[str] | None = None) -> Removed:
+    told = [] if said is None else said
+    return apply(hospital.engine, hospital.settings, hospital.run("retention"), "test", NOW, told.append)
+
+
+def age(path: Path, hours: float) -> None:
+    then = NOW.timestamp() - hours * 3600
+    os.utime(path, (then, then))
+
+
+def test_of_models_nobody_needs_the_newest_stay_and_each_removal_is_said_and_on_record(
+    both: Hospital, kept: Configured
+) -> None:
+    hospital = kept(models=1)
+    one, two, three = refused(hospital, 3)
+    said: list[str] = []
+    done = tidied(hospital, said)
+    assert done.models == 2
+    assert states(hospital) == {1: "ready", one: "removed", two: "removed", three: "ready"}
+    assert not hospital.folder_of(one).exists()
+    assert hospital.folder_of(three).exists()
+    assert said == [
+        f"removing {CLASSIFIER}/refused{head} (0.0 MiB): model {number}: beyond the 1 that 'achado' keeps "
+        "besides its champions"
+        for head, number in ((1, two), (0, one))
+    ]
+    with reading(hospital.engine) as c:
+        rows = c.execute(select(audit.c.action, audit.c.subject).order_by(audit.c.id)).all()
+    assert [tuple(row) for row in rows][:2] == [("removed", f"model {two}"), ("removed", f"model {one}")]
+    assert rows[2].action == "retention"
+    assert tidied(hospital) == Removed()
+
+
+def test_the_champion_and_those_a_rollback_goes_to_stay(kept: Configured) -> None:
+    hospital = kept(models=0, rollbacks=2)
+    first, second, third, fourth = champions(hospital, 4)
+    assert tidied(hospital).models == 1
+    assert states(hospital) == {first: "removed", second: "ready", third: "ready", fourth: "ready"}
+
+
+def test_a_model_with_an_unfinished_job_or_named_as_an_encoder_stays(
+    both: Hospital, kept: Configured, configure: Callable[..., Settings]
+) -> None:
+    hospital = kept(models=0)
+    working, named, idle = refused(hospital, 3)
+    for state, model_id in (("paused", working), ("stopped", idle)):
+        job = {"classifier": CLASSIFIER, "model_id": model_id, "reports": 1, "run_id": 1, "state": state}
+        with writing(hospital.engine) as c:
+            c.execute(insert(score_job).values(**job, created_at=hospital.now))
+    asked = {CLASSIFIER: TABLES["classifiers"][CLASSIFIER] | {"encoder": str(hospital.folder_of(named))}}
+    settings = configure(
+        **TABLES | {"classifiers": asked}, database=hospital.settings.database, retention={"models": 0}
+    )
+    tidied(Hospital(hospital.engine, settings, hospital.now))
+    assert states(hospital) == {1: "ready", working: "ready", named: "ready", idle: "removed"}
+
+
+def test_a_removed_model_is_listed_and_cannot_be_rolled_back_to(kept: Configured) -> None:
+    from tasks.models import list_models, rollback
+
+    hospital = kept(models=0, rollbacks=1)
+    first, _, third = champions(hospital, 3)
+    tidied(hospital)
+    assert [one.state for one in list_models(hospital.settings)] == ["ready", "ready", "removed"]
+    with pytest.raises(LaudosError, match=f"model {first} cannot answer again: its folder was removed"):
+        rollback(hospital.settings, CLASSIFIER, first)
+    assert states(hospital)[third] == "ready"
+
+
+def test_a_rollback_at_the_same_moment_wins_or_is_refused_but_never_answers_from_an_empty_folder(
+    kept: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows decide: whoever locks the model's row first. The folder is checked before that, too early."""
+    from tasks import models as asked
+
+    hospital = kept(models=0)
+    (target,) = refused(hospital, 1)
+    monkeypatch.setattr(asked, "_refuse_unfit", lambda *_: tidied(hospital))
+    with pytest.raises(LaudosError, match="its folder was removed"):
+        asked.roll_back(hospital.engine, hospital.settings, CLASSIFIER, target, "test", hospital.now)
+    assert states(hospital) == {1: "ready", target: "removed"}
+    other = hospital.crown_row(7)
+    held, done = threading.Event(), threading.Event()
+
+    def crown() -> None:
+        with writing(hospital.engine) as c:
+            assert models.reinstate(c, 1)
+            models.crown(c, CLASSIFIER, 1, expected_epoch=2, now=hospital.now)
+            held.set()
+            done.wait(0.3)
+
+    thread = threading.Thread(target=crown)
+    thread.start()
+    held.wait(10)
+    with writing(hospital.engine) as c:
+        assert not retention.remove_model(c, 1)
+        assert retention.remove_model(c, other)
+    thread.join()
+
+
+def test_while_a_model_is_trained_nothing_is_removed(kept: Configured) -> None:
+    hospital = kept(models=0)
+    refused(hospital, 1)
+    with lock.exclusive(hospital.engine, "model"), pytest.raises(Busy, match="'model'"):
+        collect(hospital.settings, print)
+    assert "removed" not in states(hospital).values()
+    assert collect(hospital.settings, print).models == 1
+
+
+def test_what_killed_runs_left_goes_after_the_grace_time_and_a_half_removed_model_at_once(
+    kept: Configured,
+) -> None:
+    hospital = kept(models=0)
+    (removed,) = refused(hospital, 1)
+    tidied(hospital)
+    hospital.folder_of(removed).mkdir()  # as if it had been killed between the row and the folder
+    root = hospital.settings.folder / "models" / CLASSIFIER
+    for name, hours in (("young", 23), ("old", 25), (".partial-young", 23), (".partial-old", 25)):
+        (root / name).mkdir()
+        age(root / name, hours)
+    (root / "link").symlink_to(root / "old")
+    half_written = hospital.settings.folder / ".champion-achado.json.77"
+    half_written.write_text("{")
+    age(half_written, 25)
+    assert tidied(hospital).leftovers == 4
+    assert {path.name for path in root.iterdir()} == {"none0", "young", ".partial-young", "link"}
+    assert not half_written.exists()
+
+
+def test_checkpoints_go_when_their_training_ended_or_nobody_went_on_with_it(kept: Configured) -> None:
+    hospital = kept()
+    champions(hospital, 1)
+    root = hospital.settings.folder / "training" / CLASSIFIER
+    ended = f"{'0' * 12}-0"
+    for name, days in ((ended, 0), ("young-key", 13), ("old-key", 15)):
+        (root / name).mkdir(parents=True)
+        (root / name / "state.safetensors").write_bytes(b"0")
+        for path in (root / name / "state.safetensors", root / name):
+            age(path, days * 24)
+    assert tidied(hospital).checkpoints == 2
+    assert [path.name for path in root.iterdir()] == ["young-key"]
+
+
+def vectors(hospital: Hospital, encoder: str, versions: list[int], when: datetime) -> None:
+    with writing(hospital.engine) as c:
+        row = {"vector": b"1234", "tokens_seen": 1, "tokens_total": 1, "created_at": when}
+        rows = [{"encoder_sha": encoder * 64, "report_version_id": one, **row} for one in versions]
+        c.execute(insert(feature), rows)
+
+
+def test_vectors_go_with_the_last_model_of_their_encoder(
+    kept: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS_A_BATCH", 2)
+    hospital = kept()
+    hospital.receive(5)
+    hospital.crown_row()
+    vectors(hospital, "e", [1, 2, 3, 4, 5], hospital.now)
+    vectors(hospital, "a", [1, 2, 3, 4, 5], hospital.now)
+    vectors(hospital, "f", [1], NOW)  # of a training that was killed just now
+    assert tidied(hospital).features == 5
+    assert hospital.count(feature, feature.c.encoder_sha == "e" * 64) == 5
+    assert hospital.count(feature, feature.c.encoder_sha == "f" * 64) == 1
+    assert tidied(kept(features_after="1d")).features == 5
+
+
+def test_texts_of_superseded_versions_go_only_when_asked_and_never_those_a_training_set_needs(
+    kept: Configured,
+) -> None:
+    hospital = kept()
+    hospital.receive(3)
+    for external_id in ("L0", "L1"):
+        hospital.amend(external_id)
+    hospital.crown_row()
+    with writing(hospital.engine) as c:
+        item = {"snapshot_id": 1, "report_version_id": 1, "label": "maligno", "origin": "source"}
+        c.execute(insert(snapshot_item).values(**item, split="train"))
+    assert tidied(hospital).texts == 0
+    assert tidied(kept(superseded_text_after="9000d")).texts == 0
+    asked = kept(superseded_text_after="1d")
+    assert look(asked.engine, asked.settings, NOW, print).texts == 1
+    assert tidied(asked).texts == 1
+    with reading(hospital.engine) as c:
+        query = select(report_version.c.id, report_version.c.raw_sha).where(report_version.c.text.is_(None))
+        ((emptied, sha),) = c.execute(query).all()
+    assert (emptied, len(sha)) == (2, 64)
+
+
+def test_a_dry_run_says_everything_and_changes_nothing(kept: Configured) -> None:
+    hospital = kept(models=0, superseded_text_after="1d")
+    hospital.receive(2)
+    refused(hospital, 1)
+    with writing(hospital.engine) as c:
+        c.execute(update(model).where(model.c.id == 2).values(encoder_sha="a" * 64))
+    vectors(hospital, "a", [1, 2], hospital.now)
+    said: list[str] = []
+    found = collect(hospital.settings, said.append, dry_run=True)
+    assert (found.dry_run, found.models, found.features) == (True, 1, 2)
+    assert [one.split(" ")[:2] for one in said] == [
+        ["would", "remove"],
+        ["would", "remove"],
+        ["would", "empty"],
+    ]
+    assert hospital.count(audit) == hospital.count(run, run.c.kind == "retention") == 0
+    real = collect(hospital.settings, print)
+    assert (real.models, real.features) == (found.models, found.features)
+
+
+def test_after_it_the_doctor_is_content(both: Hospital, kept: Configured) -> None:
+    both.crown(head=0)
+    both.crown(head=1)
+    both.crown(head=2)
+    hospital = kept(models=0, rollbacks=1)
+    assert collect(hospital.settings, print).models == 1
+    open_database(hospital.settings)
+    assert doctor(hospital.settings) == []
+
+
+def test_the_command_prints_one_document_with_json(
+    kept: Configured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.cli_models import gc
+
+    hospital = kept(models=0)
+    refused(hospital, 1)
+    gc(dry_run=True, as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["models"] == 1
+    assert "would remove" in printed.err
+    gc(dry_run=False, as_json=False)
+    assert "removing achado/refused0" in capsys.readouterr().out
