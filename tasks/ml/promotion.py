@@ -180,9 +180,9 @@ def _recall(label: str, ours: Floats, theirs: Floats, is_label: Bools, given: Sa
     if low is None:
         # too few patients for an interval: what was seen must not be worse by more than the margin
         found += f", on {len(np.unique(given.patient[is_label]))} patients"
-        return Reason(
-            rule, ours[0] - theirs[0] >= -rules.class_margin, found, f"{-rules.class_margin:+.3f} at least"
-        )
+        # a plain bool: reasons are recorded as JSON, which knows none of numpy's
+        not_worse = bool(ours[0] - theirs[0] >= -rules.class_margin)
+        return Reason(rule, not_worse, found, f"{-rules.class_margin:+.3f} at least")
     return Reason(rule, low >= -rules.class_margin, found, asked)
 
 

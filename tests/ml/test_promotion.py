@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -173,6 +174,17 @@ def test_a_label_of_two_patients_is_judged_by_what_was_seen_and_one_of_none_pass
     assert "not worse than the champion on c" in refused(worse)
     (never_seen,) = [reason for reason in equal.reasons if reason.rule.endswith("on d")]
     assert never_seen.found == "the holdout holds no report of it, so nothing can be said"
+
+
+def test_the_reasons_can_be_recorded_however_few_the_patients() -> None:
+    labels, truth = ["a", "b"], np.array([0] * 30 + [1, 1])
+    champion = np.eye(2)[truth] * 0.8 + 0.1
+    trivial = dict.fromkeys(("majority", "keyword_rule"), np.full((len(truth), 2), 0.5))
+    patients = [f"p{number}" for number in range(len(truth))]
+    verdict = judge(champion, champion, trivial, truth, patients, labels, "a", RULES, 0.5, 0)
+    told = json.loads(json.dumps([asdict(reason) for reason in verdict.reasons]))
+    assert any("on 2 patients" in reason["found"] for reason in told)
+    assert {type(reason["passed"]) for reason in told} == {bool}
 
 
 def test_the_rules_sha_moves_with_every_rule_and_with_nothing_else() -> None:
