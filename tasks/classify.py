@@ -14,6 +14,7 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.predictions import Exported
 from tasks.database import open_database
+from tasks.ml.faultpoints import reach
 from tasks.progress import progress_bar
 from tasks.scorer import ScoreSummary, work_on
 from tasks.settings import Settings
@@ -40,7 +41,7 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
         unfinished = scoring.unfinished_job(c, classifier, champion.model.id)
         if unfinished is not None:
             return unfinished.id
-        return backlog.cut(
+        job_id = backlog.cut(
             c,
             classifier,
             champion.model.id,
@@ -50,6 +51,8 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
             run_id=run_id,
             now=now,
         )
+    reach("score.job.cut")
+    return job_id
 
 
 @step("score", run_name="score job {job_id}", retries=2)

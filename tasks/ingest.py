@@ -24,6 +24,7 @@ from tasks import intake
 from tasks.bulk import ahead, heap_left_alone
 from tasks.database import open_database
 from tasks.intake_rows import Row, fit_id, row_of
+from tasks.ml.faultpoints import reach
 from tasks.progress import progress_bar
 from tasks.settings import Settings
 from tasks.step import step
@@ -55,6 +56,7 @@ def ingest_from(
     ):
         with writing(engine) as c:
             turn = sources.begin_turn(c, source_name, int(asked.overlap.total_seconds()))
+        reach("ingest.turn.begun")
         visit = _Visit(engine, settings, source_name, run_id, turn, now, progress)
         size = PageSize(asked.page_rows, asked.page_bytes)
         whole = full or asked.updated_at is None
@@ -99,10 +101,12 @@ class _Visit:
         """Take a page in, and note how far the source is read. Raises Busy where another took over."""
         with reading(self.engine) as c:
             page = intake.decide(c, self.turn.source_id, rows)
+        reach("ingest.page.decided")
         classifiers = {name: self.settings.classifier(name) for name in self._labelled()}
         with writing(self.engine) as c:
             self.move(c, watermark)
             intake.write(c, self.run_id, self.turn.source_id, self.source_name, page, classifiers, self.now)
+        reach("ingest.page.committed")
         return page
 
     def move(self, c: Connection, to: Row | None) -> None:
@@ -159,9 +163,11 @@ def _mark_gone(visit: _Visit, seen: _Seen, rows_read: int) -> None:
                 "if it is really to be forgotten, take it out of laudos.toml"
             )
         while some := list(islice(gone, GONE_A_TRANSACTION)):
+            reach("ingest.deletions.found")
             with writing(visit.engine) as marking:
                 visit.move(marking, None)
                 reports.mark_deleted(marking, some, visit.now)
+            reach("ingest.deletions.marked")
 
 
 class _Seen:

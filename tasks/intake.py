@@ -19,6 +19,7 @@ from db.reports import Content, Known
 from tasks.intake_rows import Row, fit_id
 from tasks.ml.cleaning import CLEANING_REVISION, clean
 from tasks.ml.errors import Unreadable
+from tasks.ml.faultpoints import reach
 from tasks.settings import ClassifierSettings
 
 CONFLICTING = "conflicting_content"
@@ -79,16 +80,20 @@ def write(
 ) -> None:
     """Write a page: reports, versions, labels, quarantine and its share of the ledger."""
     versions = reports.take_in(c, run_id, source_id, page.contents, page.known, now)
+    reach("ingest.page.reports")
     _keep_up(c, page)
     versions |= {str(row.external_id): page.known[str(row.external_id)].version_id for row in page.standing}
     unknown = _put_labels(c, source_name, page, versions, classifiers, now)
+    reach("ingest.page.labels")
     told = {one.external_id for one in unknown}
     # what waited for these reports is out of date, taken in or not; what still holds is added again
     read_again = {*versions, *(one.external_id for one in page.refused if one.external_id)}
     quarantine.resolve(c, source_id, list(read_again), now, labels=False)
     quarantine.resolve(c, source_id, [name for name in versions if name not in told], now, labels=True)
     quarantine.add(c, run_id, source_id, [*page.refused, *unknown], now)
+    reach("ingest.page.quarantine")
     ledger.add_batch(c, run_id, source_id, page.counts, now)
+    reach("ingest.page.ledger")
 
 
 def _one_a_report(rows: Sequence[Row], page: Page) -> Sequence[Row]:

@@ -21,6 +21,7 @@ from db.engine import reading, writing
 from db.models import Champion, Model
 from tasks.ml.artifact import manifest_sha_of, verify
 from tasks.ml.errors import BrokenArtifact
+from tasks.ml.faultpoints import reach
 from tasks.settings import Settings
 
 REMOVED = 'its folder was removed under the retention rules; "laudos models list" shows which are left'
@@ -124,4 +125,5 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    reach("pointer.written")
     temporary.replace(path)

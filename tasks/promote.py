@@ -15,6 +15,7 @@ from db.models import Champion, Model, Promotion
 from tasks.database import open_database
 from tasks.evaluate import Probabilities, baselines_on, model_row, probabilities_on
 from tasks.learning_data import Part, read_part
+from tasks.ml.faultpoints import reach
 from tasks.ml.promotion import Reason, Rules, Verdict, judge, rules_sha
 from tasks.model_folders import intact, point_at_champion
 from tasks.settings import ClassifierSettings, Settings
@@ -147,6 +148,7 @@ def _record(
         if verdict.promoted:
             seen = None if champion is None else champion.epoch
             epoch = models.crown(c, model.classifier, model.id, expected_epoch=seen, now=now)
+            reach("promote.crowned")
         models.add_promotion(
             c,
             classifier=model.classifier,
@@ -162,6 +164,8 @@ def _record(
         )
         detail = {"run": run_id, "champion_before": before, "epoch": epoch, "rules_sha": verdict.rules_sha}
         audit.record(c, actor=ACTOR, action=decision, subject=f"model {model.id}", detail=detail, now=now)
+        reach("promote.recorded")
+    reach("promote.committed")
     sentences = tuple(_sentence(reason) for reason in reasons)
     return Decided(model.id, decision, model.id if verdict.promoted else before, sentences)
 

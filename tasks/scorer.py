@@ -18,6 +18,7 @@ from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.features import Feature
 from db.predictions import Scored
 from db.scoring import Chunk, Job
+from tasks.ml.faultpoints import reach
 from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import BACKEND, Predictor
 from tasks.model_folders import folder_of, intact
@@ -63,6 +64,7 @@ def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | N
         total += ScoreSummary(quarantined=given_up)
         if chunk is None:
             break
+        reach("score.chunk.claimed")
         try:
             scorer = scorer or load_scorer(engine, settings, job)
             total += scorer.score(chunk)
@@ -118,6 +120,7 @@ class Scorer:
             known = features.get(c, self.predictor.encoder_sha, list(texts))
         missing = {version: text for version, text in texts.items() if version not in known}
         fresh, failed = self._encode(missing, self._heartbeat(chunk))
+        reach("score.chunk.encoded")
         scored = self._predict({**known, **fresh})
         with writing(self.engine) as c:
             now = scoring.lease_clock(c)
@@ -125,9 +128,13 @@ class Scorer:
             erased = backlog.erased(c, *ends)
             predictions = [one for one in scored if one.report_version_id not in erased]
             kept = [one for version, one in fresh.items() if version not in erased]
+            reach("score.finish.begun")
             scoring.finish(c, chunk, predictions, encoded=len(fresh), backend=BACKEND, now=now)
+            reach("score.finish.predictions")
             features.put(c, self.predictor.encoder_sha, kept, now)
+            reach("score.finish.features")
             backlog.give_up(c, failed, self.job.run_id, now)
+        reach("score.finish.committed")
         return ScoreSummary(
             written=len(predictions),
             review=sum(one.decision == "review" for one in predictions),
@@ -213,6 +220,7 @@ def _next_chunk(engine: Engine, settings: Settings, job: Job) -> tuple[Chunk | N
         now = scoring.lease_clock(c)
         sources = settings.classifier(job.classifier).sources
         taken = takeover.take_over(c, job, dead, lease=lease, sources=sources, now=now)
+        reach("score.chunks.taken_over")
         chunk = scoring.claim(c, job.id, worker_name(), lease, now)
     if taken.opened:
         log.warning(

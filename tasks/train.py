@@ -20,6 +20,7 @@ from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
 from tasks.ml.predictor import Predictor
@@ -96,6 +97,7 @@ def train_planned(
         fitted.head,
         _facts(settings, classifier, snapshot, fitted, now),
     )
+    reach("train.row.due")
     with writing(engine) as c:
         model_id = models.add(
             c,
@@ -114,6 +116,8 @@ def train_planned(
         audit.record(
             c, actor="retrain", action="trained", subject=f"model {model_id}", detail=detail, now=now
         )
+        reach("train.row.written")
+    reach("train.row.committed")
     # only now: until the row stands, a run that is killed must find its checkpoint again
     shutil.rmtree(checkpoints_of(settings, classifier), ignore_errors=True)
     return Trained(model_id, planned.trained, False, fitted.encoded, notes)

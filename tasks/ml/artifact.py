@@ -28,6 +28,7 @@ from tasks.ml.conformal import Thresholds
 from tasks.ml.disk import room_in
 from tasks.ml.encoder import refuse_pickles
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
 from tasks.ml.quiet import quietly
 
@@ -122,13 +123,16 @@ def publish(
     try:
         with quietly(), room_in(folder_root):
             model.save_pretrained(partial)
+            reach("publish.weights.written")
             tokenizer.save_pretrained(partial)
             _write_json(partial / FACTS, facts.as_json())
             _seal(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user
         _fsync(partial)
+        reach("publish.fsynced")
         manifest_sha = _sha_of(partial / MANIFEST)
         os.rename(partial, target)  # fails where somebody else published a folder of that name meanwhile
+        reach("publish.renamed")
     except OSError as error:
         raise BrokenArtifact(
             f"{target} could not be written ({error.strerror}); nothing was published"
@@ -145,6 +149,7 @@ def _seal(folder: Path) -> None:
     sizes = {path: (folder / path).stat().st_size for path in files}
     entries = {path: {"sha256": sha, "bytes": sizes[path]} for path, sha in files.items()}
     _write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
+    reach("publish.manifest.written")
     for path in [*files, MANIFEST]:
         _fsync(folder / path)
 

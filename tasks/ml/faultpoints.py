@@ -39,6 +39,7 @@ POINTS = (
     "pointer.written",
     # a job is cut; then a chunk's way
     "score.job.cut",
+    "score.chunks.taken_over",
     "score.chunk.claimed",
     "score.chunk.encoded",
     "score.finish.begun",
