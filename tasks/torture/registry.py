@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tasks.torture.clock import CLOCK
+from tasks.torture.every_point import FAULTPOINTS
 from tasks.torture.kill import KILL
 from tasks.torture.late import LATE
 from tasks.torture.scenario import Scenario
+from tasks.torture.score import SCORE
 
-ALL: tuple[Scenario, ...] = (KILL, LATE, CLOCK)
+ALL: tuple[Scenario, ...] = (KILL, SCORE, LATE, FAULTPOINTS, CLOCK)
 
 
 def names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,6 @@ from tasks.ml.artifact import read_facts, verify
 from tasks.ml.features import Encoded, Progress
 from tasks.ml.predictor import Predictor
 
-HIDDEN = 8
 TEXTS_A_BEAT = 64
 
 
@@ -28,20 +28,22 @@ class StandIn(Predictor):
         """As `Predictor.load`. Raises BrokenArtifact."""
         found_sha, facts = verify(folder, manifest_sha), read_facts(folder)
         rng = np.random.default_rng(int(found_sha[:8], 16))
-        weight = rng.normal(0, 1, (len(facts.labels), HIDDEN))
+        # as wide as the network's, whose stored vectors lie beside this one's
+        hidden = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+        weight = rng.normal(0, 1, (len(facts.labels), hidden))
         nothing = cast(Any, None)
         return cls(facts, found_sha, nothing, nothing, weight, np.zeros(len(facts.labels)))
 
     def vectors(
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
     ) -> Encoded:
-        """(texts, 8) numbers between -1 and 1; a token is a word."""
+        """(texts, hidden) numbers between -1 and 1; a token is a word."""
         digests = []
         for done, text in enumerate(texts, start=1):
-            digests.append(hashlib.sha256(text.encode()).digest()[: 4 * HIDDEN])
+            digests.append(hashlib.shake_256(text.encode()).digest(4 * self.hidden))
             if progress is not None and done % TEXTS_A_BEAT == 0:
                 progress(done, len(texts))
-        whole = np.frombuffer(b"".join(digests), "<u4").reshape(len(texts), HIDDEN)
+        whole = np.frombuffer(b"".join(digests), "<u4").reshape(len(texts), self.hidden)
         tokens = np.array([len(text.split()) for text in texts], np.int64)
         vectors = (whole / 2**31 - 1).astype(np.float32)
         return Encoded(vectors, tokens, tokens, np.ones(len(texts), np.int64))

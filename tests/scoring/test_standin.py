@@ -8,7 +8,7 @@ import pytest
 
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.predictor import Predictor
-from tasks.torture.standin import HIDDEN, StandIn
+from tasks.torture.standin import StandIn
 from tests.scoring.hospital import Hospital, text_of
 
 
@@ -21,7 +21,7 @@ def test_it_answers_the_same_whatever_stands_beside_a_text(hospital: Hospital) -
     said = model.predict(texts)
     assert said == StandIn.load(folder).predict(texts)
     assert {one.label for one in said} == set(model.labels)
-    assert together.vectors.shape == (200, HIDDEN)
+    assert together.vectors.shape == (200, Predictor.load(folder).hidden)
 
 
 def test_it_is_held_against_its_manifest_and_bears_its_encoder(hospital: Hospital) -> None:
