@@ -84,7 +84,7 @@ def require_current(engine: Engine) -> None:
     found = revision_of(engine)
     if found == head():
         return
-    _refuse_newer(found)
+    refuse_newer(found)
     if found is None:
         raise ConfigurationError(f"the database has no laudos tables yet; {_UPGRADE}")
     raise ConfigurationError(
@@ -118,7 +118,7 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
     try:
         with lock.exclusive(engine, "schema"):
             found = revision_of(engine)
-            _refuse_newer(found)
+            refuse_newer(found)
             yield engine, found
     finally:
         engine.dispose()
@@ -169,7 +169,8 @@ def _behind(found: str | None) -> list[str]:
     return [script.revision for script in walked if script.revision != found]
 
 
-def _refuse_newer(found: str | None) -> None:
+def refuse_newer(found: str | None) -> None:
+    """Raises ConfigurationError for tables that a newer laudos has made."""
     if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
         raise ConfigurationError(
             f"the database stands at revision {found}, which this version of laudos does not know: "

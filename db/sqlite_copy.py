@@ -60,7 +60,7 @@ def copy(database: Path, target: Path) -> None:
         os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, database.stat().st_mode & 0o777))
         _write(database, partial)
         partial.replace(target)
-        _fsync(target.parent)
+        fsync(target.parent)
     except (sqlite3.Error, OSError) as error:
         problem = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None)
         problem = problem or type(error).__name__
@@ -84,7 +84,7 @@ def _write(database: Path, partial: Path) -> None:
         found = target.execute("PRAGMA quick_check(1)").fetchone()
     if found != ("ok",):
         raise sqlite3.DatabaseError("the copy is damaged")
-    _fsync(partial)
+    fsync(partial)
 
 
 def _refuse_without_room(database: Path, folder: Path) -> None:
@@ -97,7 +97,7 @@ def _refuse_without_room(database: Path, folder: Path) -> None:
         )
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,13 @@
-"""`laudos db`: laudos' own tables, brought to a version and back."""
+"""`laudos db`: laudos' own tables: to a version and back, backed up and restored, and who may read them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ready, show
+from flows.cli_session import AsJson, end_with, ready, show
 
 app = typer.Typer(no_args_is_help=True, help="Look after laudos' own tables.")
 
@@ -50,3 +51,33 @@ def downgrade(
     from tasks.database import downgrade_database
 
     show(downgrade_database(settings, to, confirmed=yes), as_json)
+
+
+@app.command("backup", epilog="Example: laudos db backup --to /backup/laudos-monday")
+def backup(
+    to: Annotated[Path, typer.Option(help="A new folder; it holds report text.")], as_json: AsJson = False
+) -> None:
+    """Write the database and the models that may answer into a new folder, also while laudos runs."""
+    settings = ready()
+    from tasks.backup import back_up
+
+    done = back_up(settings, to.absolute())
+    show(done, as_json)
+    end_with([bool(done.left_out)])
+
+
+@app.command("restore", epilog="Example: laudos db restore --from /backup/laudos-monday")
+def restore(
+    source: Annotated[Path, typer.Option("--from", help="A folder that laudos db backup wrote.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what the database holds now.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a back-up back into an empty database, upgrade its tables, and say what the doctor finds."""
+    settings = ready()
+    from tasks.backup import restore as bring_back
+
+    restored = bring_back(settings, source.absolute(), overwrite=overwrite)
+    show(restored, as_json)
+    end_with([bool(restored.findings)])

@@ -50,6 +50,7 @@ __all__ = [
     "MonitoringSettings",
     "PromotionSettings",
     "RetentionSettings",
+    "RolesSettings",
     "ScheduleSettings",
     "ScoringSettings",
     "Settings",

@@ -79,3 +79,21 @@ def test_roles_are_printed_for_an_administrator_or_refused_with_what_sqlite_has(
         assert c.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'laudos%writer'")) == 0
         c.exec_driver_sql(told.out)
         c.rollback()
+
+
+def test_a_back_up_comes_back_by_command(
+    laudos: Laudos, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if engine.dialect.name == "postgresql":
+        binaries = request.getfixturevalue("postgres_server").binaries
+        os.environ["PATH"] = f"{binaries}{os.pathsep}{os.environ['PATH']}"
+    kept = str(tmp_path / "kept")
+    done = laudos("db", "backup", "--to", kept, "--json").json
+    assert (done["folder"], done["models"], done["left_out"]) == (kept, 0, [])
+    with writing(engine) as c:
+        c.execute(text("CREATE TABLE theirs (id int)"))
+    engine.dispose()
+    told = laudos("db", "restore", "--from", kept, "--json")
+    assert (told.code, told.json["findings"], told.json["rows"]["report"]) == (0, [], 0)
+    again = laudos("db", "backup", "--to", kept)
+    assert (again.code, "name a new folder" in one_line(again.err)) == (2, True)

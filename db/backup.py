@@ -1,0 +1,159 @@
+"""The whole database into a file, and back: SQLite by its own back-up, PostgreSQL by pg_dump and pg_restore.
+
+Neither is disturbed by who reads and writes meanwhile: the file holds one state of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import Connection, Engine, func, inspect, select
+
+from db import sqlite_copy
+from db.engine import SQLITE_BUSY_TIMEOUT_S, reading
+from db.errors import ConfigurationError, DatabaseFailure
+from db.tables import champion, label, model, prediction, report, report_version
+
+FILES = {"sqlite": "database.sqlite", "postgresql": "database.dump"}
+# where Debian keeps every version that is installed
+CLIENTS = Path("/usr/lib/postgresql")
+COUNTED = (report, report_version, label, prediction, model, champion)
+
+
+def write(engine: Engine, folder: Path) -> Path:
+    """Write one state of the database into the folder; returns the file, which is on the disk by then.
+
+    Raises DatabaseFailure, with no file left behind, where it cannot be written, and ConfigurationError
+    where PostgreSQL's pg_dump is not here or older than the server.
+    """
+    target = folder / FILES[engine.dialect.name]
+    path = sqlite_copy.path_of(engine) if engine.dialect.name == "sqlite" else None
+    if path is not None:
+        sqlite_copy.copy(path, target)
+    elif engine.dialect.name == "postgresql":
+        kept_out = ("--format=custom", "--no-owner", "--no-privileges", "--file", str(target))
+        _run_client(engine, "pg_dump", *kept_out)
+        sqlite_copy.fsync(target)
+    else:
+        raise ConfigurationError("a database in memory is gone with its process: there is nothing to keep")
+    return target
+
+
+def read_into(engine: Engine, file: Path) -> None:
+    """Make the database what the file holds; what it held before is gone. All of it, or nothing.
+
+    Raises DatabaseFailure where it cannot be written, ConfigurationError as `write` does.
+    """
+    if engine.dialect.name == "sqlite":
+        _read_into_sqlite(engine, file)
+    else:
+        # --clean takes away what the file brings back; one transaction: a failure leaves all as it was
+        whole = ("--no-owner", "--no-privileges", "--clean", "--if-exists", "--single-transaction")
+        _run_client(engine, "pg_restore", *whole, str(file))
+
+
+def is_blank(engine: Engine) -> bool:
+    """Whether nothing would be lost: no table, or none of ours with a row."""
+    with reading(engine) as c:
+        there = set(inspect(c).get_table_names())
+        return not any(c.execute(select(one).limit(1)).first() for one in COUNTED if one.name in there)
+
+
+def contents(c: Connection) -> Mapping[str, int]:
+    """Table -> rows, of those that say what came back."""
+    return {one.name: int(c.scalar(select(func.count()).select_from(one)) or 0) for one in COUNTED}
+
+
+def folders(c: Connection) -> list[tuple[int, str, str]]:
+    """(number, path, manifest sha) of every model that may answer, whatever the revision of the tables."""
+    kept = select(model.c.id, model.c.path, model.c.manifest_sha)
+    found = c.execute(kept.where(model.c.state.in_(["ready", "retired"])).order_by(model.c.id))
+    return [(row.id, row.path, row.manifest_sha) for row in found]
+
+
+def _read_into_sqlite(engine: Engine, file: Path) -> None:
+    path, problem = sqlite_copy.path_of(engine), None
+    assert path is not None, "a database in memory was refused when it was written"
+    engine.dispose()
+    try:
+        with (
+            closing(sqlite3.connect(file)) as source,
+            closing(sqlite3.connect(path, timeout=SQLITE_BUSY_TIMEOUT_S)) as target,
+        ):
+            source.backup(target)  # a transaction of the target's: a kill half-way changes nothing
+    except sqlite3.Error as error:
+        problem = getattr(error, "sqlite_errorname", type(error).__name__)
+    if problem is not None:
+        raise DatabaseFailure(
+            f"{path} could not be written ({problem}) and is what it was; end what uses it, check space and "
+            "permissions, and run again"
+        )
+
+
+def _run_client(engine: Engine, program: str, *words: str) -> None:
+    """Run one of PostgreSQL's programs on the database; the password goes by a file nobody else reads."""
+    with reading(engine) as c:
+        major = int(c.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+    command = [str(_client(program, major)), *words]
+    with connection_of(engine) as conninfo:
+        # what it says is not passed on: an error of COPY quotes the row
+        done = subprocess.run(
+            [*command, "--dbname", conninfo],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    if done.returncode != 0:
+        raise DatabaseFailure(
+            f"{program} ended with {done.returncode} and the database is what it was; to see why, run "
+            f"by hand: {' '.join(command)} --dbname ..."
+        )
+
+
+def _client(program: str, major: int) -> Path:
+    """The oldest of the programs here that is not older than the server."""
+    on_path = shutil.which(program)
+    found = [Path(on_path)] if on_path else []
+    found += CLIENTS.glob(f"*/bin/{program}")
+    versions = {path: _major_of(path) for path in found}
+    fitting = [path for path, version in versions.items() if version >= major]
+    if fitting:
+        return min(fitting, key=lambda path: versions[path])
+    here = f"{program} is of version {max(versions.values())}" if versions else f"{program} is not installed"
+    raise ConfigurationError(
+        f"{here} and the server of version {major}: install PostgreSQL's client programs of version {major} "
+        f"(postgresql-client-{major}), or run {program} where the server is"
+    )
+
+
+def _major_of(path: Path) -> int:
+    try:
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    version = re.search(r"\) (\d+)", told)
+    return int(version[1]) if version else 0
+
+
+@contextmanager
+def connection_of(engine: Engine) -> Iterator[str]:
+    """The engine's connection as libpq spells it, without the password on anybody's list of processes."""
+    _, known = engine.dialect.create_connect_args(engine.url)
+    known.pop("context", None)  # psycopg's own, no part of a connection string
+    password = known.pop("password", None)
+    if password is None:
+        yield make_conninfo(**known)
+        return
+    with tempfile.TemporaryDirectory(prefix="laudos-") as closed:  # its owner's alone, like the file in it
+        secret = Path(closed) / "pgpass"
+        secret.touch(0o600)
+        secret.write_text("*:*:*:*:" + re.sub(r"([\\:])", r"\\\1", str(password)) + "\n", encoding="utf-8")
+        yield make_conninfo(**known, passfile=str(secret))

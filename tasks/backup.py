@@ -1,0 +1,229 @@
+"""`laudos db backup` and `laudos db restore`: the database and the model folders, which belong together.
+
+    BACKUP.json                         what lies here, with the sha256 of the database's file; written last
+    database.sqlite or database.dump    one state of the database
+    models/<classifier>/<name>/         every model that may answer, as its manifest says
+    reports/                            the pages for physicians
+
+Backed up, the database comes first: a folder without its row is harmless, a row without its folder is not.
+Brought back, it comes last, for the same reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from db import backup as database
+from db import doctor as promises
+from db import lock, schema
+from db.engine import open_engine, reading
+from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.database import open_database, upgrade_database
+from tasks.doctor import Finding, doctor
+from tasks.ledger import code_revision
+from tasks.ml.artifact import verify
+from tasks.ml.disk import room_in
+from tasks.ml.errors import BrokenArtifact
+from tasks.model_folders import models_folder, point_at_champion
+from tasks.settings import Settings
+
+FACTS = "BACKUP.json"
+FORMAT = 1
+# what must not run while the database is replaced: these write to it for longer than one transaction
+_LOCKS = ("nightly", "ingest", "model", "schema")
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """Where the back-up lies and what it holds. `left_out`: models whose folder is not what was published."""
+
+    folder: str
+    revision: str
+    database_bytes: int
+    models: int
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back, and what the doctor finds; nothing where all is sound."""
+
+    taken_at: str
+    revision: str
+    rows: Mapping[str, int]
+    models: int
+    findings: Sequence[Finding]
+
+
+def back_up(settings: Settings, folder: Path) -> BackedUp:
+    """Write a back-up into a new folder, which appears whole or not at all; also while laudos runs.
+
+    The folder is its owner's alone: it holds report text. Raises ConfigurationError where the folder
+    exists, NothingToWorkOn without tables, and as db.backup.write does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} exists already; name a new folder for each back-up")
+    with _engine(settings) as engine, room_in(folder):
+        revision = schema.revision_of(engine)
+        if revision is None:
+            raise NothingToWorkOn('there are no tables to back up yet; run "laudos db upgrade" first')
+        schema.refuse_newer(revision)
+        partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+        try:
+            partial.mkdir(mode=0o700, parents=True)
+            facts, left_out = _write_parts(engine, settings, partial, revision)
+            _bring_to_disk(partial)
+            os.rename(partial, folder)  # over an empty folder, too
+            _bring_to_disk(folder.parent, below=False)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return BackedUp(str(folder), revision, facts["database"]["bytes"], len(facts["models"]), left_out)
+
+
+def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
+    """Bring a back-up's models and database back, upgrade the tables, and ask the doctor.
+
+    Models that are there and whole are left alone. Raises ConfigurationError for a folder that is no
+    whole back-up, for one of the other kind of database, and where the database holds rows unless
+    `overwrite`; Busy while a run is under way.
+    """
+    facts = _facts(folder)
+    file = folder / facts["database"]["file"]
+    with _engine(settings) as engine:
+        if file.name != database.FILES[engine.dialect.name]:
+            raise ConfigurationError(
+                f"{file} is no back-up of a {engine.dialect.name} database; name one of the same kind in "
+                "laudos.toml"
+            )
+        schema.refuse_newer(facts["revision"])
+        if not overwrite and not database.is_blank(engine):
+            raise ConfigurationError(
+                "the database holds rows, which the back-up would replace; name an empty one in laudos.toml, "
+                "or say --overwrite if that is meant"
+            )
+        with ExitStack() as held, room_in(settings.folder):
+            for name in _LOCKS:
+                held.enter_context(lock.exclusive(engine, name))
+            _bring_models_back(folder, settings, facts["models"])
+            database.read_into(engine, file)
+    upgrade_database(settings)
+    engine = open_database(settings)
+    with reading(engine) as c:
+        rows, champions = database.contents(c), promises.champions(c)
+    for classifier in champions:
+        point_at_champion(engine, settings, classifier)
+    return Restored(facts["taken_at"], schema.head(), rows, len(facts["models"]), doctor(settings))
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    """An engine on the database whatever its revision."""
+    engine = open_engine(settings.database)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _write_parts(
+    engine: Engine, settings: Settings, to: Path, revision: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Database, models, pages, and at last what they are; that, and which models were left out."""
+    file = database.write(engine, to)
+    copied, left_out = _copy_models(engine, settings, to / "models")
+    if (settings.folder / "reports").is_dir():
+        shutil.copytree(settings.folder / "reports", to / "reports")
+    facts = {
+        "format": FORMAT,
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision,
+        "code_revision": code_revision(),
+        "database": {"file": file.name, "sha256": _sha_of(file), "bytes": file.stat().st_size},
+        "models": copied,
+    }
+    (to / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return facts, left_out
+
+
+def _copy_models(engine: Engine, settings: Settings, to: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Copy every model that may answer; what was copied, and which were not what was published."""
+    copied, left_out = [], []
+    with reading(engine) as c:
+        kept = database.folders(c)
+    for number, path, manifest_sha in kept:
+        try:
+            verify(models_folder(settings) / path, manifest_sha)
+            shutil.copytree(models_folder(settings) / path, to / path)
+            verify(to / path, manifest_sha)
+        except BrokenArtifact as broken:
+            shutil.rmtree(to / path, ignore_errors=True)
+            left_out.append(f"model {number}: {broken}")
+        else:
+            copied.append({"model": number, "path": path, "manifest_sha": manifest_sha})
+    return copied, left_out
+
+
+def _bring_models_back(folder: Path, settings: Settings, kept: Sequence[Mapping[str, Any]]) -> None:
+    """Each model under its name, whole; a folder of that name that is not what was published is replaced."""
+    for one in kept:
+        target = models_folder(settings) / one["path"]
+        if not target.resolve().is_relative_to(models_folder(settings).resolve()):
+            raise LaudosError(f"{folder / FACTS} was altered: a model would leave {models_folder(settings)}")
+        try:
+            verify(target, one["manifest_sha"])
+            continue
+        except BrokenArtifact:
+            partial = target.with_name(f".partial-restore-{target.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder / "models" / one["path"], partial)
+        try:
+            verify(partial, one["manifest_sha"])
+            _bring_to_disk(partial)
+            shutil.rmtree(target, ignore_errors=True)
+            os.rename(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    if (folder / "reports").is_dir():
+        shutil.copytree(folder / "reports", settings.folder / "reports", dirs_exist_ok=True)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What a back-up says of itself, its database's file being what was written."""
+    path = folder / FACTS
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = facts["format"] == FORMAT
+        sound = known and _sha_of(folder / facts["database"]["file"]) == facts["database"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigurationError(f'{folder} is no back-up of laudos; "laudos db backup" writes one') from None
+    if not known:
+        raise ConfigurationError(f"{path} is of format {facts['format']}; restore it with a newer laudos")
+    if not sound:
+        raise LaudosError(f"the database's file in {folder} was altered since; take another back-up")
+    return facts
+
+
+def _bring_to_disk(folder: Path, *, below: bool = True) -> None:
+    paths = [folder, *(folder.rglob("*") if below else ())]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sha_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,205 @@
+"""What is backed up while laudos writes comes back whole: the doctor is sound, and answers are the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, text
+from sqlalchemy.engine import make_url
+
+from db import backup as database
+from db import lock, schema
+from db.engine import open_engine, reading, writing
+from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
+from db.tables import prediction, report
+from tasks.backup import back_up, restore
+from tasks.classify import cut_backlog, score
+from tasks.database import open_database
+from tasks.ml.errors import BrokenArtifact
+from tasks.models import rollback
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
+
+
+@pytest.fixture
+def hospital(
+    engine: Engine,
+    database_url: str,
+    configure: Callable[..., Settings],
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Hospital:
+    """A scored backlog, its champion, and a model before that."""
+    if engine.dialect.name == "postgresql":
+        binaries = request.getfixturevalue("postgres_server").binaries
+        monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
+    hospital = Hospital(engine, configure(database=database_url, **TABLES), now)
+    hospital.receive(12)
+    hospital.crown()
+    hospital.crown(head=1)
+    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
+    assert job_id is not None
+    score.fn(job_id)
+    return hospital
+
+
+@contextmanager
+def somebody_writing(hospital: Hospital) -> Iterator[None]:
+    """Reports go on coming in until the block ends; at least one batch before it begins."""
+    stop, began = threading.Event(), threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            hospital.receive(5, name="outro")
+            began.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    began.wait(60)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def destroy(hospital: Hospital) -> None:
+    """The disk is gone: no table, no model folder."""
+    open_database(hospital.settings).dispose()
+    if hospital.engine.dialect.name == "sqlite":
+        hospital.engine.dispose()
+        for path in Path(str(hospital.engine.url.database)).parent.glob("laudos.db*"):
+            path.unlink()
+    else:
+        with writing(hospital.engine) as c:
+            c.execute(text("DROP SCHEMA public CASCADE"))
+            c.execute(text("CREATE SCHEMA public"))
+    shutil.rmtree(hospital.settings.folder)
+
+
+def answers(hospital: Hospital) -> list[Any]:
+    with reading(hospital.engine) as c:
+        query = select(prediction).order_by(prediction.c.model_id, prediction.c.report_version_id)
+        return [tuple(row) for row in c.execute(query)]
+
+
+def test_what_was_backed_up_under_a_writer_comes_back_sound_with_the_same_answers(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    before = answers(hospital)
+    with somebody_writing(hospital):
+        done = back_up(hospital.settings, tmp_path / "kept")
+    assert (done.models, done.left_out) == (2, [])
+    destroy(hospital)
+    restored = restore(hospital.settings, tmp_path / "kept", overwrite=False)
+    assert restored.findings == []
+    assert restored.rows["report"] >= 17
+    assert answers(hospital) == before
+    assert len(before) == 12
+    # views, and the model before the champion, work as before
+    with reading(hospital.engine) as c:
+        assert c.scalar(text("SELECT count(*) FROM current_prediction")) == 12
+    assert rollback(hospital.settings, CLASSIFIER).model_id == 1
+    assert (hospital.settings.folder / f"champion-{CLASSIFIER}.json").exists()
+
+
+def test_a_database_with_rows_is_replaced_only_when_asked(hospital: Hospital, tmp_path: Path) -> None:
+    back_up(hospital.settings, tmp_path / "kept")
+    hospital.receive(3, name="outro")
+    hospital.change("L1", deleted_at=hospital.now)
+    with pytest.raises(ConfigurationError, match=r"holds rows, .*say --overwrite"):
+        restore(hospital.settings, tmp_path / "kept", overwrite=False)
+    with lock.exclusive(hospital.engine, "ingest"), pytest.raises(Busy):
+        restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    assert hospital.count(report) == 15
+    open_database(hospital.settings).dispose()
+    assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
+    assert hospital.count(report) == 12
+    assert hospital.count(report, report.c.deleted_at.is_not(None)) == 0
+
+
+def test_a_damaged_model_is_left_out_and_named_and_a_whole_one_is_not_touched(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    back_up(hospital.settings, tmp_path / "sound")
+    (hospital.folder_of(1) / "config.json").write_text("{}", encoding="utf-8")
+    champion = hospital.folder_of(2) / "config.json"
+    os.utime(champion, (1, 1))
+    done = back_up(hospital.settings, tmp_path / "later")
+    assert done.models == 1
+    assert "model 1" in done.left_out[0]
+    assert "config.json was altered" in done.left_out[0]
+    restore(hospital.settings, tmp_path / "sound", overwrite=True)
+    assert (hospital.folder_of(1) / "config.json").read_text("utf-8") != "{}"
+    assert champion.stat().st_mtime == 1
+
+
+def test_an_altered_back_up_changes_nothing(hospital: Hospital, tmp_path: Path) -> None:
+    done = back_up(hospital.settings, tmp_path / "kept")
+    assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
+    assert done.revision == schema.head()
+    shutil.rmtree(hospital.folder_of(1))
+    (path,) = (tmp_path / "kept" / "models").rglob("body0-head0/config.json")
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(BrokenArtifact, match=r"config.json was altered"):
+        restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    file = tmp_path / "kept" / database.FILES[hospital.engine.dialect.name]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(LaudosError, match="was altered since"):
+        restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    with pytest.raises(ConfigurationError, match="is no back-up of laudos"):
+        restore(hospital.settings, tmp_path, overwrite=True)
+    assert len(answers(hospital)) == 12
+    with pytest.raises(ConfigurationError, match="exists already"):
+        back_up(hospital.settings, tmp_path / "kept")
+
+
+def test_a_restore_that_fails_leaves_the_database_as_it_was(hospital: Hospital, tmp_path: Path) -> None:
+    file = tmp_path / database.FILES[hospital.engine.dialect.name]
+    file.write_bytes(b"no database " * 1000)
+    with pytest.raises(DatabaseFailure, match=r"is what it was"):
+        database.read_into(hospital.engine, file)
+    assert len(answers(hospital)) == 12
+
+
+@pytest.mark.postgres
+def test_a_pg_dump_older_than_the_server_is_refused_with_what_to_install(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.upgrade(postgres_url)
+    engine = open_engine(postgres_url)
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", encoding="utf-8")
+    old.chmod(0o755)
+    monkeypatch.setattr(database, "CLIENTS", tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with pytest.raises(
+        ConfigurationError, match=r"pg_dump is of version 9 and the server of version \d+: .*"
+    ):
+        database.write(engine, tmp_path)
+    old.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"pg_dump is not installed .*postgresql-client-\d+"):
+        database.write(engine, tmp_path)
+    engine.dispose()
+
+
+def test_a_password_goes_by_a_file_and_is_gone_afterwards() -> None:
+    url = make_url("postgresql+psycopg://laudos@db.local:5433/laudos").set(password="ca:na\\ry")
+    with database.connection_of(open_engine(url.render_as_string(False))) as conninfo:
+        assert "ca:na" not in conninfo
+        assert "host=db.local" in conninfo
+        assert "port=5433" in conninfo
+        secret = Path(conninfo.split("passfile=")[1].split()[0].strip("'"))
+        assert secret.stat().st_mode & 0o077 == 0
+        assert secret.read_text("utf-8") == "*:*:*:*:ca\\:na\\\\ry\n"
+    assert not secret.exists()
