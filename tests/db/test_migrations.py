@@ -20,6 +20,7 @@ from db import lock, schema, sqlite_copy
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseFailure
 from tasks.doctor import doctor
+from tasks.model_folders import point_at_champion
 from tasks.settings import Settings
 from tests.db.rows_0001 import ROWS
 
@@ -102,6 +103,7 @@ def test_every_row_survives_the_way_up_down_and_up_again(
     assert content(oldest) == before
     assert schema.upgrade(database_url).revision == schema.head()
     assert content(oldest) == before
+    point_at_champion(oldest, settings, "paaf")
     assert doctor(settings) == []
     with writing(oldest) as c:  # and the tables still number their rows and keep their promises
         c.execute(text("INSERT INTO source (name, kind) VALUES ('another', 'database')"))
