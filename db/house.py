@@ -39,6 +39,15 @@ def expired_leases(now: datetime) -> Select[Any]:
     )
 
 
+def finished_but_open(c: Connection) -> list[int]:
+    """Open scoring jobs whose chunks are all done."""
+    left = select(score_chunk.c.seq).where(
+        score_chunk.c.job_id == score_job.c.id, score_chunk.c.state != "done"
+    )
+    query = select(score_job.c.id).where(score_job.c.state == "open", ~left.exists())
+    return list(c.scalars(query.order_by(score_job.c.id)))
+
+
 def champions_that_may_not_answer() -> Select[Any]:
     """Champions whose model is marked as altered, retired or removed."""
     return (

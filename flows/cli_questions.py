@@ -36,13 +36,26 @@ def status(as_json: AsJson = False) -> None:
         tell_status(stands, settings.zone)
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Hold every promise against the database and the model folders; exit code 1 where one is broken."""
+def doctor(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First put right what is safe to, saying each thing before.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold every promise against database, models and machine; exit code 1 where one is not kept."""
     settings = ready()
     from tasks.database import open_database
     from tasks.doctor import examine
 
-    findings = examine(open_database(settings), settings)
+    engine = open_database(settings)
+    if repair:
+        from tasks.person import person
+        from tasks.repair import repair as put_right
+
+        # with --json stdout holds one document and nothing else
+        done = put_right(engine, settings, person(), lambda line: typer.echo(line, err=as_json))
+        typer.echo(f"{done} things were put right" if done else "nothing to put right by itself", err=as_json)
+    findings = examine(engine, settings)
     if as_json:
         show(findings, as_json)
     else:

@@ -77,7 +77,7 @@ def _pointed_at(settings: Settings, champion: Champion) -> Finding:
         f"{path.name} names model {champion.model.id}"
         if pointed
         else f"{path} is missing or names another model than the champion, {champion.model.id}",
-        "" if pointed else '"laudos predict" reads it; "laudos retrain" writes it anew',
+        "" if pointed else '"laudos doctor --repair" writes it anew; "laudos predict" reads it',
         "house",
     )
 

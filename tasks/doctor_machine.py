@@ -35,7 +35,7 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
         "every leased chunk has a worker that answers",
         broken,
         f"job/chunk {told(broken)}",
-        'a worker died; "laudos classify" takes its chunks over',
+        'a worker died; "laudos classify" takes its chunks over, and "laudos doctor --repair" opens them',
         "house",
     )
     broken = violation([str(run_id) for run_id in gone_runs(c)])
@@ -44,7 +44,7 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
         "every run that says it is running has a process",
         broken,
         f"run {told(broken)}",
-        "its process is gone; the next run marks it as crashed",
+        'its process is gone; the next run marks it as crashed, and so does "laudos doctor --repair"',
         "house",
     )
     yield from _clocks(c)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -78,22 +78,29 @@ def collect(settings: Settings, say: Say, *, dry_run: bool = False) -> Removed:
 
 def apply(engine: Engine, settings: Settings, run_id: int, actor: str, now: datetime, say: Say) -> Removed:
     """Take away what the rules allow. The caller holds the lock "model"."""
-    done = Removed()
     with reading(engine) as c:
         folders = list(removals(c, settings, now))
-    for one in folders:
-        size = size_of(one.path)
-        say(f"removing {_told(settings, one, size)}")
-        if _remove(engine, settings, one, size, actor, now):
-            done = _counted(settings, done, one, size)
     done = replace(
-        done,
+        take_away(engine, settings, folders, actor, now, say),
         features=_drop_vectors(engine, settings, now, say),
         texts=_forget_texts(engine, settings, now, say),
     )
     with writing(engine) as c:
         detail = {key: value for key, value in vars(done).items() if key != "dry_run"}
         audit.record(c, actor=actor, action="retention", subject=f"run {run_id}", detail=detail, now=now)
+    return done
+
+
+def take_away(
+    engine: Engine, settings: Settings, folders: Iterable[Removal], actor: str, now: datetime, say: Say
+) -> Removed:
+    """Remove these, each said before. The caller holds the lock "model"."""
+    done = Removed()
+    for one in folders:
+        size = size_of(one.path)
+        say(f"removing {_told(settings, one, size)}")
+        if _remove(engine, settings, one, size, actor, now):
+            done = _counted(settings, done, one, size)
     return done
 
 
@@ -120,13 +127,22 @@ def look(engine: Engine, settings: Settings, now: datetime, say: Say) -> Removed
 
 def removals(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
     """Every folder and file that the rules allow to go, with the reason."""
-    every = models.of_classifier(c)
+    yield from _unless_named(settings, _models(c, settings, models.of_classifier(c)))
+    yield from left_behind(c, settings, now)
+    yield from _unless_named(settings, _checkpoints(c, settings, now))
+
+
+def left_behind(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
+    """What killed runs left, past its grace time."""
+    found = leftovers(settings, models.of_classifier(c), now)
+    old = (Removal(one.path, one.why) for one in found if one.old(settings))
+    yield from _unless_named(settings, old)
+
+
+def _unless_named(settings: Settings, found: Iterable[Removal]) -> Iterator[Removal]:
+    """Those that no encoder in laudos.toml points at, into or around."""
     named = [Path(one.encoder).resolve() for one in settings.classifiers.values() if one.encoder != "scratch"]
-    for one in (
-        *_models(c, settings, every),
-        *(Removal(left.path, left.why) for left in leftovers(settings, every, now) if left.old(settings)),
-        *_checkpoints(c, settings, now),
-    ):
+    for one in found:
         own = one.path.resolve()
         if not any(path.is_relative_to(own) or own.is_relative_to(path) for path in named):
             yield one
