@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import JSON, Column, Engine, Integer, LargeBinary, MetaData, String, Table, Text, text
 from sqlalchemy.engine import make_url
@@ -25,26 +23,13 @@ from tasks.doctor import doctor
 from tasks.ingest import ingest_from
 from tasks.settings import Settings
 from tasks.torture.server import Server
+from tests.db.conftest import administrator, as_role
 from tests.db.history import PATIENT, SECRET, TONIGHT, two_days
 from tests.ingest.conftest import Hospital as Source
 from tests.ingest.conftest import row
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 pytestmark = pytest.mark.postgres
-
-
-def administrator(server: Server, database: str) -> psycopg.Connection[tuple[str]]:
-    return psycopg.connect(f"host={server.home} user=laudos dbname={database}", autocommit=True)
-
-
-@pytest.fixture
-def named(postgres_server: Server) -> Iterator[Roles]:
-    """Roles are the whole server's: each test has its own, which go when its database is gone."""
-    prefix = f"t{uuid.uuid4().hex[:8]}"
-    yield Roles(f"{prefix}_writer", f"{prefix}_reader", f"{prefix}_auditor")
-    with administrator(postgres_server, "postgres") as admin:
-        for name in admin.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", (f"{prefix}%",)):
-            admin.execute(f"DROP ROLE {name[0]}".encode())
 
 
 @pytest.fixture
@@ -58,26 +43,6 @@ def owner(named: Roles, postgres_url: str) -> Iterator[Engine]:
         audit.record(c, actor="test", action="trained", subject="model 1", detail={}, now=TONIGHT)
     yield engine
     engine.dispose()
-
-
-def as_role(url: str, role: str) -> str:
-    """The same database as a session that has done SET ROLE."""
-    return make_url(url).update_query_dict({"options": f"-crole={role}"}).render_as_string(False)
-
-
-@pytest.fixture
-def become(postgres_url: str) -> Iterator[Callable[[str], Engine]]:
-    opened: list[Engine] = []
-
-    def open_as(role: str) -> Engine:
-        opened.append(open_engine(as_role(postgres_url, role)))
-        with reading(opened[-1]) as c:
-            assert c.scalar(text("SELECT current_user")) == role
-        return opened[-1]
-
-    yield open_as
-    for engine in opened:
-        engine.dispose()
 
 
 def may(engine: Engine, sql: str) -> bool:

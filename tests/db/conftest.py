@@ -1,0 +1,53 @@
+"""Roles of a test's own, and connections that have taken one on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+
+from db.engine import open_engine, reading
+from db.roles import Roles
+from tasks.torture.server import Server
+
+
+def administrator(server: Server, database: str) -> psycopg.Connection[tuple[str]]:
+    return psycopg.connect(f"host={server.home} user=laudos dbname={database}", autocommit=True)
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database for a session that has done SET ROLE."""
+    return make_url(url).update_query_dict({"options": f"-crole={role}"}).render_as_string(False)
+
+
+@pytest.fixture
+def named(postgres_server: Server) -> Iterator[Roles]:
+    """Roles are the whole server's: each test has its own, which go when its database is gone.
+
+    Ask for it before `postgres_url`: a role that still holds something cannot be dropped.
+    """
+    prefix = f"t{uuid.uuid4().hex[:8]}"
+    yield Roles(f"{prefix}_writer", f"{prefix}_reader", f"{prefix}_auditor")
+    with administrator(postgres_server, "postgres") as admin:
+        for name in admin.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", (f"{prefix}%",)):
+            admin.execute(f"DROP ROLE {name[0]}".encode())
+
+
+@pytest.fixture
+def become(postgres_url: str) -> Iterator[Callable[[str], Engine]]:
+    """`become(role)`: an engine whose connections have taken the role on."""
+    opened: list[Engine] = []
+
+    def open_as(role: str) -> Engine:
+        opened.append(open_engine(as_role(postgres_url, role)))
+        with reading(opened[-1]) as c:
+            assert c.scalar(text("SELECT current_user")) == role
+        return opened[-1]
+
+    yield open_as
+    for engine in opened:
+        engine.dispose()
