@@ -65,10 +65,14 @@ def cut(
     sources: Sequence[str] | None,
     chunks: int,
     chunk_reports_min: int,
+    chunk_reports_max: int | None = None,
     run_id: int,
     now: datetime,
 ) -> int | None:
-    """Cut the backlog into at most `chunks` ranges of version ids; the job's id, None if nothing waits.
+    """Cut the backlog into ranges of version ids; the job's id, None if nothing waits.
+
+    At most `chunks`, of `chunk_reports_min` reports or more each; but more of them where one would hold
+    more than `chunk_reports_max`: a worker has a whole chunk in memory.
 
     Call `hold_champion` first in the same transaction: it keeps two runs from cutting the same backlog.
     """
@@ -84,6 +88,8 @@ def cut(
     )
     job_id = int(c.execute(job.returning(score_job.c.id)).scalar_one())
     pieces = max(1, min(chunks, reports // chunk_reports_min))
+    if chunk_reports_max is not None:
+        pieces = max(pieces, -(-reports // chunk_reports_max))
     versions = waiting(model_id, sources).subquery()
     tiles = select(versions.c.id, func.ntile(pieces).over(order_by=versions.c.id).label("seq")).subquery()
     ranges = select(

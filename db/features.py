@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, select, text
 
 from db.among import among, chunks
-from db.tables import feature
+from db.tables import as_stored, feature
 
 
 @dataclass(frozen=True)
@@ -35,20 +33,44 @@ def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> d
     return found
 
 
+# as in db.predictions: one statement with arrays on PostgreSQL, plain tuples on SQLite
+_UNNEST = text(
+    """
+    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, created_at)
+    SELECT :encoder_sha, version_id, vector, seen, total, :created_at
+    FROM unnest(CAST(:versions AS bigint[]), CAST(:vectors AS bytea[]),
+                CAST(:seen AS integer[]), CAST(:total AS integer[]))
+         AS read (version_id, vector, seen, total)
+    ON CONFLICT DO NOTHING
+    """
+)
+_VALUES = """
+    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, created_at)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+    """
+
+
 def put(c: Connection, encoder_sha: str, features: Iterable[Feature], now: datetime) -> None:
     """Store vectors; one that is there already stays: the same encoder gives the same vector."""
-    rows = [
-        {
-            "encoder_sha": encoder_sha,
-            "report_version_id": one.report_version_id,
-            "vector": one.vector,
-            "tokens_seen": one.tokens_seen,
-            "tokens_total": one.tokens_total,
-            "created_at": now,
-        }
-        for one in features
-    ]
+    # in order: two workers that put the same vectors wait for one another, and not each for the other
+    rows = sorted(features, key=lambda one: one.report_version_id)
     if not rows:
         return
-    insert: Any = postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert
-    c.execute(insert(feature).on_conflict_do_nothing(), rows)
+    if c.dialect.name == "postgresql":
+        columns = {
+            "versions": [one.report_version_id for one in rows],
+            "vectors": [one.vector for one in rows],
+            "seen": [one.tokens_seen for one in rows],
+            "total": [one.tokens_total for one in rows],
+        }
+        c.execute(_UNNEST, {"encoder_sha": encoder_sha, "created_at": now, **columns})
+        return
+    at = as_stored(now, c.dialect)
+    c.exec_driver_sql(
+        _VALUES,
+        [
+            (encoder_sha, one.report_version_id, one.vector, one.tokens_seen, one.tokens_total, at)
+            for one in rows
+        ],
+    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
+from math import isfinite
 from typing import Literal
 
-from sqlalchemy import Connection, func, insert, select, text
+import orjson
+from sqlalchemy import Connection, func, select, text
 
-from db.tables import prediction, report, report_version, source
+from db.tables import as_stored, prediction, report, report_version, source
 
 EXPORT_ROWS = 10_000
 
@@ -44,7 +46,7 @@ class Exported:
     at: datetime
 
 
-# One statement with arrays: several times faster than executemany on PostgreSQL
+# PostgreSQL: one statement with arrays, several times faster than executemany
 _UNNEST = text(
     """
     INSERT INTO prediction (model_id, report_version_id, label, probabilities, decision,
@@ -56,6 +58,13 @@ _UNNEST = text(
          AS scored (version_id, label, probabilities, decision, seen, total)
     """
 )
+
+# SQLite: plain tuples straight to the driver, without a statement's own binding
+_VALUES = """
+    INSERT INTO prediction (model_id, report_version_id, label, probabilities, decision,
+                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
 
 
 def add(
@@ -72,20 +81,33 @@ def add(
     """Write a chunk's predictions; only `db.scoring.finish`, which checks the fence, may call this."""
     if not scored:
         return
-    lease = {"job_id": job_id, "chunk_seq": chunk_seq, "fence": fence}
-    common = {"model_id": model_id, "backend": backend, "at": now, **lease}
+    probabilities = as_json([one.probabilities for one in scored])
     if c.dialect.name == "postgresql":
         columns = {
             "versions": [one.report_version_id for one in scored],
             "labels": [one.label for one in scored],
-            "probabilities": [json.dumps(one.probabilities, allow_nan=False) for one in scored],
+            "probabilities": probabilities,
             "decisions": [one.decision for one in scored],
             "seen": [one.tokens_seen for one in scored],
             "total": [one.tokens_total for one in scored],
         }
-        c.execute(_UNNEST, {**common, **columns})
-    else:
-        c.execute(insert(prediction), [{**common, **vars(one)} for one in scored])
+        lease = {"job_id": job_id, "chunk_seq": chunk_seq, "fence": fence}
+        c.execute(_UNNEST, {"model_id": model_id, "backend": backend, "at": now, **lease, **columns})
+        return
+    at = as_stored(now, c.dialect)
+    rows = [
+        (model_id, one.report_version_id, one.label, written, one.decision, one.tokens_seen, one.tokens_total,
+         backend, job_id, chunk_seq, fence, at)
+        for one, written in zip(scored, probabilities, strict=True)
+    ]  # fmt: skip
+    c.exec_driver_sql(_VALUES, rows)
+
+
+def as_json(probabilities: Sequence[dict[str, float]]) -> list[str]:
+    """Each as JSON. Raises ValueError for a number that JSON cannot hold; orjson would write null."""
+    if not isfinite(sum(chain.from_iterable(one.values() for one in probabilities))):
+        raise ValueError("a probability that is no finite number")
+    return [orjson.dumps(one).decode() for one in probabilities]
 
 
 def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, select, text, update
 
 from db.errors import StaleLease
 from db.predictions import Scored, add
@@ -57,6 +57,7 @@ class Chunk:
     last_version_id: int
     reports: int
     fence: int
+    model_id: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def lease_clock(c: Connection) -> datetime:
 
 
 def get(c: Connection, job_id: int) -> Job | None:
-    return _job(c, select(score_job).where(score_job.c.id == job_id))
+    return _job(c, _GET, job=job_id)
 
 
 def unfinished_job(c: Connection, classifier: str, model_id: int) -> Job | None:
@@ -105,11 +106,17 @@ def joined(c: Connection, job_id: int) -> Job | None:
 
 def held(c: Connection, job_id: int) -> Job | None:
     """The job, with no worker in the middle of a transaction on it until this one ends."""
-    return _job(c, select(score_job).where(score_job.c.id == job_id).with_for_update())
+    return _job(c, _HELD, job=job_id)
 
 
-def _job(c: Connection, query: Select[Any]) -> Job | None:
-    row = c.execute(query).one_or_none()
+# a worker's statements are put together once: for a small chunk that costs as much as running them
+_GET = select(score_job).where(score_job.c.id == bindparam("job"))
+_JOINED = _GET.with_for_update(read=True, key_share=True)
+_HELD = _GET.with_for_update()
+
+
+def _job(c: Connection, query: Select[Any], **values: int) -> Job | None:
+    row = c.execute(query, values).one_or_none()
     return None if row is None else Job(**row._mapping)
 
 
@@ -161,12 +168,11 @@ def claim(
     job = joined(c, job_id)
     if job is None or job.state != "open":
         return None
-    candidate = score_chunk.alias()
-    free = select(candidate.c.seq).where(candidate.c.job_id == job_id, candidate.c.state == "open")
+    free = select(_FREE.c.seq).where(_FREE.c.job_id == job_id, _FREE.c.state == "open")
     if deaths_max is not None:
-        free = free.where(candidate.c.deaths <= deaths_max)
+        free = free.where(_FREE.c.deaths <= deaths_max)
     first = (
-        free.order_by(candidate.c.deaths, candidate.c.seq)
+        free.order_by(_FREE.c.deaths, _FREE.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
         # a scalar, not IN: PostgreSQL may evaluate IN (... LIMIT 1) more than once and lease two chunks
@@ -176,10 +182,14 @@ def claim(
         update(score_chunk)
         .where(score_chunk.c.job_id == job_id, score_chunk.c.seq == first)
         .values(state="leased", fence=score_chunk.c.fence + 1, leased_by=worker, leased_until=now + lease)
-        .returning(*(score_chunk.c[name] for name in Chunk.__dataclass_fields__))
+        .returning(*(score_chunk.c[name] for name in _CLAIMED))
     )
     row = c.execute(taken).one_or_none()
-    return None if row is None else Chunk(*row)
+    return None if row is None else Chunk(**row._mapping, model_id=job.model_id)
+
+
+_FREE = score_chunk.alias("free")
+_CLAIMED = ("job_id", "seq", "first_version_id", "last_version_id", "reports", "fence")
 
 
 def renew(c: Connection, chunk: Chunk, lease: timedelta, now: datetime) -> None:
@@ -200,16 +210,16 @@ def finish(
     Raises StaleLease, with nothing written, when the chunk was claimed by another worker meanwhile or
     its job was stopped: the fence is checked by the same statement that ends the chunk.
     """
-    job = joined(c, chunk.job_id)
+    if c.dialect.name == "postgresql":
+        joined(c, chunk.job_id)
     _change_own(
         c, chunk, state="done", done_at=now, leased_by=None, leased_until=None,
         encoded=encoded, written=len(predictions),
     )  # fmt: skip
-    assert job is not None  # a foreign key of the chunk's says so
     add(
         c,
         predictions,
-        model_id=job.model_id,
+        model_id=chunk.model_id,
         backend=backend,
         job_id=chunk.job_id,
         chunk_seq=chunk.seq,
@@ -220,27 +230,41 @@ def finish(
 
 
 def _change_own(c: Connection, chunk: Chunk, **values: Any) -> None:
-    own = (
-        score_chunk.c.job_id == chunk.job_id,
-        score_chunk.c.seq == chunk.seq,
-        score_chunk.c.state == "leased",
-        score_chunk.c.fence == chunk.fence,
-    )
-    if c.execute(update(score_chunk).where(*own).values(**values)).rowcount != 1:
+    claim = {"own_job": chunk.job_id, "own_seq": chunk.seq, "own_fence": chunk.fence}
+    if c.execute(_OWN, {**claim, **values}).rowcount != 1:
         raise StaleLease(
             f"chunk {chunk.seq} of job {chunk.job_id} was taken over, or its job was stopped; "
             "what this worker computed for it is not written"
         )
 
 
+# which columns it sets is told by the values it is executed with
+_OWN = update(score_chunk).where(
+    score_chunk.c.job_id == bindparam("own_job"),
+    score_chunk.c.seq == bindparam("own_seq"),
+    score_chunk.c.state == "leased",
+    score_chunk.c.fence == bindparam("own_fence"),
+)
+
+
 def end_if_complete(c: Connection, job_id: int, now: datetime) -> None:
     """Close the job if this was its last chunk."""
-    # one at a time: two workers that finish the last two chunks at once would otherwise each see the
-    # other's still open, and the job would stay open for ever. FOR NO KEY UPDATE leaves `joined` be
-    c.execute(select(score_job.c.id).where(score_job.c.id == job_id).with_for_update(key_share=True))
-    unfinished = exists().where(score_chunk.c.job_id == job_id, score_chunk.c.state != "done")
-    complete = (score_job.c.id == job_id, score_job.c.state == "open", ~unfinished)
-    c.execute(update(score_job).where(*complete).values(state="done", ended_at=now))
+    if c.dialect.name == "postgresql":
+        # one at a time: two workers that finish the last two chunks at once would otherwise each see the
+        # other's still open, and the job would stay open for ever. FOR NO KEY UPDATE leaves `joined` be
+        c.execute(_GET.with_for_update(key_share=True), {"job": job_id})
+    c.execute(_END_IF_COMPLETE, {"job": job_id, "now": now})
+
+
+_END_IF_COMPLETE = (
+    update(score_job)
+    .where(
+        score_job.c.id == bindparam("job"),
+        score_job.c.state == "open",
+        ~exists().where(score_chunk.c.job_id == bindparam("job"), score_chunk.c.state != "done"),
+    )
+    .values(state="done", ended_at=bindparam("now"))
+)
 
 
 def progress(c: Connection, job_id: int) -> Progress:

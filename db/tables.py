@@ -64,6 +64,12 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def as_stored(moment: datetime, dialect: Dialect) -> Any:
+    """A moment as the driver is given it, for a statement that SQLAlchemy does not bind."""
+    process = Instant().dialect_impl(dialect).bind_processor(dialect)
+    return moment if process is None else process(moment)
+
+
 def _one_of(column: str, *values: str) -> CheckConstraint:
     quoted = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({quoted})", name=f"{column}_known")

@@ -48,6 +48,7 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
             sources=asked.sources,
             chunks=settings.scoring.chunks,
             chunk_reports_min=settings.scoring.chunk_reports_min,
+            chunk_reports_max=settings.scoring.chunk_reports_max,
             run_id=run_id,
             now=now,
         )

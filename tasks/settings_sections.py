@@ -177,8 +177,9 @@ class ClassifierSettings(_Strict):
 
 
 class ScoringSettings(_Strict):
-    chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into at most")
-    chunk_reports_min: int = Field(default=64, ge=1, description="reports a piece at least")
+    chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into")
+    chunk_reports_min: int = Field(default=64, ge=1, description="but of so many reports at least")
+    chunk_reports_max: int = Field(default=1000, ge=1, description="and of so many at most")
     batch_tokens: int = Field(default=8192, ge=64, description="tokens a forward pass")
     lease: Duration = Field(
         default=timedelta(minutes=15),

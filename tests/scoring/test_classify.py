@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import select, update
 
 import flows.classify
-from db import scoring
+from db import features, models, scoring
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
-from db.tables import prediction, quarantine, report_version, score_chunk, score_job
+from db.features import Feature
+from db.tables import feature, prediction, quarantine, report_version, score_chunk, score_job
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
@@ -183,6 +184,88 @@ def test_a_broken_model_does_not_empty_the_backlog_into_quarantine(
         classify(hospital)
     assert hospital.count(quarantine) == 0
     monkeypatch.undo()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    """Something happens while the model reads its first chunk."""
+    read, waits = Predictor.vectors, iter([happens])
+
+    def vectors(self: Predictor, texts: list[str], **options: Any) -> Any:
+        next(waits, lambda: None)()
+        return read(self, texts, **options)
+
+    monkeypatch.setattr(Predictor, "vectors", vectors)
+
+
+def test_a_report_amended_while_it_is_read_is_read_again(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.receive(4)
+    both.crown()
+    meanwhile(monkeypatch, lambda: both.amend("L1"))
+    first = classify(both)
+    assert first is not None
+    assert first.written == 4, "what was said of the former text stays on record"
+    second = classify(both)
+    assert second is not None
+    assert (second.written, second.encoded) == (1, 1)
+    assert classify(both) is None
+    assert doctor(both.settings) == []
+
+
+def test_a_report_deleted_at_its_source_while_it_is_read_is_no_more_in_the_backlog(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.receive(4)
+    both.crown()
+    meanwhile(monkeypatch, lambda: both.change("L1", deleted_at=both.now))
+    summary = classify(both)
+    assert summary is not None
+    assert summary.written == 4
+    assert classify(both) is None
+    assert doctor(both.settings) == []
+
+
+def test_a_report_erased_while_it_is_read_leaves_no_trace(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.receive(4)
+    both.crown()
+
+    def erase() -> None:
+        both.change("L1", erased_at=both.now)
+        with writing(both.engine) as c:
+            c.execute(update(report_version).where(report_version.c.id == 2).values(text=None))
+
+    meanwhile(monkeypatch, erase)
+    summary = classify(both)
+    assert summary is not None
+    assert summary.written == 3
+    for table in (prediction, feature):
+        assert both.count(table, table.c.report_version_id == 2) == 0
+    assert classify(both) is None
+    assert doctor(both.settings) == []
+
+
+def test_a_vector_that_another_worker_stored_meanwhile_is_no_obstacle(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.receive(4)
+    model_id = both.crown()
+
+    def store() -> None:
+        with reading(both.engine) as c:
+            model = models.get(c, model_id)
+        assert model is not None
+        with writing(both.engine) as c:
+            features.put(c, model.encoder_sha, [Feature(2, b"theirs", 1, 1)], both.now)
+
+    meanwhile(monkeypatch, store)
+    summary = classify(both)
+    assert summary is not None
+    assert summary.written == both.count(feature) == 4
+    with reading(both.engine) as c:
+        assert c.scalar(select(feature.c.vector).where(feature.c.report_version_id == 2)) == b"theirs"
 
 
 def test_ctrl_c_gives_the_chunk_back(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db import backlog, doctor, scoring, takeover
+from db import backlog, doctor, features, scoring, takeover
 from db.engine import reading, writing
 from db.errors import StaleLease
+from db.features import Feature
 from db.predictions import Scored
 from db.scoring import Chunk, Job
 from db.tables import prediction, quarantine, report_version, score_chunk, score_job
@@ -200,3 +201,39 @@ def test_a_prediction_is_stored_as_it_was_made(both: Hospital, job: Job) -> None
     assert row.probabilities == {"benigno": 0.1, "maligno": 0.9}
     told = (row.label, row.decision, row.tokens_seen, row.tokens_total, row.backend, row.fence)
     assert told == ("maligno", "auto", 7, 9, "torch-bf16", 1)
+
+
+@pytest.mark.parametrize("unfit", [float("nan"), float("inf")])
+def test_a_probability_that_is_no_number_is_not_written(both: Hospital, job: Job, unfit: float) -> None:
+    chunk = claimed(both, job)
+    scored = Scored(1, "maligno", {"benigno": 0.1, "maligno": unfit}, "auto", 7, 9)
+    with pytest.raises(ValueError, match="no finite number"), writing(both.engine) as c:
+        scoring.finish(c, chunk, [scored], encoded=1, backend="test", now=both.now)
+    assert both.count(prediction) == 0
+    assert both.count(score_chunk, score_chunk.c.state == "done") == 0
+
+
+def test_a_chunk_never_holds_more_than_a_worker_should_have_in_memory(both: Hospital) -> None:
+    both.receive(23)
+    model_id = both.crown_row()
+    with writing(both.engine) as c:
+        backlog.cut(
+            c, CLASSIFIER, model_id, sources=None, chunks=2, chunk_reports_min=1, chunk_reports_max=5,
+            run_id=1, now=both.now,
+        )  # fmt: skip
+    with reading(both.engine) as c:
+        assert list(c.scalars(select(score_chunk.c.reports))) == [5, 5, 5, 4, 4]
+
+
+def test_workers_that_store_the_same_vectors_at_once_keep_one_of_each(both: Hospital) -> None:
+    both.receive(40)
+    vectors = [Feature(version, bytes([version]) * 8, 3, 3) for version in range(1, 41)]
+
+    def store(order: int) -> None:
+        with writing(both.engine) as c:
+            features.put(c, "e" * 64, vectors[::order], both.now)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, [1, -1, 1, -1]))
+    with reading(both.engine) as c:
+        assert list(features.get(c, "e" * 64, range(1, 41)).values()) == vectors
