@@ -7,7 +7,8 @@ and that it once stood there, whatever laudos makes of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -148,6 +149,22 @@ def put(c: Connection, rows: Sequence[TrialRow]) -> None:
 def sha_of(text: str | None) -> str:
     """What laudos must say of a content, worked out without it."""
     return hashlib.sha256((text or "").encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def locked(engine: Engine) -> Iterator[None]:
+    """Another program at work in our database: within, nobody else writes reports.
+
+    SQLite's one write lock with something written under it, which ends every older reading transaction's
+    right to write; PostgreSQL's table of reports, closed to all writers.
+    """
+    with writing(engine) as c:
+        if c.dialect.name == "sqlite":
+            c.exec_driver_sql("CREATE TABLE IF NOT EXISTS another_programs (n INTEGER)")
+            c.exec_driver_sql("INSERT INTO another_programs VALUES (1)")
+        else:
+            c.exec_driver_sql("LOCK TABLE report IN EXCLUSIVE MODE")
+        yield
 
 
 @dataclass(frozen=True)

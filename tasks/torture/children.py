@@ -73,6 +73,8 @@ class Child:
 
     def join(self, timeout_s: float = PATIENCE_S) -> Ended | None:
         """Wait for its end. None where it was killed, or had to be after so long."""
+        if self._hear.closed:
+            return self.ended
         deadline = time.monotonic() + timeout_s
         while self.hear(max(0.0, deadline - time.monotonic())) is not None:
             pass

@@ -19,7 +19,7 @@ def run(world: Scratch, load: Load) -> Result:
     rng = world.rng
     life = Life(world.hospital, rng, lambda: datetime.now(UTC), "b")
     life.arrive(load.rows)
-    day = world.start(live, str(rng.random()), 0.05)
+    day = world.beside(live, str(rng.random()), 0.05)
     kills = 0
     while kills < load.kills:
         for _ in range(BETWEEN):
@@ -31,9 +31,10 @@ def run(world: Scratch, load: Load) -> Result:
             kills += 1
         else:
             world.expect(ingest)
+            world.complain("unexpected_end", "an ingest ended that was to go on")
         if kills % 10 == 0:
             world.progress(f"{kills} of {load.kills} kills")
-    day.kill()
+    world.stop(day)
     world.run(ingesting.once, True)
     return Result(
         {"SIGKILLs of ingest": kills, "rows at the hospital": len(world.hospital.standing())},

@@ -44,13 +44,13 @@ def run(world: Scratch, load: Load) -> Result:
     began = time.time()
     reader = world.start(read, began)
     reader.hear()
-    writers = world.start(write, str(world.rng.random()), began, load.writers, load.seconds)
+    writers = world.beside(write, str(world.rng.random()), began, load.writers, load.seconds)
     rows: list[Written] = []
     while (said := writers.hear()) is not None:
         rows.append(said)
         world.progress(f"{len(rows)} rows")
     world.expect(writers)
-    reader.kill()  # in the middle of a pass, as it comes
+    world.stop(reader)  # in the middle of a pass, as it comes
     world.run(pass_once, began, False)
     missing = set(oracle.missing(world))
     lost = sorted(row.id for row in rows if row.late_by <= OVERLAP and row.id in missing)

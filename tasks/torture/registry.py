@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from tasks.torture.clock import CLOCK
 from tasks.torture.every_point import FAULTPOINTS
+from tasks.torture.garbage import GARBAGE
 from tasks.torture.kill import KILL
 from tasks.torture.late import LATE
+from tasks.torture.lock import LOCK
 from tasks.torture.scenario import Scenario
 from tasks.torture.score import SCORE
 
-ALL: tuple[Scenario, ...] = (KILL, SCORE, LATE, FAULTPOINTS, CLOCK)
+ALL: tuple[Scenario, ...] = (
+    KILL,
+    SCORE,
+    LATE,
+    FAULTPOINTS,
+    CLOCK,
+    LOCK,
+    GARBAGE,
+)
 
 
 def names() -> list[str]:

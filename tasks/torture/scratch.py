@@ -49,24 +49,41 @@ class Scratch:
 
     def start(self, work: Work, *arguments: Any) -> Child:
         """Start `work(settings, tell, *arguments)` in a process of its own, the control's switch thrown."""
-        child = children.start(self.config, work, arguments, self.switched_off)
+        return self._start(work, arguments, self.switched_off)
+
+    def beside(self, work: Work, *arguments: Any) -> Child:
+        """The same for what is no part of laudos: a hospital, another program. No control applies to it."""
+        return self._start(work, arguments, ())
+
+    def _start(
+        self, work: Work, arguments: Sequence[Any], switched_off: Sequence[Callable[[], None]]
+    ) -> Child:
+        child = children.start(self.config, work, arguments, switched_off)
         self.started = [one for one in self.started if one.alive]
         self.started.append(child)
         return child
 
-    def run(self, work: Work, *arguments: Any, allowed: Sequence[str] = ()) -> Child:
-        """`start`, and wait for its end. An error whose type is not `allowed` is a violation."""
+    def run(
+        self, work: Work, *arguments: Any, allowed: Sequence[str] = (), check: str = "unexpected_error"
+    ) -> Child:
+        """`start`, and wait for its end. An error whose type is not `allowed` violates `check`."""
         child = self.start(work, *arguments)
-        self.expect(child, allowed)
+        self.expect(child, allowed, check)
         return child
 
-    def expect(self, child: Child, allowed: Sequence[str] = ()) -> None:
+    def expect(self, child: Child, allowed: Sequence[str] = (), check: str = "unexpected_error") -> None:
         """Wait for a process's end; it must have ended by itself, well or with an `allowed` error."""
         ended = child.join()
         if ended is None:
             self.complain("unexpected_end", "a process ended without a word")
         elif ended.error is not None and ended.error not in allowed:
-            self.complain("unexpected_error", f"{ended.error}: {ended.message}")
+            self.complain(check, f"{ended.error}: {ended.message}")
+
+    def stop(self, child: Child) -> None:
+        """Kill what was to go on until now; that it ended by itself is a violation."""
+        if not child.kill():
+            self.expect(child)
+            self.complain("unexpected_end", "a process ended that was to go on")
 
     def complain(self, check: str, found: str) -> None:
         """Note a violation."""
