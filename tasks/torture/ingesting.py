@@ -17,7 +17,7 @@ from db.errors import Busy
 from tasks import ledger, scorer
 from tasks.database import open_database
 from tasks.ingest import ingest_from
-from tasks.ledger import recorded_run
+from tasks.ledger import Counts, recorded_run
 from tasks.settings import Settings
 from tasks.torture.scratch import SOURCE
 
@@ -26,14 +26,14 @@ COMPARES = True  # a control leaves the nightly comparison out
 PATIENCE_S = 20.0  # for a lock that a killed process held: PostgreSQL's server must first notice
 
 
-def once(settings: Settings, tell: Connection, full: bool, ahead_s: float = 0.0) -> None:
-    """One ingest, as `laudos ingest` does it but for Prefect; tells when its run has begun.
+def once(settings: Settings, tell: Connection, full: bool, ahead_s: float = 0.0, name: str = SOURCE) -> None:
+    """One ingest, as `laudos ingest` does it but for Prefect; tells when its run has begun, and its counts.
 
     `ahead_s`: by how much the machine's clock is wrong.
     """
     set_clock(ahead_s)
     engine = open_database(settings)
-    ingest(engine, settings, full, now, lambda: tell.send("begun"))
+    tell.send(ingest(engine, settings, full, now, name, lambda: tell.send("begun")))
 
 
 def on_and_on(settings: Settings, tell: Connection, seed: str, full_share: float = FULL_SHARE) -> None:
@@ -50,16 +50,16 @@ def ingest(
     settings: Settings,
     full: bool,
     clock: Callable[[], datetime],
+    name: str = SOURCE,
     begun: Callable[[], None] = lambda: None,
-) -> None:
-    """Raises whatever an ingest raises; only for the lock of one that was killed it waits a while."""
+) -> Counts:
+    """What came of one source. Raises whatever an ingest raises; only for the lock of one that was killed it waits a while."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             with recorded_run(engine, settings, "ingest", exclusive="ingest") as run:
                 begun()
-                ingest_from(engine, settings, SOURCE, run.id, full and COMPARES, clock())
-            return
+                return ingest_from(engine, settings, name, run.id, full and COMPARES, clock())
         except Busy:
             if time.monotonic() > deadline:
                 raise
