@@ -45,6 +45,8 @@ def put(c: Connection, values: tuple[Any, ...], *, as_text: bool) -> tuple[str, 
         marks = "?, CAST(? AS TEXT), ?, ?, ?" if as_text else "?, ?, ?, ?, ?"
     else:
         marks = "%s, %s, %s, %s, %s"
+        if not isinstance(values[1], (str, bytes, type(None))):
+            values = (values[0], str(values[1]), *values[2:])  # its columns of text hold text
         if isinstance(values[1], bytes) or isinstance(values[0], (int, float)):
             table, values = "descuido_bytes", _as_bytes(values)
     try:
@@ -62,8 +64,8 @@ def count(c: Connection, table: str) -> int:
 
 def reasons(c: Connection) -> Counter[str]:
     """Why rows lie in quarantine, and how many do."""
-    query = select(quarantine.c.reason, func.count()).group_by(quarantine.c.reason)
-    return Counter({reason: rows for reason, rows in c.execute(query)})
+    query = select(quarantine.c.reason, func.count().label("rows")).group_by(quarantine.c.reason)
+    return Counter({row.reason: row.rows for row in c.execute(query)})
 
 
 def read_so_far(c: Connection, source_name: str) -> int:

@@ -79,7 +79,9 @@ class SourceReader:
             if self._moves is not None:
                 refuse_unordered(self._engine, self._table.c[self._moves.name], self._moves)
         self._id = self._table.c[source.id]
-        self._keys = {ID: self._id} | ({UPDATED_AT: self._table.c[self._moves.name]} if self._moves else {})
+        self._keys: dict[int, ColumnElement[Any]] = {ID: self._id}
+        if self._moves is not None:
+            self._keys[UPDATED_AT] = self._moves.compared(self._table.c[self._moves.name])
         fixed = (source.id, source.text, source.updated_at, source.patient, source.date)
         # one column may serve two purposes, such as a label of two classifiers
         self._all = select(

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Date, DateTime, Engine, create_engine, event, inspect, select
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    DateTime,
+    Engine,
+    create_engine,
+    event,
+    inspect,
+    select,
+    type_coerce,
+)
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import TypeEngine
@@ -32,7 +42,10 @@ def open_source(url: str) -> Engine:
     """An engine that only reads. Raises ConfigurationError for an unusable URL or a missing file."""
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        if parsed.drivername.endswith("+psycopg"):
+            event.listen(engine, "connect", _take_any_moment)
+        return engine
     path = Path(parsed.database or "").expanduser()
     if not path.is_file():
         raise ConfigurationError(f"there is no SQLite file {path}; check the source's url")
@@ -85,6 +98,10 @@ class UpdatedAt:
             raise ConfigurationError(_NO_TIME.format(name=name, found=f"{kind}, neither a date nor a time"))
         return cls(name, kind, as_text, zone)
 
+    def compared(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column, for comparisons: as a moment, even with one that the driver gave as text."""
+        return column if self.as_text else type_coerce(column, self.type)
+
     def at_source(self, moment: datetime) -> Any:
         """A value of the column's kind that is no later than `moment`."""
         local = moment.astimezone(self.zone)
@@ -104,6 +121,31 @@ def refuse_unordered(engine: Engine, column: ColumnElement[Any], moves: UpdatedA
         sample = connection.scalars(select(column).where(column.is_not(None)).limit(100)).all()
     if any(as_instant(value, moves.zone) is None for value in sample):
         raise ConfigurationError(_NO_TIME.format(name=moves.name, found="not a date or time in ISO 8601"))
+
+
+def _take_any_moment(connection: Any, _record: object) -> None:
+    """Let 'infinity', years B.C. and those past 9999 come as text: psycopg would end the page over them."""
+    import psycopg
+    from psycopg.adapt import Loader
+
+    def lenient(strict: Any) -> type[Loader]:
+        class OrAsText(Loader):
+            def __init__(self, oid: int, context: Any = None) -> None:
+                super().__init__(oid, context)
+                self._strict = strict(oid, context)
+
+            def load(self, data: Any) -> Any:
+                try:
+                    return self._strict.load(data)
+                except (psycopg.DataError, ValueError):
+                    return bytes(data).decode()
+
+        return OrAsText
+
+    for kind in ("date", "timestamp", "timestamptz"):
+        oid = psycopg.adapters.types[kind].oid
+        strict = psycopg.adapters.get_loader(oid, psycopg.pq.Format.TEXT)
+        connection.adapters.register_loader(oid, lenient(strict))
 
 
 def _only_read(connection: sqlite3.Connection, _record: object) -> None:

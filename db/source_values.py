@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from zoneinfo import ZoneInfo
 
 _BRAZILIAN = re.compile(r"(\d{2})/(\d{2})/(\d{4})(?:\b|$)")
@@ -17,7 +18,7 @@ def as_key(value: object) -> str | None:
         return None
     if isinstance(value, (bytes, bytearray, memoryview)):
         value = bytes(value).decode("utf-8", "surrogateescape")
-    if isinstance(value, (float, Decimal)) and value == value and value == int(value):
+    if isinstance(value, (float, Decimal)) and isfinite(value) and value == int(value):
         value = int(value)  # a numeric column with NULLs often arrives as a float
     return str(value).strip() or None
 

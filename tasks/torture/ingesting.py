@@ -53,7 +53,7 @@ def ingest(
     name: str = SOURCE,
     begun: Callable[[], None] = lambda: None,
 ) -> Counts:
-    """What came of one source. Raises whatever an ingest raises; only for the lock of one that was killed it waits a while."""
+    """What came of one source. Only for the lock of one that was killed it waits a while."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -30,7 +30,7 @@ def compare(world: Scratch) -> list[Violation]:
         "runs_end_after_they_began": map(str, ours.runs_ended_early),
     }
     told = [_violation(check, sorted(ids)) for check, ids in found.items()]
-    return [*(one for one in told if one), *_counts(ours)]
+    return [*(one for one in told if one), *counted(ours)]
 
 
 def missing(world: Scratch) -> list[str]:
@@ -73,7 +73,7 @@ def _twice(ours: TakenIn) -> Iterator[str]:
             yield external_id
 
 
-def _counts(ours: TakenIn) -> Iterator[Violation]:
+def counted(ours: TakenIn) -> Iterator[Violation]:
     """The ledger must have counted each report once as new, and each further version once as updated."""
     versions = Counter(len(shas) - 1 for shas in ours.versions.values())
     written = len(ours.versions), sum(further * reports for further, reports in versions.items())

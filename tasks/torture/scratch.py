@@ -169,9 +169,10 @@ def _configured(config: Path, keys: Mapping[str, Any]) -> Settings:
 
 
 def _toml(value: Any) -> str:
-    """A value in TOML; tables inline. Strings and numbers are written as JSON writes them."""
+    """A value in TOML; tables inline, None left out. Strings and numbers are written as JSON writes them."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+        pairs = (f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items() if inner is not None)
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value)
