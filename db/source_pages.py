@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, literal, or_
+from sqlalchemy.types import NullType
 
 Values = tuple[Any, ...]
 
@@ -44,10 +45,15 @@ def filled(rows: Iterable[Values], text_at: int, size: PageSize) -> Iterator[lis
 
 def beyond(keys: Sequence[ColumnElement[Any]], after: Values) -> ColumnElement[bool]:
     """(a, b) > (x, y), spelled so that every database can walk its index on a."""
-    first: ColumnElement[bool] = keys[0] > after[0]
+    # of the key's own type: a moment that came as text ('infinity') goes back as a moment
+    last = [
+        value if isinstance(key.type, NullType) else literal(value, key.type)
+        for key, value in zip(keys, after, strict=True)
+    ]
+    first: ColumnElement[bool] = keys[0] > last[0]
     if len(keys) == 1:
         return first
-    return and_(keys[0] >= after[0], or_(first, keys[1] > after[1]))
+    return and_(keys[0] >= last[0], or_(first, keys[1] > last[1]))
 
 
 def without_last_key(page: list[Values], key_at: Sequence[int]) -> list[Values]:

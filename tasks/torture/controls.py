@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,13 +18,14 @@ from sqlalchemy import Connection
 from db import engine, ledger, quarantine, reports, sources
 from tasks import ingest, intake
 from tasks.torture import ingesting
+from tasks.torture.patching import commit_half, replace
 
 DAWDLE_S = 0.02
 
 
 def ledger_transaction() -> None:
     """The ledger is written in a transaction of its own, after its page's."""
-    _replace(ledger, "add_batch", _after_a_commit)
+    replace(ledger, "add_batch", _after_a_commit)
 
 
 def page_transaction() -> None:
@@ -34,12 +34,13 @@ def page_transaction() -> None:
     def split(take_in: Callable[..., Any]) -> Callable[..., Any]:
         def and_commit(c: Connection, *args: Any, **more: Any) -> Any:
             taken = take_in(c, *args, **more)
-            _commit_half(c)
+            commit_half(c)
+            time.sleep(DAWDLE_S)
             return taken
 
         return and_commit
 
-    _replace(reports, "take_in", split)
+    replace(reports, "take_in", split)
 
 
 def overlap() -> None:
@@ -48,13 +49,13 @@ def overlap() -> None:
     def without(begin_turn: Callable[..., Any]) -> Callable[..., Any]:
         return lambda c, name, _overlap_s: begin_turn(c, name, 0)
 
-    _replace(sources, "begin_turn", without)
+    replace(sources, "begin_turn", without)
     no_comparison()
 
 
 def no_comparison() -> None:
     """The nightly comparison of every row is left out."""
-    _replace(ingesting, "COMPARES", lambda _: False)
+    replace(ingesting, "COMPARES", lambda _: False)
 
 
 def sane_watermark() -> None:
@@ -63,18 +64,18 @@ def sane_watermark() -> None:
     def any_date(latest: Callable[..., Any]) -> Callable[..., Any]:
         return lambda rows, _now: latest(rows, datetime.max.replace(tzinfo=UTC))
 
-    _replace(ingest, "_latest", any_date)
+    replace(ingest, "_latest", any_date)
     no_comparison()
 
 
 def run_end() -> None:
     """A run ends at the moment the clock tells, be it before the run began."""
-    _replace(ledger, "_end", lambda _: lambda _c, now: now)
+    replace(ledger, "_end", lambda _: lambda _c, now: now)
 
 
 def begin_immediate() -> None:
     """SQLite's write lock is taken by the first write of a transaction, not by its BEGIN."""
-    _replace(engine, "_begin_sqlite", lambda _: lambda c: c.exec_driver_sql("BEGIN"))
+    replace(engine, "_begin_sqlite", lambda _: lambda c: c.exec_driver_sql("BEGIN"))
 
 
 def cleaner() -> None:
@@ -88,7 +89,7 @@ def cleaner() -> None:
 
         return cleaned
 
-    _replace(intake, "clean", fragile)
+    replace(intake, "clean", fragile)
 
 
 def quarantine_drops() -> None:
@@ -99,25 +100,13 @@ def quarantine_drops() -> None:
             c, run_id, source_id, [row for n, row in enumerate(rows) if n % 10], now
         )
 
-    _replace(quarantine, "add", lossy)
+    replace(quarantine, "add", lossy)
 
 
 def _after_a_commit(write: Callable[..., Any]) -> Callable[..., Any]:
     def committed_first(c: Connection, *args: Any, **more: Any) -> Any:
-        _commit_half(c)
+        commit_half(c)
+        time.sleep(DAWDLE_S)
         return write(c, *args, **more)
 
     return committed_first
-
-
-def _commit_half(c: Connection) -> None:
-    """End the transaction under way behind SQLAlchemy's back, and begin another."""
-    c.exec_driver_sql("COMMIT")
-    time.sleep(DAWDLE_S)
-    if c.dialect.name == "sqlite":
-        c.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _replace(module: ModuleType, name: str, make: Callable[[Any], Any]) -> None:
-    """Put `make(what stands there)` in its place. Raises AttributeError where nothing of that name is."""
-    setattr(module, name, make(getattr(module, name)))

@@ -130,7 +130,13 @@ def _run(
 
     say("starts")
     with scratch(database, servers.server(database), f"{seed}/{one.name}/{database}", control, say) as world:
-        result = one.run(world, load)
+        try:
+            result = one.run(world, load)
+        except CannotRun:
+            raise
+        except Exception as error:
+            # the others still run, and this one has not passed
+            result = Result({}, (Violation("scenario_ends", str(safe_form(error))),))
         violations = (*result.violations, *world.violations, *_diagnosis(world))
     return replace(result, violations=violations)
 

@@ -110,6 +110,26 @@ def test_moments_of_any_kind_are_read_and_searched_from(
         assert list(reader.pages(at + timedelta(days=3), LARGE)) == []
 
 
+@pytest.mark.parametrize("kind", ["TIMESTAMPTZ", "TIMESTAMP", "DATE"])
+def test_moments_beyond_pythons_calendar_end_no_page(postgres_url: str, kind: str) -> None:
+    moments = ["-infinity", "0044-03-15 BC", "2026-03-02", "200000-01-01", *["infinity"] * 3]
+    engine = create_engine(postgres_url)
+    with engine.begin() as c:
+        c.exec_driver_sql(f'CREATE TABLE "Laudos" ("Id" INTEGER, "Quando" {kind}, texto TEXT)')
+        for number, moment in enumerate(moments):
+            c.exec_driver_sql('INSERT INTO "Laudos" VALUES (%s, %s, %s)', (number, moment, str(number)))
+    engine.dispose()
+    source = SourceTable(
+        "his", postgres_url, "Laudos", None, "Id", "texto", "Quando", None, "Quando", {}, SAO_PAULO
+    )
+    with SourceReader(source) as reader:
+        assert told(reader.all_rows(PAGE)) == list("0123456")
+        # each of them ends a page of one row, and the next page goes on behind it
+        assert told(reader.pages(None, PageSize(1, 10**6))) == list("0123456")
+        known = [row.external_id for page in reader.all_rows(PAGE) for row in page if row.updated_at]
+        assert known == ["2"]
+
+
 def test_text_that_does_not_sort_by_time_is_refused(database_url: str) -> None:
     with (
         pytest.raises(ConfigurationError, match=r"updated_at: .*ISO 8601; name another, or leave"),
@@ -123,6 +143,7 @@ def test_keys_are_told_alike_whatever_the_driver_gives() -> None:
     assert {as_key(value) for value in values} == {"12"}
     assert [as_key(value) for value in (None, "", "  ", b"")] == [None] * 4
     assert as_key(float("nan")) == "nan"
+    assert [as_key(kind("-inf")) for kind in (float, Decimal)] == ["-inf", "-Infinity"]
     assert as_key(Decimal("1.5")) == "1.5"
 
 
