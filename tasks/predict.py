@@ -52,7 +52,7 @@ def predict_text(
     settings: Settings, text: str, *, model: Path | None = None, classifier: str | None = None
 ) -> Answer:
     """The answer for one report. Raises LaudosError with the reason for a text that cannot be read."""
-    folder, sha = _model_folder(settings, model, classifier)
+    folder, sha = model_folder(settings, model, classifier)
     (answer,) = _answers(Predictor.load(folder, sha), [text], settings.scoring.batch_tokens)
     if answer.problem is not None:
         raise LaudosError(f"the text cannot be read: {answer.problem}")
@@ -81,7 +81,7 @@ def predict_file(
         raise ConfigurationError(f"{source} has no column {column!r}{nearest(column, first.column_names)}")
     if source.resolve() == out.resolve():
         raise ConfigurationError("--out must be another file than the one read")
-    folder, sha = _model_folder(settings, model, classifier)
+    folder, sha = model_folder(settings, model, classifier)
     predictor = Predictor.load(folder, sha)
     schema = _schema(first.drop_columns(column).schema, predictor.labels)
     rows = review = unread = 0
@@ -120,7 +120,7 @@ def _silent(reason: str) -> Answer:
     return Answer(None, {}, "review", 0, reason)
 
 
-def _model_folder(settings: Settings, model: Path | None, classifier: str | None) -> tuple[Path, str | None]:
+def model_folder(settings: Settings, model: Path | None, classifier: str | None) -> tuple[Path, str | None]:
     """The folder given, or the champion's by its pointer file; with the sha its manifest must have."""
     if model is not None:
         return model, None

@@ -60,7 +60,7 @@ def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: 
         point_at_champion(engine, settings, model.classifier)
         return Decided(model_id, "unchanged", champion.model.id if champion else None, (settled,))
     verdict = _verdict(engine, settings, model, champion, now)
-    decided = _record(engine, model, champion, verdict, run_id, now)
+    decided = record(engine, model, champion, verdict, run_id, now)
     point_at_champion(engine, settings, model.classifier)
     return decided
 
@@ -132,7 +132,7 @@ def _champion_on(
     return probabilities_on(engine, settings, champion.model, holdout, now), None
 
 
-def _record(
+def record(
     engine: Engine,
     model: Model,
     champion: Champion | None,
@@ -140,6 +140,10 @@ def _record(
     run_id: int,
     now: datetime,
 ) -> Decided:
+    """Write the verdict: champion, promotion and audit in one transaction; the pointer file is the caller's.
+
+    Raises Busy where the champion is no longer the one that was looked at.
+    """
     before = None if champion is None else champion.model.id
     decision: Literal["promoted", "refused"] = "promoted" if verdict.promoted else "refused"
     reasons = [asdict(reason) for reason in verdict.reasons]

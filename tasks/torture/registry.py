@@ -8,6 +8,7 @@ from tasks.torture.garbage import GARBAGE
 from tasks.torture.kill import KILL
 from tasks.torture.late import LATE
 from tasks.torture.lock import LOCK
+from tasks.torture.publish import PUBLISH
 from tasks.torture.scenario import Scenario
 from tasks.torture.score import SCORE
 
@@ -16,6 +17,7 @@ ALL: tuple[Scenario, ...] = (
     SCORE,
     LATE,
     FAULTPOINTS,
+    PUBLISH,
     CLOCK,
     LOCK,
     GARBAGE,
