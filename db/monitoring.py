@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
+from db.quarantine import BESIDE_A_REPORT
 from db.tables import (
     audit,
     label,
@@ -28,7 +29,11 @@ from db.tables import (
 
 @dataclass(frozen=True)
 class Intake:
-    """What a hospital's source brought since a moment. `refused`: quarantined for the first time since."""
+    """What a hospital's source brought since a moment.
+
+    Quarantined for the first time since: `refused` in a report's place, `beside` one that was taken in (an
+    unknown label, or a text that the champion cannot read).
+    """
 
     source: str
     read: int
@@ -38,6 +43,7 @@ class Intake:
     quarantined: int
     refused: int
     last_report_at: datetime | None
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,15 +128,18 @@ def intake(c: Connection, since: datetime, until: datetime) -> list[Intake]:
     """Every hospital source by name, with what it brought from `since` (included) to `until` (excluded)."""
     counted = ("read", "new", "updated", "unchanged", "quarantined")
     within = and_(run_batch.c.source_id == source.c.id, run_batch.c.at >= since, run_batch.c.at < until)
-    refused = (
+    stands_beside = quarantine.c.reason.in_(BESIDE_A_REPORT)
+    refused, beside = (
         select(func.count())
         .where(
             quarantine.c.source_id == source.c.id,
             quarantine.c.first_seen_at >= since,
             quarantine.c.first_seen_at < until,
+            kind,
         )
         .correlate(source)
         .scalar_subquery()
+        for kind in (~stands_beside, stands_beside)
     )
     last_report = (
         select(func.max(report_version.c.created_at))
@@ -146,6 +155,7 @@ def intake(c: Connection, since: datetime, until: datetime) -> list[Intake]:
             *sums,
             refused.label("refused"),
             last_report.label("last_report_at"),
+            beside.label("beside"),
         )
         .join(run_batch, within, isouter=True)
         .where(source.c.kind == "database")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.among import among, chunks
@@ -46,6 +46,18 @@ class Entry:
     first_seen_at: datetime
     last_seen_at: datetime
     closed_because: str | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """What waits of one source for one reason. `last`: the highest number among these rows."""
+
+    source: str
+    reason: str
+    rows: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    last: int
 
 
 def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now: datetime) -> None:
@@ -126,14 +138,45 @@ def dismiss(c: Connection, number: int, because: str, now: datetime) -> bool:
     return done.rowcount == 1
 
 
-def entries(c: Connection, source_name: str | None = None, *, waiting: bool = True) -> list[Entry]:
-    """Quarantined rows, oldest first, without their content; only those that wait, or all."""
-    query = _entries().order_by(quarantine.c.id)
-    if waiting:
-        query = query.where(quarantine.c.state == "waiting")
-    if source_name is not None:
-        query = query.where(source.c.name == source_name)
-    return [Entry(*row) for row in c.execute(query)]
+def dismiss_all(c: Connection, source_name: str, reason: str, up_to: int, because: str, now: datetime) -> int:
+    """Close for good what waits of a source for one reason, up to a number; how many rows."""
+    sources = select(source.c.id).where(source.c.name == source_name)
+    done = c.execute(
+        update(quarantine)
+        .where(
+            quarantine.c.source_id.in_(sources),
+            quarantine.c.reason == reason,
+            quarantine.c.state == "waiting",
+            quarantine.c.id <= up_to,
+        )
+        .values(state="dismissed", closed_at=now, closed_because=because)
+    )
+    return done.rowcount
+
+
+def groups(c: Connection, source_name: str | None = None, reason: str | None = None) -> list[Group]:
+    """What waits, by source and reason, the most frequent first."""
+    q = quarantine.c
+    rows = func.count()
+    query = select(
+        source.c.name, q.reason, rows, func.min(q.first_seen_at), func.max(q.last_seen_at), func.max(q.id)
+    ).join(source, source.c.id == q.source_id)
+    query = query.where(*_waiting_of(source_name, reason)).group_by(source.c.name, q.reason)
+    found = c.execute(query.order_by(rows.desc(), source.c.name, q.reason))
+    return [Group(*row) for row in found]
+
+
+def entries(
+    c: Connection,
+    source_name: str | None = None,
+    reason: str | None = None,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[Entry]:
+    """What waits, oldest first, without content."""
+    query = _entries().where(*_waiting_of(source_name, reason), quarantine.c.id > after)
+    return [Entry(*row) for row in c.execute(query.order_by(quarantine.c.id).limit(limit))]
 
 
 def entry(c: Connection, number: int) -> tuple[Entry, dict[str, Any]] | None:
@@ -145,9 +188,12 @@ def entry(c: Connection, number: int) -> tuple[Entry, dict[str, Any]] | None:
 
 
 def waiting(
-    c: Connection, source_id: int, after: int, rows: int, *, labels: bool
+    c: Connection, source_id: int, after: int, rows: int, *, labels: bool, only: str | None = None
 ) -> list[tuple[int, str, dict[str, Any]]]:
-    """A page of (number, reason, content) to try again: unknown labels, or what kept reports out."""
+    """A page of (number, reason, content) to try again: unknown labels, or what kept reports out.
+
+    `only`: of these the rows with this reason.
+    """
     reason = quarantine.c.reason
     asked: ColumnElement[bool] = reason == UNKNOWN_LABEL if labels else reason.not_in(BESIDE_A_REPORT)
     query = (
@@ -161,7 +207,18 @@ def waiting(
         .order_by(quarantine.c.id)
         .limit(rows)
     )
+    if only is not None:
+        query = query.where(reason == only)
     return [(row.id, row.reason, json.loads(row.payload)) for row in c.execute(query)]
+
+
+def _waiting_of(source_name: str | None, reason: str | None) -> list[ColumnElement[bool]]:
+    asked = [quarantine.c.state == "waiting"]
+    if source_name is not None:
+        asked.append(source.c.name == source_name)
+    if reason is not None:
+        asked.append(quarantine.c.reason == reason)
+    return asked
 
 
 def _entries() -> Select[Any]:

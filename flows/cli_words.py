@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -15,7 +14,6 @@ from flows.cli_summary import heading, print_judged, print_rules, table
 from tasks.doctor import Finding
 from tasks.jobs import JobStatus
 from tasks.models import ModelLine, ModelStory
-from tasks.quarantine import MEANINGS, Entry
 from tasks.status import ClassifierStatus, Status
 from tasks.summary import Judged
 
@@ -30,15 +28,15 @@ def console() -> Console:
 def tell_status(status: Status, zone: ZoneInfo) -> None:
     """Sources, classifiers, jobs, the last run of each kind, and where everything lies."""
     out = console()
-    _title(out, "Sources")
+    title(out, "Sources")
     if status.sources:
         rows = [
             (
                 one.source,
                 f"{one.reports:,}",
                 f"{one.waiting_in_quarantine:,}",
-                _moment(one.read_up_to, zone),
-                _moment(one.compared_at, zone),
+                moment(one.read_up_to, zone),
+                moment(one.compared_at, zone),
             )
             for one in status.sources
         ]
@@ -60,7 +58,7 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
             one.kind,
             str(one.run),
             one.state,
-            _moment(one.started_at, zone),
+            moment(one.started_at, zone),
             _took(one.started_at, one.ended_at),
         )
         for one in status.last_runs
@@ -89,7 +87,7 @@ def tell_models(models: Sequence[ModelLine], zone: ZoneInfo) -> None:
             (one.decision or "not judged").replace("_", " "),
             _HOW[one.trained],
             str(one.snapshot_id),
-            _moment(one.created_at, zone),
+            moment(one.created_at, zone),
         )
         for one in models
     ]
@@ -103,8 +101,8 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     """What taught it, its figures beside the baselines, and every decision about it."""
     out, model = console(), story.model
     standing = "the champion" if model.champion else f"{model.state}, not the champion"
-    _title(out, f"Model {model.id} for {model.classifier}: {standing}")
-    out.print(f"made {_moment(model.created_at, zone)} ({zone.key}), trained: {_HOW[model.trained]}")
+    title(out, f"Model {model.id} for {model.classifier}: {standing}")
+    out.print(f"made {moment(model.created_at, zone)} ({zone.key}), trained: {_HOW[model.trained]}")
     out.print(f"folder {model.folder}", soft_wrap=True, markup=False)
     if story.report:
         out.print(f"report {story.report}", soft_wrap=True, markup=False)
@@ -118,7 +116,7 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     for one in judged:
         print_judged(one, str(story.config["critical"]), out)
     for past in story.decisions:
-        heading(out, f"Decided {_moment(past.at, zone)} by {past.actor}: {past.decision.replace('_', ' ')}")
+        heading(out, f"Decided {moment(past.at, zone)} by {past.actor}: {past.decision.replace('_', ' ')}")
         print_rules(past.reasons, out)
     out.print("\n[dim]--json tells every figure and the whole configuration.[/]")
 
@@ -135,8 +133,8 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
             f"{one.reports_done:,} of {one.reports:,}",
             f"{one.written:,}",
             f"{one.chunks_done:,} of {one.chunks:,}",
-            _moment(one.created_at, zone),
-            _moment(one.ended_at, zone),
+            moment(one.created_at, zone),
+            moment(one.ended_at, zone),
         )
         for one in jobs
     ]
@@ -157,40 +155,6 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
             out.print(escape(_how_far(one)))
 
 
-def tell_quarantine(rows: Sequence[Entry], zone: ZoneInfo) -> None:
-    """How many rows wait and why, in words, and then one line a row."""
-    out = console()
-    if not rows:
-        out.print("Nothing waits in quarantine.")
-        return
-    counts = Counter((one.source, one.reason) for one in rows)
-    told = [
-        (source, f"{count:,}", reason, MEANINGS.get(reason, ""))
-        for (source, reason), count in counts.most_common()
-    ]
-    _title(out, f"{len(rows):,} rows wait")
-    out.print(table(("source", "rows", "reason", "which means"), told, words=2))
-    heading(out, f"Row by row ({zone.key})")
-    lines = [
-        (
-            str(one.id),
-            one.source,
-            one.external_id or "-",
-            one.reason,
-            f"{one.seen}",
-            _moment(one.first_seen_at, zone),
-            _moment(one.last_seen_at, zone),
-        )
-        for one in rows
-    ]
-    header = ("row", "source", "its id there", "reason", "times read", "first", "last")
-    out.print(table(header, lines, words=1))
-    out.print(
-        "\n[dim]laudos quarantine: show ROW prints one, text included; retry tries all again; "
-        "dismiss ROW closes one.[/]"
-    )
-
-
 def tell_findings(findings: Sequence[Finding]) -> None:
     """One line a promise, what to do below a broken one, and the sum."""
     for one in findings:
@@ -202,7 +166,7 @@ def tell_findings(findings: Sequence[Finding]) -> None:
     print(f"{kept} promises kept, {len(broken)} broken")
 
 
-def _title(out: Console, text: str) -> None:
+def title(out: Console, text: str) -> None:
     out.print(f"[bold]{escape(text)}[/]")
 
 
@@ -210,7 +174,7 @@ def _stands(one: ClassifierStatus, zone: ZoneInfo) -> str:
     if one.champion is None:
         return f'{one.classifier}: no champion, so nothing is answered; see "laudos models list"'
     return (
-        f"{one.classifier}: model {one.champion} answers since {_moment(one.since, zone)}; "
+        f"{one.classifier}: model {one.champion} answers since {moment(one.since, zone)}; "
         f"{one.predicted:,} reports answered, {one.for_review:,} of them wait for a person, "
         f"{one.backlog or 0:,} not scored yet"
     )
@@ -243,7 +207,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _moment(at: datetime | None, zone: ZoneInfo) -> str:
+def moment(at: datetime | None, zone: ZoneInfo) -> str:
     return "-" if at is None else f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
 
 

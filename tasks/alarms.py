@@ -18,15 +18,15 @@ USUAL_TIMES = 2.0
 def quarantine_jumps(
     now: Sequence[Intake], before: Sequence[Intake], limits: MonitoringSettings
 ) -> Iterator[str]:
-    """Sources of whose new and changed rows more than the limit, and twice the usual, were refused."""
+    """Sources of whose new and changed rows more than the limit, and twice the usual, went to quarantine."""
     usual = {one.source: _refused_share(one) for one in before if _brought(one)}
     for one in now:
         share, normal = _refused_share(one), usual.get(one.source)
         if _brought(one) >= ROWS_MIN and share > max(limits.quarantine_share, USUAL_TIMES * (normal or 0)):
             compared = "the first that came in" if normal is None else f"usually {normal:.0%}"
             yield (
-                f"{one.source}: {one.refused:,} of {_brought(one):,} new rows ({share:.0%}) went to "
-                f"quarantine, {compared}; `laudos quarantine list` tells why"
+                f"{one.source}: {one.refused + one.beside:,} of {_brought(one):,} new rows ({share:.0%}) "
+                f"went to quarantine, {compared}; `laudos quarantine list --source {one.source}` tells why"
             )
 
 
@@ -80,8 +80,9 @@ def failed_runs(troubles: Sequence[Trouble]) -> Iterator[str]:
 
 
 def _brought(intake: Intake) -> int:
-    return intake.new + intake.updated + intake.refused
+    # what stands beside a report is among the new already, unless only the scoring failed, of older ones
+    return max(intake.new + intake.updated + intake.refused, intake.refused + intake.beside)
 
 
 def _refused_share(intake: Intake) -> float:
-    return intake.refused / _brought(intake) if _brought(intake) else 0.0
+    return (intake.refused + intake.beside) / _brought(intake) if _brought(intake) else 0.0

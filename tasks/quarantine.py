@@ -1,27 +1,27 @@
-"""Rows that could not be taken in: what waits, one in full, another try, and an end to it."""
+"""Rows that could not be taken in: what waits and why, one in full, an end to it, a list of ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine
+import pyarrow as pa
 
-from db import audit, backlog, labels, ledger, quarantine, reports, sources
+from db import audit, quarantine
 from db.engine import reading, writing
-from db.errors import NothingToWorkOn
-from db.ledger import Counts
+from db.errors import ConfigurationError, NothingToWorkOn
 from db.quarantine import Entry as Entry
-from tasks import intake
+from db.quarantine import Group as Group
 from tasks.database import open_database
-from tasks.intake_rows import row_from
-from tasks.ledger import recorded_run
 from tasks.person import person
 from tasks.settings import Settings
+from tasks.settings_errors import nearest
+from tasks.table_files import whole_file
 
-ROWS_A_PAGE = 500
+ROWS_A_PIECE = 5000
 MEANINGS: Final = {
     "no_id": "the row has no id: it cannot be told from others",
     "unfit_id": "the id is no text or number that can be kept",
@@ -36,39 +36,82 @@ MEANINGS: Final = {
     "unknown_label": "taken in, but its label is not in label_values (laudos.toml)",
     "scoring_failed": "taken in, but the champion could not read it",
 }
+_AT_THE_SOURCE = "repair it at the source; the next ingest takes it in and closes the row"
+NEXT: Final = {
+    **dict.fromkeys(MEANINGS, _AT_THE_SOURCE),
+    "no_id": "give the row an id at the source, or dismiss it",
+    "conflicting_content": "let the source hold one text for this id; the next ingest closes the row",
+    "unknown_label": "name the value in label_values, then: laudos quarantine retry --reason unknown_label",
+    "scoring_failed": "once another model answers: laudos quarantine retry --reason scoring_failed",
+}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits in all, by source and reason, and the first rows of it; no content."""
+
+    waiting: int
+    groups: list[Group]
+    rows: list[Entry]
 
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """One row as it was read: `content` holds report text."""
+    """One row. `text_characters`: how long its text is; `content` as it was read, None unless asked for."""
 
     entry: Entry
-    content: dict[str, Any]
+    meaning: str
+    next: str
+    text_characters: int | None
+    content: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
-class RetrySummary:
-    """What another try came to: rows as in every ledger, and labels that are known by now."""
+class Dismissed:
+    """How many rows were closed for good, and how many wait still."""
 
-    run_id: int
-    rows: Counts
-    labels_taken: int
+    rows: int
+    still_waiting: int
 
 
-def list_quarantine(settings: Settings, source: str | None = None) -> list[Entry]:
-    """What waits, oldest first, without content."""
+@dataclass(frozen=True)
+class Export:
+    """Where the ids were written, and how many."""
+
+    file: Path
+    rows: int
+
+
+def list_quarantine(
+    settings: Settings, source: str | None = None, reason: str | None = None, limit: int | None = None
+) -> Waiting:
+    """What waits, counted, and its first rows, oldest first."""
+    if reason is not None:
+        known_reason(reason)
     with reading(open_database(settings)) as c:
-        return quarantine.entries(c, source)
+        groups = quarantine.groups(c, source, reason)
+        rows = quarantine.entries(c, source, reason, limit=limit)
+    if source is not None and not groups:
+        settings.source(source)  # a mistyped name is told, not answered with an empty list
+    return Waiting(sum(one.rows for one in groups), groups, rows)
 
 
-def show_quarantine(settings: Settings, number: int) -> QuarantinedRow:
-    """One row with its content, fit to print. Raises NothingToWorkOn for an unknown number."""
+def show_quarantine(settings: Settings, number: int, *, text: bool = False) -> QuarantinedRow:
+    """One row; with `text` its content, fit to print. Raises NothingToWorkOn for an unknown number."""
     with reading(open_database(settings)) as c:
         found = quarantine.entry(c, number)
     if found is None:
         raise NothingToWorkOn(_no_such(number))
     entry, content = found
-    return QuarantinedRow(entry, {name: _printable(value) for name, value in content.items()})
+    held = content.get("text")
+    printable = {name: _printable(value) for name, value in content.items()}
+    return QuarantinedRow(
+        entry,
+        MEANINGS.get(entry.reason, ""),
+        NEXT.get(entry.reason, _AT_THE_SOURCE),
+        len(held) if isinstance(held, str) else None,
+        printable if text else None,
+    )
 
 
 def dismiss_quarantine(settings: Settings, number: int, because: str) -> Entry:
@@ -83,78 +126,77 @@ def dismiss_quarantine(settings: Settings, number: int, because: str) -> Entry:
     return found[0]
 
 
-def retry_quarantine(settings: Settings, source: str | None = None) -> RetrySummary:
-    """Clean what waits with today's rules and read its labels with today's settings.
-
-    What passes is taken in as if it had just been read. Raises Busy while an ingest is under way.
-    """
-    if source is not None:
-        settings.source(source)
-    engine = open_database(settings)
-    taken = 0
-    with recorded_run(engine, settings, "retry", exclusive="ingest") as run:
-        for name in [source] if source is not None else settings.sources:
-            with writing(engine) as c:
-                source_id = sources.ensure_source(
-                    c, name, "database", int(settings.source(name).overlap.total_seconds())
-                )
-                # these stand beside a report that was taken in: the next "laudos classify" tries them
-                backlog.try_again(c, source_id, datetime.now(UTC))
-            _retry_rows(engine, settings, name, source_id, run.id)
-            taken += _retry_labels(engine, settings, name, source_id)
-    with reading(engine) as c:
-        return RetrySummary(run.id, ledger.counts_of(c, run.id), taken)
-
-
-def _retry_rows(engine: Engine, settings: Settings, source_name: str, source_id: int, run_id: int) -> None:
+def dismiss_group(settings: Settings, group: Group, because: str) -> Dismissed:
+    """Close for good the rows of a group as it was listed; what came in since waits."""
     now = datetime.now(UTC)
-    classifiers = {name: settings.classifier(name) for name in settings.source(source_name).labels}
-    for waiting in _pages(engine, source_id, labels=False):
-        # of two contents of one report none can be chosen here: only the source can say which
-        rows = [row_from(content) for _, reason, content in waiting if reason != intake.CONFLICTING]
-        if not rows:
-            continue
-        with reading(engine) as c:
-            page = intake.decide(c, source_id, rows)
-        with writing(engine) as c:
-            intake.write(c, run_id, source_id, source_name, page, classifiers, now)
+    with writing(open_database(settings)) as c:
+        rows = quarantine.dismiss_all(c, group.source, group.reason, group.last, because, now)
+        detail = {"reason": group.reason, "rows": rows, "up_to": group.last}
+        subject = f"quarantine of {group.source}"
+        audit.record(c, actor=person(), action="dismiss", subject=subject, detail=detail, now=now)
+        left = sum(one.rows for one in quarantine.groups(c))
+    return Dismissed(rows, left)
 
 
-def _retry_labels(engine: Engine, settings: Settings, source_name: str, source_id: int) -> int:
-    taken = 0
-    for waiting in _pages(engine, source_id, labels=True):
-        now = datetime.now(UTC)
-        with writing(engine) as c:
-            known = reports.known(c, source_id, [content["external_id"] for _, _, content in waiting])
-            done: list[int] = []
-            found: list[labels.Label] = []
-            for number, _, content in waiting:
-                report, name = known.get(content["external_id"]), content["classifier"]
-                value = (
-                    intake.label_for(content["value"], settings.classifiers[name])
-                    if name in settings.classifiers
-                    else None
-                )
-                if report is not None and value is not None:
-                    found.append(labels.Label(report.version_id, name, "source", source_name, value))
-                    done.append(number)
-            labels.put_labels(c, found, now)
-            quarantine.close(c, done, now, "the settings now know this label")
-        taken += len(done)
-    return taken
+def group_of(settings: Settings, source: str, reason: str) -> Group:
+    """What waits of a source for one reason. Raises NothingToWorkOn where nothing does."""
+    found = list_quarantine(settings, source, reason, limit=0).groups
+    if not found:
+        raise NothingToWorkOn(
+            f'nothing of {source!r} waits because of {reason}; "laudos quarantine list" shows what does'
+        )
+    return found[0]
 
 
-def _pages(
-    engine: Engine, source_id: int, *, labels: bool
-) -> Iterator[list[tuple[int, str, dict[str, Any]]]]:
-    after = 0
-    while True:
-        with reading(engine) as c:
-            page = quarantine.waiting(c, source_id, after, ROWS_A_PAGE, labels=labels)
-        if not page:
-            return
-        after = page[-1][0]
-        yield page
+def export_quarantine(
+    settings: Settings, out: Path, source: str | None = None, reason: str | None = None
+) -> Export:
+    """The ids of what waits as .csv or .parquet, for whoever keeps the source: no content.
+
+    Columns: row, source, external_id, reason, times_read, first_seen. The file appears whole or not at all.
+    """
+    if not list_quarantine(settings, source, reason, limit=0).waiting:
+        raise NothingToWorkOn("nothing of that kind waits in quarantine: no file was written")
+    written = last = 0
+    with reading(open_database(settings)) as c, whole_file(out, _SCHEMA) as file:
+        while rows := quarantine.entries(c, source, reason, after=last, limit=ROWS_A_PIECE):
+            file.write_table(pa.Table.from_pylist(_flat(rows), _SCHEMA))
+            written, last = written + len(rows), rows[-1].id
+    return Export(out, written)
+
+
+_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("source", pa.string()),
+        ("external_id", pa.string()),
+        ("reason", pa.string()),
+        ("times_read", pa.int64()),
+        ("first_seen", pa.timestamp("s", tz="UTC")),
+    ]
+)
+
+
+def _flat(rows: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": one.id,
+            "source": one.source,
+            "external_id": one.external_id,
+            "reason": one.reason,
+            "times_read": one.seen,
+            "first_seen": one.first_seen_at.replace(microsecond=0),
+        }
+        for one in rows
+    ]
+
+
+def known_reason(reason: str) -> None:
+    """Raise ConfigurationError for a word that is no reason, with the nearest that is."""
+    if reason not in MEANINGS:
+        raise ConfigurationError(
+            f"no reason {reason!r}{nearest(reason, MEANINGS)}; there are: {', '.join(MEANINGS)}"
+        )
 
 
 def _printable(value: Any) -> Any:

@@ -207,6 +207,32 @@ def test_quarantine_alarms_at_a_jump(now: Any, before: Any, alarmed: bool) -> No
     assert all("12 of 60" in one and "laudos quarantine list" in one for one in told)
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (["no_letters"] * 10, "his: 10 of 50 new rows (20%) went to quarantine, usually 0%"),
+        # these reports are among the new ones already
+        (["unknown_label"] * 10, "his: 10 of 40 new rows (25%) went to quarantine, usually 0%"),
+        (["no_letters"] * 2, None),
+    ],
+)
+def test_a_jump_of_a_sources_share_in_quarantine_is_told_by_the_night(
+    world: World, reasons: list[str], told: str | None
+) -> None:
+    world.add(range(40))
+    with writing(world.engine) as c:
+        source_id = c.scalar(select(source.c.id))
+        for number, reason in enumerate(reasons):
+            row = {"source_id": source_id, "external_id": f"Q{number}", "raw_sha": "0", "reason": reason}
+            at = {"first_seen_at": NOW - timedelta(hours=3), "last_seen_at": NOW}
+            c.execute(insert(quarantine).values(**row, **at, payload=b"{}", first_run_id=1))
+        for days, new in ((0.1, 40), (3, 400)):
+            counts = ledger.Counts(read=new, new=new)
+            ledger.add_batch(c, 1, source_id, counts, NOW - timedelta(days=days))
+        alarmed = [one for one in look_back(c, world.settings, NOW).alarms if "quarantine" in one]
+    assert [one.split(";")[0] for one in alarmed] == ([told] if told else [])
+
+
 def test_a_source_that_fell_silent_or_never_spoke_is_told() -> None:
     known = [_intake(0, 9, NOW - timedelta(days=3)), _intake(0, 9, NOW - timedelta(days=1), "lab")]
     told = list(alarms.silences(known, ["his", "lab", "new"], NOW, LIMITS))

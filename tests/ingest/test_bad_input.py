@@ -225,7 +225,7 @@ def test_a_quarantined_row_is_kept_as_it_was_read(desk: Desk, hospital: Hospital
     put(hospital, now, b"%PDF-1.7\x00\xff")
     desk.ingest(now)
     number = desk.rows(select(quarantine.c.id))[0].id
-    content = show_quarantine(desk.settings, number).content
+    content = show_quarantine(desk.settings, number, text=True).content
     assert content["text"] == {"base64": "JVBERi0xLjcA/w=="}
     assert content["updated_at"] == now.isoformat()
     assert "p1" not in str(content)  # the patient as a sha only
