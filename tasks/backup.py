@@ -41,7 +41,9 @@ from tasks.settings import Settings
 FACTS = "BACKUP.json"
 FORMAT = 1
 # what must not run while the database is replaced: these write to it for longer than one transaction
-_LOCKS = ("nightly", "ingest", "model", "schema")
+_LOCKS = ("nightly", "ingest", "synthesize", "model", "schema")
+# a page under way: it is renamed, and gone under this name, at any moment
+_HALF_WRITTEN = shutil.ignore_patterns(".*")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _write_parts(
     file = database.write(engine, to)
     copied, left_out = _copy_models(engine, settings, to / "models")
     if (settings.folder / "reports").is_dir():
-        shutil.copytree(settings.folder / "reports", to / "reports")
+        shutil.copytree(settings.folder / "reports", to / "reports", ignore=_HALF_WRITTEN)
     facts = {
         "format": FORMAT,
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),

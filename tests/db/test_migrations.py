@@ -179,6 +179,25 @@ def test_an_sqlite_file_is_copied_before_it_is_migrated(old_file: Path, sqlite_u
     assert sqlite_copy.copies_beside(old_file) == [copied, back]
 
 
+def test_a_plain_copy_of_the_file_would_miss_what_was_written_last(old_file: Path, tmp_path: Path) -> None:
+    """Why `cp` is no back-up: the negative control of the copy that is one."""
+    engine = open_engine(f"sqlite:///{old_file}")
+    with writing(engine) as c:
+        c.execute(text("INSERT INTO source (name, kind) VALUES ('the last', 'database')"))
+    shutil.copy(old_file, tmp_path / "plain")
+    sqlite_copy.copy(old_file, tmp_path / "whole")
+    engine.dispose()
+    told = {}
+    for name in ("plain", "whole"):
+        with closing(sqlite3.connect(tmp_path / name)) as raw:
+            told[name] = [
+                row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE name = 'source'")
+            ]
+            told[name] += [row[0] for row in raw.execute("SELECT name FROM source")] if told[name] else []
+    assert told["whole"] == ["source", "canary", "the last"]
+    assert "the last" not in told["plain"]
+
+
 def test_only_the_last_copies_are_kept(old_file: Path, now: datetime) -> None:
     strangers = [old_file.with_name(name) for name in ("laudos.db.mine", "other.db.0001-1.backup")]
     for path in strangers:
