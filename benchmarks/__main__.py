@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import corpora, demo, record
+from benchmarks import corpora, demo, ingest, record
 
 
 def main() -> None:
     demo.main()
+    ingest.main([])
     try:
         corpora.main([])
     except corpora.Missing as missing:

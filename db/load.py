@@ -7,11 +7,14 @@ is written, so that nothing need be read back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import JSON, Connection, Date, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
+
+from db.tables import Instant
 
 
 def next_ids(c: Connection, table: Table, rows: int) -> Sequence[int]:
@@ -46,10 +49,22 @@ def load(c: Connection, table: Table, columns: Mapping[str, Iterable[Any]], ever
 
 
 def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) -> Iterable[Any]:
-    convert: Callable[[Any], Any] | None = (
-        table.c[name].type.dialect_impl(c.dialect).bind_processor(c.dialect)
-    )
-    return map(convert, values) if convert else values
+    kind = table.c[name].type
+    convert: Callable[[Any], Any] | None = kind.dialect_impl(c.dialect).bind_processor(c.dialect)
+    if convert is None:
+        return values
+    if isinstance(kind, JSON):  # nearly always the same empty one
+        nothing = convert({})
+        return (convert(value) if value else nothing for value in values)
+    if c.dialect.name == "sqlite" and isinstance(kind, Instant | Date):
+        # what SQLAlchemy writes, a third as dear
+        short = _instant if isinstance(kind, Instant) else date.isoformat
+        return (None if value is None else short(value) for value in values)
+    return map(convert, values)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _copy(c: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, literal, or_
 from sqlalchemy.types import NullType
 
-Values = tuple[Any, ...]
+Values = Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def filled(rows: Iterable[Values], text_at: int, size: PageSize) -> Iterator[lis
     room = size.bytes
     for values in rows:
         page.append(values)
-        room -= weight(values[text_at])
+        text = values[text_at]
+        room -= len(text) if isinstance(text, str) else weight(text)
         if room <= 0 or len(page) == size.rows:
             yield page
             page, room = [], size.bytes
@@ -69,7 +70,7 @@ def without_last_key(page: list[Values], key_at: Sequence[int]) -> list[Values]:
     return page[:end]
 
 
-def _folded(values: Values, key_at: Sequence[int]) -> Values:
+def _folded(values: Values, key_at: Sequence[int]) -> tuple[Any, ...]:
     return tuple(_fold(values[n]) if isinstance(values[n], str) else values[n] for n in key_at)
 
 

@@ -145,13 +145,13 @@ class SourceReader:
         query = self._all.where(self._id.is_(None))
         query = query if condition is None else query.where(condition)
         with self._errors_told(), self._reading() as connection:
-            for page in filled(map(tuple, connection.execute(query)), TEXT, size):
+            for page in filled(connection.execute(query), TEXT, size):
                 yield [self._row(values) for values in page]
 
     def _fetch(self, query: Select[Any], room: PageSize) -> tuple[list[Values], bool]:
         """The first rows of a query, until the room is full; and whether these are all."""
         with self._errors_told(), self._reading() as connection:
-            found = next(filled(map(tuple, connection.execute(query.limit(room.rows))), TEXT, room), [])
+            found = next(filled(connection.execute(query.limit(room.rows)), TEXT, room), [])
         return found, len(found) < room.rows and sum(weight(values[TEXT]) for values in found) < room.bytes
 
     @contextmanager

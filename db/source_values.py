@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from math import isfinite
@@ -29,8 +28,10 @@ def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
     A moment without a zone is one of `zone`.
     """
     if isinstance(value, str):
-        with suppress(ValueError):
+        try:
             value = datetime.fromisoformat(value.strip())  # finer than microseconds is cut
+        except ValueError:
+            return None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
@@ -47,9 +48,11 @@ def as_date(value: object) -> date | None:
         return value.date()
     if isinstance(value, date):
         return value
-    if isinstance(value, str):
-        with suppress(ValueError):
-            if brazilian := _BRAZILIAN.match(value.strip()):
-                return date(int(brazilian[3]), int(brazilian[2]), int(brazilian[1]))
-            return datetime.fromisoformat(value.strip()).date()
-    return None
+    if not isinstance(value, str):
+        return None
+    try:
+        if brazilian := _BRAZILIAN.match(value.strip()):
+            return date(int(brazilian[3]), int(brazilian[2]), int(brazilian[1]))
+        return datetime.fromisoformat(value.strip()).date()
+    except ValueError:
+        return None

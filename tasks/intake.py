@@ -56,13 +56,14 @@ def decide(c: Connection, source_id: int, rows: Sequence[Row]) -> Page:
     identified = [row for row in rows if fit_id(row.external_id)]
     known = reports.known(c, source_id, list({str(row.external_id) for row in identified}))
     page = Page(len(rows), known)
-    page.refused.extend(
-        row.refused("no_id" if row.external_id is None else "unfit_id")
-        for row in rows
-        if not fit_id(row.external_id)
-    )
+    if len(identified) < len(rows):
+        page.refused.extend(
+            row.refused("no_id" if row.external_id is None else "unfit_id")
+            for row in rows
+            if not fit_id(row.external_id)
+        )
     chosen = _one_a_report(identified, page)
-    older = [row for row in chosen if _is_older(row, known)]
+    older = [row for row in chosen if _is_older(row, known)] if known else []
     earlier = reports.earlier_shas(c, [known[str(row.external_id)].report_id for row in older])
     for row in chosen:
         _place(row, page, earlier)

@@ -25,6 +25,8 @@ _CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x9f]")
 # zero-width marks, soft hyphens, and what turns the direction of reading (Trojan Source, CVE-2021-42574)
 _INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _WIDE_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+# begins with what is sought, so that the search leaps from one line's end to the next
+_UNTIDY = re.compile(r"\n(?:(?<=[ \t]\n)|(?<=\n\n\n))")
 _GAPS = re.compile(r"\n{3,}")
 # beyond plain ASCII and the letters of Western Europe: only then is a closer look needed
 _ODD = re.compile("[^\t\n -~\u00a1-\u00ac\u00ae-\u00ff]")
@@ -54,9 +56,10 @@ def clean(raw: object) -> Cleaned:
         text, repairs = _mended(raw)
     if len(text) > CHARACTERS_MAX:
         raise Unreadable("too_long", characters=len(text))
-    lines = [line.rstrip(" \t") for line in text.split("\n")]
-    text = "\n".join(lines)
-    text = (_GAPS.sub("\n\n", text) if "" in lines else text).strip()
+    if _UNTIDY.search(text):
+        text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+        text = _GAPS.sub("\n\n", text)
+    text = text.strip()
     if not text:
         raise Unreadable("empty")
     if not _LETTER.search(text):
@@ -89,14 +92,23 @@ def _characters(raw: object, repairs: Counter[str]) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether nothing needs mending, told by two table look-ups: so it is with most reports."""
+    """Whether nothing needs mending, told by a table look-up: so it is with most reports."""
     try:
-        unusual = text.encode("latin-1").translate(None, _PLAIN)
+        data = text.encode("latin-1")
     except UnicodeEncodeError:
         return False
-    if unusual and (unusual.translate(None, _SIGNS) or decoding.looks_mangled(text)):
+    unusual = data.translate(None, _PLAIN)
+    if unusual.translate(None, _SIGNS) or any(_behind_letter(data, sign) for sign in set(unusual)):
         return False
     return not text.lstrip().startswith("%PDF-")
+
+
+def _behind_letter(data: bytes, sign: int) -> bool:
+    """Whether the sign stands behind an accented letter anywhere, as in mojibake (and hardly elsewhere)."""
+    at = data.find(sign, 1)
+    while at > 0 and data[at - 1] < 0xC0:
+        at = data.find(sign, at + 1)
+    return at > 0
 
 
 def _mended(raw: object) -> tuple[str, dict[str, int]]:

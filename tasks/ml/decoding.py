@@ -63,14 +63,9 @@ def mend_surrogates(text: str, repairs: Counter[str]) -> str:
     return _SURROGATES.sub(mended, joined)
 
 
-def looks_mangled(text: str) -> bool:
-    """Whether anything in the text may be mojibake."""
-    return _MOJIBAKE.search(text) is not None
-
-
 def mend_mojibake(text: str, repairs: Counter[str]) -> str:
     """UTF-8 once read as Windows-1252, line by line, where the way back is strict for the whole line."""
-    if not looks_mangled(text):
+    if not _MOJIBAKE.search(text):
         return text
     return "\n".join(_mended_line(line, repairs) for line in text.split("\n"))
 

@@ -1,0 +1,75 @@
+"""A bulk load writes what an INSERT of SQLAlchemy's would, number for number."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+from sqlalchemy import Engine, insert, select, text
+
+from db.engine import reading, writing
+from db.load import load, next_ids
+from db.tables import report, report_version, run, source
+
+BRASILIA = timezone(timedelta(hours=-3))
+MOMENTS = [
+    None,
+    datetime(2026, 3, 2, 12, tzinfo=UTC),
+    datetime(2026, 3, 2, 23, 59, 59, 7, tzinfo=BRASILIA),
+    datetime(1, 1, 2, tzinfo=UTC),
+]
+DATES = [None, date(2026, 3, 2), date(1, 1, 1), date(9999, 12, 31)]
+REPAIRS: list[dict[str, int]] = [{}, {"nul": 2}, {"ção": 1}, {}]
+TEXTS = [None, "a\tb\\N\nc", "\\.", "ç–“🙂"]
+
+
+def versions() -> dict[str, list[Any]]:
+    return {
+        "version": [1, 2, 3, 4],
+        "text": TEXTS,
+        "repairs": REPAIRS,
+        "report_date": DATES,
+        "source_updated_at": MOMENTS,
+    }
+
+
+def test_what_is_loaded_is_stored_as_an_insert_stores_it(engine: Engine, now: datetime) -> None:
+    every = {"raw_sha": "0" * 64, "cleaning_revision": 1, "run_id": 1, "created_at": now}
+    columns = versions()
+    with writing(engine) as c:
+        began = {"kind": "ingest", "code_revision": "x", "config_sha": "x", "started_at": now}
+        c.execute(insert(run).values(id=1, **began))
+        c.execute(insert(source).values(id=1, name="his", kind="database"))
+        same = {"source_id": 1, "patient_key": "p", "current_version": 4, "created_at": now}
+        ids = next_ids(c, report, 2)
+        load(c, report, {"id": ids, "external_id": ["a", "b"]}, same)
+        load(
+            c,
+            report_version,
+            {"id": next_ids(c, report_version, 4), **columns},
+            every | {"report_id": ids[0]},
+        )
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        c.execute(insert(report_version), [row | every | {"report_id": ids[1]} for row in rows])
+    # as the database keeps them: no type of ours between
+    told = text("SELECT version, text, CAST(repairs AS TEXT), CAST(report_date AS TEXT),"
+                " CAST(source_updated_at AS TEXT), CAST(created_at AS TEXT)"
+                " FROM report_version WHERE report_id = :of ORDER BY version")  # fmt: skip
+    with reading(engine) as c:
+        loaded, inserted = ([tuple(row) for row in c.execute(told, {"of": of})] for of in ids)
+    assert loaded == inserted
+    assert [row[1] for row in loaded] == TEXTS
+
+
+def test_numbers_go_on_where_rows_ended_and_nothing_loaded_is_nothing(engine: Engine, now: datetime) -> None:
+    with writing(engine) as c:
+        c.execute(insert(source).values(id=1, name="his", kind="database"))
+        same = {"source_id": 1, "patient_key": "p", "current_version": 1, "created_at": now}
+        load(c, report, {"id": next_ids(c, report, 0), "external_id": []}, same)
+        load(c, report, {"id": next_ids(c, report, 2), "external_id": ["a", "b"]}, same)
+        added = insert(report).values(external_id="c", **same).returning(report.c.id)
+        last = c.execute(added).scalar_one()
+        load(c, report, {"id": next_ids(c, report, 1), "external_id": ["d"]}, same)
+        ids = list(c.scalars(select(report.c.id).order_by(report.c.external_id)))
+    assert ids == sorted(set(ids))
+    assert ids[2] == last
