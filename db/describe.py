@@ -13,6 +13,7 @@ from sqlalchemy import CheckConstraint, Column, Dialect, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import Constraint
 
+from db.roles import shown
 from db.tables import metadata
 from db.views import VIEWS, View
 
@@ -24,7 +25,8 @@ date. Types are PostgreSQL's; SQLite keeps the same columns. Every moment is in 
 same explanations as comments (`\\d+ report`).
 
 `report`, `report_version`, `quarantine`, `prediction` and `feature` hold personal data. Only
-`report_version.text` and `quarantine.payload` hold report text.
+`report_version.text` and `quarantine.payload` hold report text. Of the roles that `laudos db roles` creates,
+only the writer reads what is marked *writer*, and the auditor too what is marked *auditor*.
 """
 
 
@@ -72,10 +74,14 @@ def _type(column: Column[object]) -> str:
 
 
 def _marks(column: Column[object]) -> str:
-    """Key, reference and whether it may be empty."""
+    """Key, reference, whether it may be empty, and what is hidden from which role."""
     marks = ["key"] if column.primary_key else []
     marks += [f"-> `{key.target_fullname}`" for key in column.foreign_keys]
     marks += ["may be null"] if column.nullable else []
+    if column.name not in shown(column.table, to_auditor=True):
+        marks.append("*writer*")
+    elif column.name not in shown(column.table, to_auditor=False):
+        marks.append("*auditor*")
     return ", ".join(marks)
 
 

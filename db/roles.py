@@ -1,6 +1,7 @@
 """Three PostgreSQL roles, for a database administrator to grant to people and programs.
 
-    writer    what laudos itself needs between two upgrades: rows, but no table; the audit only grows
+    writer    what laudos itself needs between two upgrades, back-ups included: rows, but no table; the
+              audit only grows
     reader    views and tables without report text, payloads, vectors, patient keys and people's names
     auditor   what the reader sees, and runs, decisions, the audit and configuration hashes; still no text
 
@@ -137,11 +138,11 @@ def _writers_share(c: Connection, place: _Place, writer: str) -> Iterator[str]:
         yield f"GRANT {may} ON {table} TO {writer}"
     there = inspect(c).get_sequence_names()
     sequences = [name for name in (f"{table}_id_seq" for table in metadata.tables) if name in there]
-    yield f"GRANT USAGE ON SEQUENCE {', '.join(sequences)} TO {writer}"
+    yield f"GRANT USAGE, SELECT ON SEQUENCE {', '.join(sequences)} TO {writer}"
     # what a later upgrade adds can be written at once, whoever runs it; readers see it once it is named here
     for_owner = f"ALTER DEFAULT PRIVILEGES FOR ROLE {place.owner} IN SCHEMA {place.schema} GRANT"
     yield f"{for_owner} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {writer}"
-    yield f"{for_owner} USAGE ON SEQUENCES TO {writer}"
+    yield f"{for_owner} USAGE, SELECT ON SEQUENCES TO {writer}"
 
 
 def _readers_share(c: Connection, reader: str, to_auditor: bool) -> Iterator[str]:

@@ -151,8 +151,8 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
         dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
         if dangling:
             raise DatabaseFailure(
-                f"the migration would leave {len(dangling)} rows without what they refer to; "
-                "nothing was changed; restore the last back-up, or ask for help"
+                f"{len(dangling)} rows would refer to what is not there; nothing was changed: the database "
+                "was damaged before, or the migration is wrong; restore the last back-up, or ask for help"
             )
 
 

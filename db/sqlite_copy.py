@@ -31,9 +31,11 @@ def path_of(engine: Engine) -> Path | None:
 def beside(database: Path, revision: str, now: datetime) -> Path:
     """Copy the database into its own folder, named after the revision it stands at and the time.
 
-    Returns the copy; of earlier ones the last few are kept. Raises DatabaseFailure, with nothing left
-    behind, where there is no room for it.
+    The caller keeps other upgrades out. Returns the copy; of earlier ones the last few are kept.
+    Raises DatabaseFailure, with nothing left behind, where there is no room for it.
     """
+    for left in database.parent.glob(f".{database.name}.*{ENDING}.partial*"):
+        left.unlink()  # of an upgrade that was killed; another one cannot be under way
     target = database.with_name(f"{database.name}.{revision}-{now:%Y%m%dT%H%M%S.%f}Z{ENDING}")
     copy(database, target)
     for old in copies_beside(database)[:-KEPT]:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ FACTS = "BACKUP.json"
 FORMAT = 1
 # what must not run while the database is replaced: these write to it for longer than one transaction
 _LOCKS = ("nightly", "ingest", "synthesize", "model", "schema")
+# a back-up under way, and when one that was killed is taken for dead
+_PARTIAL, _DEAD_AFTER_S = ".laudos-backup-", 24 * 3600
 # a page under way: it is renamed, and gone under this name, at any moment
 _HALF_WRITTEN = shutil.ignore_patterns(".*")
 
@@ -81,9 +84,10 @@ def back_up(settings: Settings, folder: Path) -> BackedUp:
         if revision is None:
             raise NothingToWorkOn('there are no tables to back up yet; run "laudos db upgrade" first')
         schema.refuse_newer(revision)
-        partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+        _remove_leftovers(folder.parent)
+        partial = folder.with_name(f"{_PARTIAL}{folder.name}-{os.getpid()}")
+        partial.mkdir(mode=0o700, parents=True)
         try:
-            partial.mkdir(mode=0o700, parents=True)
             facts, left_out = _write_parts(engine, settings, partial, revision)
             _bring_to_disk(partial)
             os.rename(partial, folder)  # over an empty folder, too
@@ -109,14 +113,14 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
                 "laudos.toml"
             )
         schema.refuse_newer(facts["revision"])
-        if not overwrite and not database.is_blank(engine):
-            raise ConfigurationError(
-                "the database holds rows, which the back-up would replace; name an empty one in laudos.toml, "
-                "or say --overwrite if that is meant"
-            )
         with ExitStack() as held, room_in(settings.folder):
             for name in _LOCKS:
                 held.enter_context(lock.exclusive(engine, name))
+            if not overwrite and not database.is_blank(engine):
+                raise ConfigurationError(
+                    "the database holds rows, which the back-up would replace; name an empty one in "
+                    "laudos.toml, or say --overwrite if that is meant"
+                )
             _bring_models_back(folder, settings, facts["models"])
             database.read_into(engine, file)
     upgrade_database(settings)
@@ -214,6 +218,13 @@ def _facts(folder: Path) -> dict[str, Any]:
     if not sound:
         raise LaudosError(f"the database's file in {folder} was altered since; take another back-up")
     return facts
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """What back-ups that were killed left there: it holds report text, and nobody looks for it."""
+    for path in parent.glob(f"{_PARTIAL}*"):
+        if time.time() - path.stat().st_mtime > _DEAD_AFTER_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _bring_to_disk(folder: Path, *, below: bool = True) -> None:

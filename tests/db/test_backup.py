@@ -144,7 +144,12 @@ def test_a_damaged_model_is_left_out_and_named_and_a_whole_one_is_not_touched(
 
 
 def test_an_altered_back_up_changes_nothing(hospital: Hospital, tmp_path: Path) -> None:
+    killed, under_way = tmp_path / ".laudos-backup-monday", tmp_path / ".laudos-backup-tuesday"
+    for path in (killed, under_way):
+        path.mkdir()
+    os.utime(killed, (1, 1))
     done = back_up(hospital.settings, tmp_path / "kept")
+    assert (killed.exists(), under_way.exists()) == (False, True)
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
     assert done.revision == schema.head()
     shutil.rmtree(hospital.folder_of(1))

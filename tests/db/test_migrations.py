@@ -131,7 +131,7 @@ def test_references_are_heeded_again_after_a_migration_and_dangling_ones_stop_it
     with filled(sqlite_url) as oldest:
         with closing(sqlite3.connect(str(oldest.url.database))) as raw, raw:  # heeds nothing by itself
             raw.execute("UPDATE model SET snapshot_id = 99 WHERE id = 2")
-        with pytest.raises(DatabaseFailure, match="leave 1 rows without what they refer to"):
+        with pytest.raises(DatabaseFailure, match="1 rows would refer to what is not there"):
             schema.upgrade(sqlite_url)
         assert schema.revision_of(oldest) == "0001"
         with pytest.raises(DatabaseFailure), writing(oldest) as c:
@@ -200,13 +200,15 @@ def test_a_plain_copy_of_the_file_would_miss_what_was_written_last(old_file: Pat
 
 def test_only_the_last_copies_are_kept(old_file: Path, now: datetime) -> None:
     strangers = [old_file.with_name(name) for name in ("laudos.db.mine", "other.db.0001-1.backup")]
-    for path in strangers:
+    killed = old_file.with_name(".laudos.db.0001-20260101T000000.000000Z.backup.partial")
+    for path in (*strangers, killed):
         path.touch()
     copies = [
         sqlite_copy.beside(old_file, "0002" if hour % 2 else "0001", now + timedelta(hours=hour))
         for hour in range(sqlite_copy.KEPT + 2)
     ]
     assert sqlite_copy.copies_beside(old_file) == copies[2:]
+    assert not killed.exists()
     assert all(path.exists() for path in strangers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from datetime import datetime
@@ -17,6 +18,7 @@ from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
 from db.tables import metadata
 from db.views import VIEWS
+from tasks.backup import back_up
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.doctor import doctor
@@ -117,7 +119,7 @@ def test_the_auditor_reads_runs_decisions_and_the_audit_but_no_text_and_writes_n
 
 def test_the_writer_does_a_nights_work_and_cannot_touch_tables_or_the_past(
     named: Roles, postgres_url: str, configure: Callable[..., Settings], now: datetime, tmp_path: Path,
-    become: Callable[[str], Engine],
+    become: Callable[[str], Engine], postgres_server: Server, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     schema.upgrade(postgres_url)
     owner = open_engine(postgres_url)
@@ -138,6 +140,8 @@ def test_the_writer_does_a_nights_work_and_cannot_touch_tables_or_the_past(
     with writing(writer) as c:
         audit.record(c, actor="test", action="trained", subject="model 1", detail={}, now=now)
     assert doctor(settings) == []
+    monkeypatch.setenv("PATH", f"{postgres_server.binaries}{os.pathsep}{os.environ['PATH']}")
+    assert back_up(settings, tmp_path / "kept").models == 1
     for refused in (
         "DROP TABLE prediction",
         "DROP VIEW current_prediction",
