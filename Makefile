@@ -7,7 +7,7 @@ PORT ?= 4200
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test ui bench lint setup clean
+.PHONY: help demo test torture ui bench lint setup clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -25,6 +25,10 @@ test: .venv/.dev  ## every test, with branch coverage
 lint: .venv/.dev  ## ruff and the strict type checker
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+torture: .venv/.dev  ## everything that a night can do to laudos, at full load, on both databases; about 40 min
+	$(BIN)/python -m benchmarks.torture
+	$(BIN)/python -m benchmarks.reliability
 
 bench: .venv/.dev  ## every figure in benchmarks/RESULTS.md again
 	$(BIN)/python -m benchmarks

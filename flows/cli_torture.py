@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from flows.cli_session import AsJson, end_with, show
+from tasks.errors import NothingToWorkOn
+
+if TYPE_CHECKING:
+    from tasks.torture.scenario import Outcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,36 +42,27 @@ def torture(
     """
     from tasks.torture.registry import ALL
     from tasks.torture.runner import torture as run
-    from tasks.torture.scenario import BOTH, Outcome
+    from tasks.torture.scenario import BOTH
 
     if list_them:
         show([{"scenario": one.name, "what": one.what} for one in ALL], as_json)
         return
-    err = Console(stderr=True)
+    databases = BOTH if on == "both" else (on,)
     outcomes: list[Outcome] = []
-    with err.status("torture") if err.is_terminal else _Silent() as status:
-        for outcome in run(
-            scenarios or [],
-            BOTH if on == "both" else (on,),
-            load,
-            seed,
-            controls=not no_controls,
-            progress=status.update,
-        ):
+    with _progress() as say:
+        for outcome in run(scenarios or [], databases, load, seed, controls=not no_controls, progress=say):
             outcomes.append(outcome)
             if not as_json:
                 typer.echo(tell(outcome))
     if as_json:
         show([{**vars(one), "passed": one.passed} for one in outcomes], as_json)
+    if all(one.not_run for one in outcomes):
+        raise NothingToWorkOn(f"nothing could run: {outcomes[0].not_run}")
     end_with(bool(one.violations or one.missed) for one in outcomes)
-    end_with([not any(one.passed for one in outcomes)])
 
 
-def tell(outcome: object) -> str:
+def tell(outcome: Outcome) -> str:
     """A block for people: what was done how often, what was found, which controls were caught."""
-    from tasks.torture.scenario import Outcome
-
-    assert isinstance(outcome, Outcome)
     head = f"{outcome.scenario} on {outcome.database} (load {outcome.size}, seed {outcome.seed})"
     if outcome.not_run:
         return f"{head}\n  not run: {outcome.not_run}\n"
@@ -79,14 +76,12 @@ def tell(outcome: object) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Silent:
-    """Where nobody watches."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, what: str) -> None:
-        pass
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is going on, for a terminal; nothing where nobody watches."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("torture") as status:
+        yield lambda what: status.update(what)

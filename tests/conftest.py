@@ -39,9 +39,13 @@ from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run side by side, a file stays in one process, and so do all that share one Prefect server."""
+    """Run side by side, a file stays in one process, and so do all that share one Prefect server.
+
+    The scenarios of torture take longest and share nothing: each may go where there is room.
+    """
     for item in items:
         group = "flows" if item.path.parent.name == "flows" else item.nodeid.split("::")[0]
+        group = item.nodeid if item.path.name == "test_scenarios.py" else group
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -36,13 +36,15 @@ def torture(
     *,
     controls: bool = True,
     progress: Progress = lambda _: None,
+    server: Server | None = None,
 ) -> Iterator[Outcome]:
     """Run the named scenarios, all of them where none is named; each outcome as soon as it is known.
 
+    `server`: a scratch PostgreSQL server to use; by default one is started when it is first needed.
     Raises ConfigurationError for a name that is none of them.
     """
     chosen = [scenario(name) for name in names] or list(ALL)
-    with _Servers() as servers:
+    with _Servers(server) as servers:
         for one in chosen:
             for database in databases:
                 if database in one.databases:
@@ -62,9 +64,9 @@ def scenario(name: str) -> Scenario:
 class _Servers:
     """The scratch PostgreSQL server, started when the first scenario asks for one."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Server | None) -> None:
         self._held = ExitStack()
-        self._server: Server | None = None
+        self._server = given
 
     def __enter__(self) -> _Servers:
         return self
