@@ -19,6 +19,16 @@ from db.errors import ConfigurationError, DatabaseFailure
 
 # longer than any transaction of ours: another program holding the lock is the rare case worth waiting for
 SQLITE_BUSY_TIMEOUT_S = 60.0
+# a client that vanished without a word holds its locks until PostgreSQL ends its transaction: none of ours
+# that writes is ever idle for so long
+IDLE_TRANSACTION_S = 60
+# a server that vanished is noticed after some two minutes; by itself the system would wait for hours
+POSTGRES_TIMEOUTS = {
+    "keepalives_idle": 60,
+    "keepalives_interval": 15,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 120_000,  # milliseconds
+}
 
 
 def open_engine(url: str, sessions: int = 5) -> Engine:
@@ -35,12 +45,23 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
         hide_parameters=True,
         pool_size=sessions,
         pool_pre_ping=not sqlite,
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S} if sqlite else {},
+        connect_args=_connect_args(parsed),
     )
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", _begin_postgres)
     return engine
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    """How long to wait for whom; what the URL says itself counts more."""
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": SQLITE_BUSY_TIMEOUT_S}
+    if url.drivername != "postgresql+psycopg":
+        return {}  # a source's driver may know none of these
+    return {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
 
 
 @contextmanager
@@ -152,3 +173,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("laudos_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if connection.get_execution_options().get("laudos_writes", False):
+        connection.exec_driver_sql(
+            f"SET LOCAL idle_in_transaction_session_timeout = {1000 * IDLE_TRANSACTION_S}"
+        )

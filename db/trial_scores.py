@@ -13,6 +13,16 @@ from db.scoring import UNFINISHED, Chunk
 from db.tables import prediction, quarantine, report, report_version, score_chunk, score_job
 
 PAGE = 2_000
+# what a connection says in a transaction of each kind that writes, and in no other of that command
+MARKS = {
+    "classify": (
+        b"INSERT INTO prediction",  # a chunk's end
+        b"UPDATE score_chunk SET state",  # its claim
+        b"INSERT INTO score_job",
+    ),
+    "ingest": (b"INSERT INTO run_batch", b"UPDATE source SET"),  # a page; a source's turn
+    "retrain": (b"INSERT INTO promotion", b"INSERT INTO model ", b"INSERT INTO snapshot "),
+}
 
 
 @dataclass(frozen=True)

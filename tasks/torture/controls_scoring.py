@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from db import models, scoring, trial_scores
+from db import engine, models, scoring, trial_scores
 from tasks.torture.patching import after_a_commit, replace
 
 
@@ -25,3 +25,8 @@ def finishing_transaction() -> None:
 def promoting_transaction() -> None:
     """A new champion is committed before the promotion that says why."""
     replace(models, "add_promotion", after_a_commit)
+
+
+def idle_transaction() -> None:
+    """A transaction whose client vanished is kept open for ever: 0 is PostgreSQL's word for it."""
+    replace(engine, "IDLE_TRANSACTION_S", lambda _: 0)

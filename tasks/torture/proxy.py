@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Literal
 
 Cut = Literal["before_commit", "after_commit"]
-COMMIT = b"COMMIT\x00"
+COMMIT, ROLLBACK = b"COMMIT\x00", b"ROLLBACK\x00"
 PIECE = 1 << 16
 # closed with a linger of zero seconds, a connection ends in RST and not in FIN
 RESET = struct.pack("ii", 1, 0)
@@ -28,8 +28,9 @@ class _Pair:
 
     client: socket.socket
     server: socket.socket
-    mute: bool = False  # nothing is forwarded any more, and nobody is told
+    mute: bool = False  # nothing is forwarded any more, and the server is never told
     deaf: bool = False  # the server's next answer is kept from the client, and the connection cut
+    marked: bool = False  # what the client said bears the mark of the transaction that is to be cut
     _ended: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,7 +48,8 @@ class _Pair:
             last = self._ended == 2
         if last:
             self.client.close()
-            self.server.close()
+            if not self.mute:
+                self.server.close()
 
     def _wake(self) -> None:
         # reading only: a shutdown of both directions would say a polite FIN first
@@ -65,6 +67,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._pairs: list[_Pair] = []
         self._at_commit: Cut | None = None
+        self._mark = b""
+        self._silenced: list[_Pair] = []  # kept, so that the server goes on believing in them
         self.cuts = 0
 
     @property
@@ -82,6 +86,8 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        for pair in self._silenced:
+            pair.server.close()
 
     def cut(self) -> None:
         """Reset every connection there is, now. New ones are let through."""
@@ -92,15 +98,22 @@ class Proxy:
             pair.cut()
 
     def silence(self) -> None:
-        """Forward nothing more on the connections there are: a cable that was pulled out."""
+        """Forward nothing more on the connections there are: a cable that was pulled out.
+
+        The clients may be told later, by `cut`, as their own timeouts would; the server never is.
+        """
         with self._lock:
             for pair in self._pairs:
                 pair.mute = True
+            self._silenced += self._pairs
 
-    def cut_at_commit(self, when: Cut) -> None:
-        """Reset the connection on which the next COMMIT is said, before or after the server heard it."""
+    def cut_at_commit(self, when: Cut, mark: bytes = b"") -> None:
+        """Reset the connection that says the next COMMIT, before or after the server heard it.
+
+        `mark`: of a transaction only in which these bytes were said before.
+        """
         with self._lock:
-            self._at_commit = when
+            self._at_commit, self._mark = when, mark
 
     def _accept(self) -> None:
         while True:
@@ -125,6 +138,7 @@ class Proxy:
         """From the client to the server, watching for COMMIT."""
         with suppress(OSError):
             while said := pair.client.recv(PIECE):
+                pair.marked = (pair.marked or self._mark in said) and ROLLBACK not in said
                 if COMMIT in said and self._is_due(pair):
                     break
                 if not pair.mute:
@@ -144,6 +158,9 @@ class Proxy:
     def _is_due(self, pair: _Pair) -> bool:
         """Whether to cut before this COMMIT; where it is to be after it, the answer will be."""
         with self._lock:
+            marked, pair.marked = pair.marked, False
+            if not marked:
+                return False
             when, self._at_commit = self._at_commit, None
         if when == "before_commit":
             self._cut_one(pair)

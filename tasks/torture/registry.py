@@ -8,6 +8,7 @@ from tasks.torture.garbage import GARBAGE
 from tasks.torture.kill import KILL
 from tasks.torture.late import LATE
 from tasks.torture.lock import LOCK
+from tasks.torture.network import NETWORK
 from tasks.torture.publish import PUBLISH
 from tasks.torture.scenario import Scenario
 from tasks.torture.score import SCORE
@@ -18,6 +19,7 @@ ALL: tuple[Scenario, ...] = (
     LATE,
     FAULTPOINTS,
     PUBLISH,
+    NETWORK,
     CLOCK,
     LOCK,
     GARBAGE,
