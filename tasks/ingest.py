@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
@@ -60,11 +60,17 @@ def ingest_from(
         visit = _Visit(engine, settings, source_name, run_id, turn, now, progress)
         size = PageSize(asked.page_rows, asked.page_bytes)
         whole = full or asked.updated_at is None
-        read = reader.all_rows(size) if whole else reader.pages(turn.since, size)
+        read = reader.all_rows(size) if whole else reader.pages(_since(turn, asked.overlap, now), size)
         with ahead(_rows(source_name, read)) as pages:
             (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
         return ledger.counts_of_source(c, run_id, turn.source_id)
+
+
+def _since(turn: sources.Turn, overlap: timedelta, now: datetime) -> datetime | None:
+    """Where to read from. A watermark ahead of the present, set by a clock that jumped, hides nothing."""
+    ahead_of_time = turn.watermark is not None and turn.watermark > now
+    return now - overlap if ahead_of_time else turn.since
 
 
 def source_table(settings: Settings, name: str) -> SourceTable:
@@ -97,10 +103,10 @@ class _Visit:
     now: datetime
     progress: Callable[[int, int | None], None]  # rows so far, of an unknown number
 
-    def commit(self, rows: Sequence[Row], watermark: Row | None) -> intake.Page:
+    def commit(self, rows: Sequence[Row], watermark: Row | None, *, whole: bool = False) -> intake.Page:
         """Take a page in, and note how far the source is read. Raises Busy where another took over."""
         with reading(self.engine) as c:
-            page = intake.decide(c, self.turn.source_id, rows)
+            page = intake.decide(c, self.turn.source_id, rows, whole=whole)
         reach("ingest.page.decided")
         classifiers = {name: self.settings.classifier(name) for name in self._labelled()}
         with writing(self.engine) as c:
@@ -139,7 +145,7 @@ def _compare_all(visit: _Visit, pages: Iterator[list[Row]]) -> None:
     latest: Row | None = None
     rows_read = 0
     for rows in pages:
-        page = visit.commit(rows, None)
+        page = visit.commit(rows, None, whole=True)
         for report_id in page.report_ids:
             seen.add(report_id)
         latest = _latest([*rows, *([latest] if latest else [])], visit.now)

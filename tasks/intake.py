@@ -51,8 +51,12 @@ class Page:
         return {found.report_id for found in self.known.values()}
 
 
-def decide(c: Connection, source_id: int, rows: Sequence[Row]) -> Page:
-    """Sort a page's rows: reads what is known of them, cleans what is new. Writes nothing."""
+def decide(c: Connection, source_id: int, rows: Sequence[Row], *, whole: bool = False) -> Page:
+    """Sort a page's rows: reads what is known of them, cleans what is new. Writes nothing.
+
+    `whole`: all rows of each report are here. Then an old state that stands alone is no history shown
+    again: the source went back to it.
+    """
     identified = [row for row in rows if fit_id(row.external_id)]
     known = reports.known(c, source_id, list({str(row.external_id) for row in identified}))
     page = Page(len(rows), known)
@@ -63,7 +67,7 @@ def decide(c: Connection, source_id: int, rows: Sequence[Row]) -> Page:
             if not fit_id(row.external_id)
         )
     chosen = _one_a_report(identified, page)
-    older = [row for row in chosen if _is_older(row, known)] if known else []
+    older = [row for row in chosen if _is_older(row, known)] if known and not whole else []
     earlier = reports.earlier_shas(c, [known[str(row.external_id)].report_id for row in older])
     for row in chosen:
         _place(row, page, earlier)

@@ -40,11 +40,11 @@ PAAF = {
 class Hospital:
     """The source's table: `id`, `texto`, `atualizado_em`, `paciente`, `data_laudo`, `resultado`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "laudos") -> None:
         self.url = url
         self.engine: Engine = create_engine(url)
         self.table = Table(
-            "laudos",
+            name,
             MetaData(),
             Column("id", Text),
             Column("texto", Text),

@@ -1,0 +1,186 @@
+"""Whatever a source does to its rows, and its clock to their dates: nothing is missed, nothing invented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from db import backlog, offenders, snapshots
+from db.engine import reading
+from db.ledger import Counts
+from db.tables import report, report_version
+from tasks import ingest
+from tasks.intake_rows import patient_key
+from tasks.ml.splits import split_of
+from tasks.settings import Settings
+from tasks.training_set import freeze
+from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
+
+HOUR = timedelta(hours=1)
+NEXT_YEAR = datetime(2027, 3, 2, tzinfo=UTC)
+
+
+def waiting(desk: Desk) -> list[str]:
+    """The backlog of a model that has answered nothing yet."""
+    asked = backlog.waiting(0, None).subquery()
+    named = select(report.c.external_id).join(report_version).join(asked, asked.c.id == report_version.c.id)
+    return sorted(name for (name,) in desk.rows(named))
+
+
+def taught(desk: Desk) -> dict[str, str]:
+    """external id -> label of what a model would be taught now."""
+    with reading(desk.engine) as c:
+        found = snapshots.labelled(c, "paaf", ["source", "feedback"], None)
+    return {one.external_id: one.label for one in found}
+
+
+def test_a_text_that_changes_and_changes_back_is_three_versions(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    for hours, text in enumerate(("Primeira", "Segunda", "Primeira")):
+        hospital.remove("1")
+        hospital.add(row("1", now + hours * HOUR, text))
+        desk.ingest(now + hours * HOUR)
+    assert desk.texts() == {"1": ["Primeira", "Segunda", "Primeira"]}
+
+
+def test_a_text_that_changes_and_changes_back_is_three_versions_without_a_date_too(
+    desk: Desk, hospital: Hospital, configure: Callable[..., Settings], database_url: str, now: datetime
+) -> None:
+    plain = columns(hospital.url)
+    del plain["updated_at"]
+    desk.settings = configure(database=database_url, sources={"his": plain}, classifiers={"paaf": PAAF})
+    hospital.add(row("1", now, "Primeira"))
+    for text in ("Primeira", "Segunda", "Primeira"):
+        hospital.change("1", texto=text)
+        desk.ingest(now)
+    assert desk.texts() == {"1": ["Primeira", "Segunda", "Primeira"]}
+
+
+def test_a_source_that_went_back_in_time_is_followed_by_the_full_comparison(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    """Restored from its back-up, or changed back while its clock was slow: its one row is what counts."""
+    hospital.add(row("1", now - 3 * HOUR, "Primeira"))
+    desk.ingest(now)
+    hospital.change("1", texto="Segunda", atualizado_em=now - HOUR)
+    desk.ingest(now)
+    hospital.change("1", texto="Primeira", atualizado_em=now - 2 * HOUR)
+    assert desk.ingest(now).updated == 0  # page by page it cannot be told from a history
+    assert desk.ingest(now, full=True).updated == 1
+    assert desk.ingest(now, full=True).unchanged == 1
+    assert desk.texts() == {"1": ["Primeira", "Segunda", "Primeira"]}
+
+
+def test_clocks_that_ran_ahead_hide_nothing_once_they_are_right_again(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    """Both clocks stood a year ahead for one ingest: the watermark lies there, and never moves back."""
+    hospital.add(row("1", NEXT_YEAR))
+    desk.ingest(NEXT_YEAR + HOUR)
+    assert desk.watermark() == NEXT_YEAR
+    hospital.add(row("2", now))
+    assert desk.ingest(now).new == 1
+    assert desk.ingest(NEXT_YEAR + 2 * HOUR) == Counts(read=1, unchanged=1)  # time has caught up
+
+
+def test_an_id_used_again_for_another_patient_takes_nothing_of_the_old_report_along(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    hospital.add(row("1", now, "Laudo de Maria", paciente="maria", resultado="M"))
+    hospital.add(row("2", now, "Outro laudo de Ana", paciente="ana", resultado="B"))
+    desk.ingest(now)
+    hospital.change("1", texto="Laudo de Ana", paciente="ana", resultado=None, atualizado_em=now + HOUR)
+    assert desk.ingest(now + HOUR).updated == 1
+    assert desk.texts()["1"] == ["Laudo de Maria", "Laudo de Ana"]
+    keys = dict(desk.rows(select(report.c.external_id, report.c.patient_key)))
+    assert keys["1"] == keys["2"]
+    assert desk.labels() == {"1/1": "maligno", "2/1": "benigno"}
+    assert taught(desk) == {"2": "benigno"}  # what was said of Maria teaches nothing about Ana
+
+
+def test_an_unknown_label_of_an_id_used_again_is_not_given_to_the_new_report(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    hospital.add(row("1", now, resultado="talvez"))
+    desk.ingest(now)
+    assert desk.quarantined() == [("1", "unknown_label")]
+    hospital.change("1", texto="De outra paciente", resultado=None, atualizado_em=now + HOUR)
+    desk.ingest(now + HOUR)
+    assert desk.quarantined() == []  # a retry, once "talvez" is known, finds nothing to give
+
+
+def test_a_patient_corrected_at_the_source_stands_in_one_split_of_the_next_training_set(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    names = [f"p{n}" for n in range(40)]
+    by_split = {split_of(patient_key("his", None, name)): name for name in names}
+    hospital.add(
+        *(row(f"{n}", now, f"Laudo {n}", paciente=f"p{n}", resultado="BM"[n % 2]) for n in range(40))
+    )
+    desk.ingest(now)
+    asked = desk.settings.classifier("paaf").model_copy(update={"training_labels": ["source"]})
+    before = freeze(desk.engine, 1, "paaf", asked, now)
+    hospital.change(by_split["train"][1:], paciente=by_split["holdout"])
+    assert desk.ingest(now + HOUR).unchanged == 40
+    after = freeze(desk.engine, 1, "paaf", asked, now + HOUR)
+    (torn,) = (told for (told,) in desk.rows(offenders.patients_in_two_splits()))
+    assert torn.startswith(f"{before}/")  # doctor says so of the old one, and of no other
+    assert after != before
+
+
+def test_a_report_gone_at_the_source_leaves_backlog_and_training_set_and_comes_back_to_both(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    hospital.add(row("1", now, resultado="M"), row("2", now, "Outro", resultado="B"))
+    desk.ingest(now)
+    hospital.remove("1")
+    desk.ingest(now, full=True)
+    assert desk.gone() == waiting_not(desk) == ["1"]
+    assert taught(desk) == {"2": "benigno"}
+    assert desk.labels() == {"1/1": "maligno", "2/1": "benigno"}  # a tombstone: nothing is thrown away
+    hospital.add(row("1", now, resultado="M"))
+    assert desk.ingest(now, full=True) == Counts(read=2, unchanged=2)
+    assert waiting(desk) == ["1", "2"]
+    assert taught(desk) == {"1": "maligno", "2": "benigno"}
+
+
+def waiting_not(desk: Desk) -> list[str]:
+    every = {name for (name,) in desk.rows(select(report.c.external_id))}
+    return sorted(every - set(waiting(desk)))
+
+
+def test_many_reports_gone_at_once_are_marked_a_part_at_a_time(
+    desk: Desk, hospital: Hospital, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "GONE_A_TRANSACTION", 3)
+    hospital.add(*(row(f"{n:02}", now) for n in range(30)))
+    desk.ingest(now)
+    gone = [f"{n:02}" for n in range(30) if n % 3]
+    hospital.remove(*gone)
+    desk.ingest(now, full=True)
+    assert desk.gone() == gone
+
+
+def test_two_sources_know_nothing_of_what_the_other_lost_or_changed(
+    desk: Desk, hospital: Hospital, configure: Callable[..., Settings], database_url: str, now: datetime
+) -> None:
+    other = Hospital(hospital.url, "clinica")
+    two = {"his": columns(hospital.url), "clinica": columns(other.url, table="clinica")}
+    desk.settings = configure(database=database_url, sources=two, classifiers={"paaf": PAAF})
+    for one, name in ((hospital, "his"), (other, "clinica")):
+        one.add(row("1", now, f"Um de {name}", resultado="M"), row("2", now, f"Dois de {name}"))
+        assert desk.ingest(now, name).new == 2
+    hospital.remove("1")
+    hospital.change("2", texto="Emendado", resultado="B")
+    assert desk.ingest(now, full=True) == Counts(read=1, updated=1)
+    assert desk.ingest(now, "clinica", full=True) == Counts(read=2, unchanged=2)
+    assert desk.gone() == ["1"]
+    assert sorted(desk.labels()) == ["1/1", "2/2"]
+    assert sorted(text for found in desk.texts().values() for text in found) == [
+        "Dois de clinica", "Dois de his", "Emendado", "Um de clinica", "Um de his",
+    ]  # fmt: skip
+    other.engine.dispose()
