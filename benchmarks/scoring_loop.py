@@ -22,10 +22,11 @@ from tasks.database import open_database
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import Thresholds
 from tasks.settings import Settings
-from tasks.torture.standin import HIDDEN, StandIn
+from tasks.torture.standin import StandIn
 
 CLASSIFIER = "achado"
 ENCODER = "e" * 64
+HIDDEN = 8
 
 
 def stand_in() -> StandIn:

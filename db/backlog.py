@@ -20,14 +20,20 @@ FAILED: Final = "the model failed on it"
 KILLED: Final = "each process that read it was killed"
 
 
-def waiting(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
+def waiting(
+    model_id: int, sources: Sequence[str] | None, within: tuple[int, int] | None = None
+) -> Select[Any]:
     """Current versions (id, text) without a prediction by the model, of these hospital sources (None: all).
 
-    Left out: what is gone or erased, and what made the model fail before and still lies in quarantine.
+    `within` two version ids, both included. Left out: what is gone or erased, and what made the model
+    fail before and still lies in quarantine.
     """
     predicted = exists().where(
         prediction.c.model_id == model_id, prediction.c.report_version_id == report_version.c.id
     )
+    if within is not None:
+        # said twice: PostgreSQL does not see that it bounds the predictions to be looked at, too
+        predicted = predicted.where(prediction.c.report_version_id.between(*within))
     given_up = exists().where(
         quarantine.c.source_id == report.c.source_id,
         quarantine.c.external_id == report.c.external_id,
@@ -49,7 +55,11 @@ def waiting(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
             ~given_up,
         )
     )
-    return query if sources is None else query.where(source.c.name.in_(sources))
+    if within is not None:
+        query = query.where(report_version.c.id.between(*within))
+    # an expression, which no index answers: given a name, SQLite would go through all reports of that
+    # source for every chunk, and not from the chunk's versions to their reports
+    return query if sources is None else query.where((source.c.name + literal("")).in_(sources))
 
 
 def count(c: Connection, model_id: int, sources: Sequence[str] | None) -> int:
@@ -112,8 +122,8 @@ def texts(
     c: Connection, model_id: int, sources: Sequence[str] | None, first: int, last: int
 ) -> dict[int, str]:
     """What waits between two version ids (both included): version id -> text."""
-    query = waiting(model_id, sources).where(report_version.c.id.between(first, last))
-    return {row.id: row.text for row in c.execute(query.order_by(report_version.c.id))}
+    query = waiting(model_id, sources, (first, last)).order_by(report_version.c.id)
+    return {row.id: row.text for row in c.execute(query)}
 
 
 def erased(c: Connection, first: int, last: int) -> set[int]:

@@ -56,12 +56,14 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
-    """How long to wait for whom; what the URL says itself counts more."""
+    """How long to wait for whom, and no plans kept; what the URL says of waiting counts more."""
     if url.get_backend_name() == "sqlite":
         return {"timeout": SQLITE_BUSY_TIMEOUT_S}
     if url.drivername != "postgresql+psycopg":
         return {}  # a source's driver may know none of these
-    return {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
+    waits = {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
+    # a plan that psycopg had the server keep from when a table was small would be used on when it is large
+    return {**waits, "prepare_threshold": None}
 
 
 @contextmanager

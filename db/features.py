@@ -27,8 +27,10 @@ def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> d
     found: dict[int, Feature] = {}
     columns = (feature.c.report_version_id, feature.c.vector, feature.c.tokens_seen, feature.c.tokens_total)
     ours = select(*columns).where(feature.c.encoder_sha == encoder_sha)
+    version_id = feature.c.report_version_id
     for some in chunks(report_version_ids):
-        rows = c.execute(ours.where(among(c, feature.c.report_version_id, some)))
+        # the range beside the list: by it PostgreSQL sees how little of a table that grew fast it must read
+        rows = c.execute(ours.where(among(c, version_id, some), version_id.between(min(some), max(some))))
         found.update((row.report_version_id, Feature(*row)) for row in rows)
     return found
 

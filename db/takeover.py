@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select
 
 from db import backlog, scoring
 from db.scoring import Job
-from db.tables import score_chunk
+from db.tables import report_version, score_chunk
 
 # deaths over one chunk before it is suspected of causing them
 DEATHS_TO_SUSPECT = 2
@@ -102,9 +102,10 @@ def _ran_out(lease: timedelta, now: datetime) -> ColumnElement[bool]:
 
 def _waiting(c: Connection, job: Job, sources: Sequence[str] | None, chunk: Row[Any]) -> list[int]:
     """The chunk's report versions that still wait, in order."""
-    versions = backlog.waiting(job.model_id, sources).subquery()
-    ends = versions.c.id.between(chunk.first_version_id, chunk.last_version_id)
-    return list(c.scalars(select(versions.c.id).where(ends).order_by(versions.c.id)))
+    version_id = report_version.c.id
+    ends = (chunk.first_version_id, chunk.last_version_id)
+    ids = backlog.waiting(job.model_id, sources, ends).with_only_columns(version_id)
+    return list(c.scalars(ids.order_by(version_id)))
 
 
 def _halve(c: Connection, chunk: Row[Any], waiting: Sequence[int]) -> None:
