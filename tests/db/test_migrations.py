@@ -6,7 +6,11 @@ import hashlib
 import json
 import resource
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -24,6 +28,7 @@ from tasks.model_folders import point_at_champion
 from tasks.settings import Settings
 from tests.db.rows_0001 import ROWS
 
+ROOT = Path(__file__).parents[2]
 Rows = dict[str, list[dict[str, Any]]]
 
 FAILING = """
@@ -38,7 +43,16 @@ def upgrade():
     op.execute("DELETE FROM label")
     with op.batch_alter_table("source") as table:
         table.drop_column("overlap_s")
-    op.execute("SELECT 1 FROM no_such_table")
+    {end}
+"""
+SAYS_NO = 'op.execute("SELECT 1 FROM no_such_table")'
+DIES = "import os; os.kill(os.getpid(), 9)"
+UPGRADE = """
+import sys
+from pathlib import Path
+from db import schema
+schema.MIGRATIONS = Path(sys.argv[1])
+schema.upgrade(sys.argv[2])
 """
 
 
@@ -116,13 +130,26 @@ def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(
 ) -> None:
     schema.upgrade(database_url)
     before, views = content(oldest), inspect(oldest).get_view_names()
-    monkeypatch.setattr(schema, "MIGRATIONS", _with_a_failing_one(tmp_path))
+    monkeypatch.setattr(schema, "MIGRATIONS", _with_a_failing_one(tmp_path, SAYS_NO))
     with pytest.raises(DatabaseFailure):
         schema.upgrade(database_url)
     assert (content(oldest), inspect(oldest).get_view_names()) == (before, views)
     assert "half_way" not in inspect(oldest).get_table_names()
     monkeypatch.undo()
     assert schema.upgrade(database_url).revision == schema.revision_of(oldest) == schema.head()
+
+
+def test_an_upgrade_that_is_killed_half_way_leaves_the_database_as_it_was(
+    oldest: Engine, database_url: str, tmp_path: Path
+) -> None:
+    before = content(oldest)
+    program = [sys.executable, "-c", UPGRADE, str(_with_a_failing_one(tmp_path, DIES)), database_url]
+    assert subprocess.run(program, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    assert (schema.revision_of(oldest), content(oldest)) == ("0001", before)
+    while not lock.is_free(oldest, "schema"):  # a server may need a moment to see that its client is gone
+        time.sleep(0.05)
+    assert schema.upgrade(database_url).revision == schema.head()
+    assert content(oldest) == before
 
 
 def test_references_are_heeded_again_after_a_migration_and_dangling_ones_stop_it(
@@ -272,8 +299,10 @@ def _house_of(engine: Engine, settings: Settings) -> Settings:
     return settings
 
 
-def _with_a_failing_one(tmp_path: Path) -> Path:
+def _with_a_failing_one(tmp_path: Path, end: str) -> Path:
+    """The migrations, and one more that changes much before it comes to this end."""
     folder = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_fails.py").write_text(FAILING.format(below=schema.head()), encoding="utf-8")
+    failing = FAILING.format(below=schema.head(), end=end)
+    (folder / "versions" / "0003_fails.py").write_text(failing, encoding="utf-8")
     return folder
