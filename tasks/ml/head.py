@@ -140,13 +140,14 @@ def _as_rows(coef: Floats, intercept: Floats) -> tuple[Floats, Floats]:
 def _targets(labels_idx: Ints, n_labels: int) -> Floats:
     """What each calibration report should be given: (reports, labels), rows sum to 1.
 
-    Not 1 for its own label but (n + 1) / (n + labels), n being that label's reports: a calibration
-    split that happens to be separable must not ask for infinite certainty (Platt 1999,
-    "Probabilistic outputs for support vector machines").
+    Not 1 for its own label but (n + 1) / (n + 2), n being that label's reports, and the rest shared by
+    the others: a calibration split that happens to be separable must not ask for infinite certainty
+    (Platt 1999, "Probabilistic outputs for support vector machines", one label against the rest).
     """
     reports = np.bincount(labels_idx, minlength=n_labels)[labels_idx]
-    targets = np.repeat(1.0 / (reports + n_labels)[:, None], n_labels, axis=1)
-    targets[np.arange(len(labels_idx)), labels_idx] *= reports + 1
+    own = (reports + 1) / (reports + 2)
+    targets = np.repeat((1 - own)[:, None] / (n_labels - 1), n_labels, axis=1)
+    targets[np.arange(len(labels_idx)), labels_idx] = own
     return targets
 
 

@@ -55,6 +55,21 @@ def test_a_separable_calibration_split_does_not_make_a_head_certain():
     assert 0.8 < probabilities(head, clouds(20, 2, 3, 0.01)[0]).max() < 0.99
 
 
+def test_many_labels_with_few_calibration_reports_each_do_not_talk_the_head_into_doubt():
+    rng = np.random.default_rng(0)
+    centres = 4 * rng.normal(size=(24, 16))
+
+    def part(each: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.repeat(np.arange(24), each)
+        return (centres[labels] + rng.normal(size=(len(labels), 16))).astype(np.float32), labels
+
+    head = fit_head(*part(8), 24, *part(4))
+    vectors, labels = part(20)
+    probs = probabilities(head, vectors)
+    assert (probs.argmax(axis=1) == labels).mean() > 0.95
+    assert probs.max(axis=1).mean() > 0.7
+
+
 def test_an_overconfident_fit_is_cooled_by_the_temperature():
     vectors, labels = clouds(400, 2, 1, 0.3)
     calibration, truth = clouds(400, 2, 2, 0.3)
