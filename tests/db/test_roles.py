@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from db.tables import metadata
 from db.views import VIEWS
 from tasks.backup import back_up
 from tasks.classify import cut_backlog, score
-from tasks.database import open_database
+from tasks.database import open_database, upgrade_database
 from tasks.doctor import doctor
 from tasks.ingest import ingest_from
+from tasks.roles import Granted, create_roles
 from tasks.settings import Settings
 from tasks.torture.server import Server
 from tests.db.conftest import administrator, as_role
@@ -170,15 +171,18 @@ def test_running_it_again_changes_nothing_and_takes_back_what_was_granted_by_han
 
 
 def test_the_next_upgrade_covers_its_own_tables(
-    owner: Engine, named: Roles, postgres_url: str, become: Callable[[str], Engine]
-) -> None:
+    owner: Engine, named: Roles, postgres_url: str, become: Callable[[str], Engine],
+    configure: Callable[..., Settings],
+) -> None:  # fmt: skip
+    settings = configure(database=postgres_url, roles=asdict(named))
+    assert create_roles(settings) == Granted(*astuple(named), created=[])
     schema.downgrade(postgres_url, "0001")
     with writing(owner) as c:
         c.execute(text("CREATE TABLE of_the_next_version (id bigserial, note text)"))
     writer, reader = become(named.writer), become(named.reader)
     assert may(writer, "INSERT INTO of_the_next_version (note) VALUES ('x')")
     assert not may(reader, "SELECT id FROM of_the_next_version")
-    schema.upgrade(postgres_url, named)
+    upgrade_database(settings)
     assert may(reader, "SELECT deaths FROM score_chunk")
     assert may(reader, "SELECT label FROM current_prediction")
     assert not may(reader, "SELECT text FROM report_version")

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from db import schema, views
-from db.backlog import give_up
+from db import backlog, schema, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError
 from tests.db.history import DAY_ONE, PATIENT, SECRET, TONIGHT, History, at, two_days
@@ -171,8 +170,10 @@ def test_coverage_counts_what_is_there_what_is_answered_and_what_waits(history: 
         ("paaf", "clinica", 3, 2, 1, 0, pytest.approx(2 / 3)),
         ("paaf", "his", 2, 2, 0, 0, 1.0),
     ]
+    with reading(history.engine) as c:  # what waits is what the next scoring job will take
+        assert [backlog.count(c, model_id, None) for model_id in (2, 3)] == [1, 1]
     with writing(history.engine) as c:
-        give_up(c, [history.versions["clinica", "L9", 1]], 1, at(9, TONIGHT))
+        backlog.give_up(c, [history.versions["clinica", "L9", 1]], 1, at(9, TONIGHT))
     assert history.rows(told)[0] == ("birads", "clinica", 3, 2, 0, 1, pytest.approx(2 / 3))
 
 
