@@ -93,12 +93,16 @@ def versions_with_gaps() -> Select[Any]:
 
 
 def not_the_last_version() -> Select[Any]:
-    last = (
-        select(func.max(report_version.c.version))
-        .where(report_version.c.report_id == report.c.id)
-        .scalar_subquery()
+    versions = (
+        select(report_version.c.report_id, func.max(report_version.c.version).label("last"))
+        .group_by(report_version.c.report_id)
+        .subquery()
     )
-    return select(report.c.id).where(report.c.current_version != func.coalesce(last, 0))
+    return (
+        select(report.c.id)
+        .outerjoin(versions, versions.c.report_id == report.c.id)
+        .where(report.c.current_version != func.coalesce(versions.c.last, 0))
+    )
 
 
 def written_twice() -> Select[Any]:
@@ -237,10 +241,21 @@ def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
     done = and_(score_job.c.model_id == model_id, score_job.c.state == "done")
     # after the last done job was cut nothing can have been left behind: spares a fresh backlog the search
     last_cut = select(func.max(score_job.c.created_at)).where(done).scalar_subquery()
+    version = report_version.c
+    waiting = (
+        backlog.waiting(model_id, sources)
+        .with_only_columns(
+            version.id, version.created_at, version.raw_sha, report.c.source_id, report.c.external_id
+        )
+        .where(version.created_at <= last_cut)
+        .cte("waiting")
+        # first what waits, mostly nothing: the other way round every version is held against every chunk
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     freed = select(quarantine.c.id).where(
-        quarantine.c.source_id == report.c.source_id,
-        quarantine.c.external_id == report.c.external_id,
-        quarantine.c.raw_sha == report_version.c.raw_sha,
+        quarantine.c.source_id == waiting.c.source_id,
+        quarantine.c.external_id == waiting.c.external_id,
+        quarantine.c.raw_sha == waiting.c.raw_sha,
         quarantine.c.reason == SCORING_FAILED,
         quarantine.c.closed_at >= score_job.c.created_at,
     )
@@ -250,11 +265,10 @@ def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
         .join(score_job, score_job.c.id == score_chunk.c.job_id)
         .where(
             done,
-            report_version.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
-            report_version.c.created_at <= score_job.c.created_at,
-            ~freed.correlate(report, report_version, score_job).exists(),
+            waiting.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
+            waiting.c.created_at <= score_job.c.created_at,
+            ~freed.correlate(waiting, score_job).exists(),
         )
-        .correlate(report, report_version)
+        .correlate(waiting)
     )
-    waiting = backlog.waiting(model_id, sources).with_only_columns(report_version.c.id)
-    return waiting.where(report_version.c.created_at <= last_cut, covered.exists())
+    return select(waiting.c.id).where(covered.exists())

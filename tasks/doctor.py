@@ -33,12 +33,12 @@ def examine(engine: Engine, settings: Settings) -> list[Finding]:
     Raises DatabaseFailure where another program holds a table or the file for longer than a minute.
     """
     with reading(engine) as c:
-        house.be_patient(c)
         return list(checkup(c, settings))
 
 
 def checkup(c: Connection, settings: Settings) -> Iterator[Finding]:
     """`examine` one promise after the other, in a transaction of the caller's."""
+    house.prepare(c)
     yield from _invariants(c)
     yield from _backlogs(c, settings)
     yield from doctor_folders.examine(c, settings, datetime.now(UTC))

@@ -242,6 +242,8 @@ def prepare_environment(settings: Settings) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         # its own 20 s are too few for a busy machine's first start
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # a server of ours forgets flow runs after 90 days as it does events; ours is the ledger
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         # torch's threads would spin while they wait for one another, which costs most on a busy machine
         "OMP_WAIT_POLICY": "PASSIVE",
     }

@@ -338,6 +338,15 @@ def test_a_local_run_reports_to_nobody_and_keeps_prefect_beside_the_models(confi
     assert (os.environ["DO_NOT_TRACK"], os.environ["HF_HUB_OFFLINE"]) == ("1", "1")
 
 
+def test_prefects_own_records_are_bounded_by_prefect(configured: Configured) -> None:
+    prepare_environment(configured(""))
+    from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
+
+    vacuum = ServerServicesDBVacuumSettings()
+    assert vacuum.enabled_vacuum_types == {"events", "flow_runs", "orphans"}
+    assert vacuum.retention_period == timedelta(days=90)
+
+
 def test_a_folder_that_cannot_be_made_is_told(configured: Configured, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="file/data/prefect cannot be made: Not a directory"):
