@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import corpora, demo, ingest, record
+from benchmarks import corpora, demo, doctor, ingest, record
 
 
 def main() -> None:
     demo.main()
     ingest.main([])
+    doctor.main([])
     try:
         corpora.main([])
     except corpora.Missing as missing:
