@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import (
@@ -31,7 +31,8 @@ from sqlalchemy import (
 
 from db.engine import open_engine, reading, writing
 from db.quarantine import BESIDE_A_REPORT
-from db.tables import Instant, quarantine, report, report_version, run, run_batch, source
+from db.sources import Turn
+from db.tables import Instant, quarantine, report, report_version, run, run_batch, score_chunk, source
 
 _metadata = MetaData()
 # no key and no constraint: that is how such tables are found
@@ -153,17 +154,17 @@ def sha_of(text: str | None) -> str:
 
 @contextmanager
 def locked(engine: Engine) -> Iterator[None]:
-    """Another program at work in our database: within, nobody else writes reports.
+    """Another program at work in our database: within, nobody else writes reports or predictions.
 
     SQLite's one write lock with something written under it, which ends every older reading transaction's
-    right to write; PostgreSQL's table of reports, closed to all writers.
+    right to write; PostgreSQL's two tables, closed to all writers.
     """
     with writing(engine) as c:
         if c.dialect.name == "sqlite":
             c.exec_driver_sql("CREATE TABLE IF NOT EXISTS another_programs (n INTEGER)")
             c.exec_driver_sql("INSERT INTO another_programs VALUES (1)")
         else:
-            c.exec_driver_sql("LOCK TABLE report IN EXCLUSIVE MODE")
+            c.exec_driver_sql("LOCK TABLE report, prediction IN EXCLUSIVE MODE")
         yield
 
 
@@ -223,3 +224,15 @@ def taken_in(c: Connection, source_name: str) -> TakenIn:
         counted_updated=int(counted[1]),
         runs_ended_early=list(c.scalars(select(run.c.id).where(run.c.ended_at < run.c.started_at))),
     )
+
+
+def begin_again(c: Connection, turn: Turn) -> Turn:
+    """The turn as if nobody had taken it over since."""
+    fence = c.execute(select(source.c.fence).where(source.c.id == turn.source_id)).scalar_one()
+    return replace(turn, fence=fence)
+
+
+def taken_over(c: Connection, job_id: int) -> int:
+    """Chunks of a job that were claimed more than once."""
+    query = select(func.count()).where(score_chunk.c.job_id == job_id, score_chunk.c.fence > 1)
+    return int(c.execute(query).scalar_one())

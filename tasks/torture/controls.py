@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import engine, ledger, quarantine, reports, sources
+from db import engine, ledger, quarantine, reports, scoring, sources, trial
 from tasks import ingest, intake
 from tasks.torture import ingesting
 from tasks.torture.patching import commit_half, replace
@@ -68,9 +68,23 @@ def sane_watermark() -> None:
     no_comparison()
 
 
+def turn() -> None:
+    """An ingest commits whoever has the source's turn by now."""
+
+    def whoever(move: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda c, turn, *to: move(c, trial.begin_again(c, turn), *to)
+
+    replace(sources, "move_watermark", whoever)
+
+
 def run_end() -> None:
     """A run ends at the moment the clock tells, be it before the run began."""
     replace(ledger, "_end", lambda _: lambda _c, now: now)
+
+
+def lease_clock() -> None:
+    """Each worker looks at its own machine's clock for its leases, on PostgreSQL too."""
+    replace(scoring, "lease_clock", lambda _: lambda _c: ingesting.now())
 
 
 def begin_immediate() -> None:

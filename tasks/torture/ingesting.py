@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -12,17 +14,21 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from db import engine as database
 from db import scoring
 from db.errors import Busy
 from tasks import ledger, scorer
 from tasks.database import open_database
 from tasks.ingest import ingest_from
 from tasks.ledger import Counts, recorded_run
+from tasks.ml import faultpoints
 from tasks.settings import Settings
+from tasks.torture.children import Work
 from tasks.torture.scratch import SOURCE
 
 FULL_SHARE = 0.25  # of the ingests compare everything
 COMPARES = True  # a control leaves the nightly comparison out
+HANGS = "hangs"
 PATIENCE_S = 20.0  # for a lock that a killed process held: PostgreSQL's server must first notice
 
 
@@ -64,6 +70,36 @@ def ingest(
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def hang(settings: Settings, tell: Connection) -> None:
+    """An ingest that lost its lock and hangs with a page decided, until somebody sends SIGCONT."""
+
+    def strike(point: str) -> None:
+        if point == "ingest.page.decided":
+            faultpoints.arm(None)
+            tell.send(HANGS)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    engine = open_database(settings)
+    faultpoints.arm(strike)
+    with recorded_run(engine, settings, "ingest") as run:
+        ingest_from(engine, settings, SOURCE, run.id, False, now())
+
+
+def with_clock(settings: Settings, tell: Connection, ahead_s: float, work: Work, *arguments: Any) -> None:
+    """Any work, by a process whose clock is wrong."""
+    set_clock(ahead_s)
+    work(settings, tell, *arguments)
+
+
+def with_patience(
+    settings: Settings, tell: Connection, patience_s: float | None, work: Work, *arguments: Any
+) -> None:
+    """Any work, by a process that waits no longer than so long for SQLite's lock (None: as laudos does)."""
+    if patience_s is not None:
+        database.SQLITE_BUSY_TIMEOUT_S = patience_s
+    work(settings, tell, *arguments)
 
 
 def now() -> datetime:
