@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -100,18 +99,17 @@ def test_the_users_database_is_never_touched_and_nothing_is_left(
 
     def look(world: Scratch, load: Load) -> Result:
         child = world.run(tell_database)
-        seen.extend([world.settings.database, child.told[0]])
+        seen.extend([world.settings.database, child.told[0], str(world.folder)])
         return Result({})
 
     mine = f"sqlite:///{tmp_path}/mine.db"
     monkeypatch.setenv("LAUDOS_DATABASE", mine)
     monkeypatch.setenv("LAUDOS_CONFIG", str(tmp_path / "mine.toml"))
-    before = set(Path(tempfile.gettempdir()).glob("laudos-torture-*"))
     assert only(replace(CALM, run=look)).passed
     assert seen[0] == seen[1] != mine
     assert os.environ["LAUDOS_DATABASE"] == mine
     assert list(tmp_path.iterdir()) == []
-    assert set(Path(tempfile.gettempdir()).glob("laudos-torture-*")) <= before
+    assert not Path(seen[2]).exists()
 
 
 def tell_database(settings: Settings, tell: Connection) -> None:
