@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, lock, roles, sqlite_copy, views
+from db import comments, ddl, lock, roles, sqlite_copy, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
@@ -137,8 +137,8 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
     """A writing transaction in which SQLite may copy tables that others refer to.
 
     SQLite changes a column by copying its table, and heeds foreign keys by the row meanwhile; so they
-    are switched off first, which no transaction can do, and all checked at the end. Nor does it look at
-    views that somebody else has written on our tables. The engine is good for nothing else afterwards.
+    are switched off first, which no transaction can do, and all checked at the end. Views that somebody
+    else has written are set aside meanwhile. The engine is good for nothing else afterwards.
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
@@ -147,7 +147,10 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
     event.listen(engine, "connect", _heed_no_references)
     engine.dispose()  # connections from before still heed them
     with writing(engine) as connection:
+        theirs = views.set_aside(connection)
         yield connection
+        for creation in theirs:
+            ddl.run(connection, creation)
         dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
         if dangling:
             raise DatabaseFailure(
@@ -157,8 +160,7 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
 
 
 def _heed_no_references(connection: sqlite3.Connection, _record: object) -> None:
-    for pragma in ("foreign_keys = OFF", "legacy_alter_table = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA foreign_keys = OFF")
 
 
 def _behind(found: str | None) -> list[str]:

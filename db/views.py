@@ -173,6 +173,19 @@ def drop(c: Connection) -> None:
         ddl.run(c, f"DROP VIEW {name}")
 
 
+def set_aside(c: Connection) -> list[str]:
+    """Take away the views of somebody else's in an SQLite file; what creates them again.
+
+    SQLite changes no table while any view in the file stands on something that is not there.
+    """
+    ours = {view.name for view in VIEWS}
+    found = c.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'").all()
+    theirs = {name: creation for name, creation in found if name not in ours}
+    for name in theirs:
+        ddl.run(c, f"DROP VIEW {name_in(c.dialect, name)}")
+    return list(theirs.values())
+
+
 def definition(view: View, dialect: Dialect) -> str:
     """The SELECT behind a view, as this database spells it."""
     return str(view.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

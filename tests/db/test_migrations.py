@@ -177,6 +177,20 @@ def test_a_view_that_somebody_else_wrote_on_our_tables_survives(oldest: Engine, 
         assert c.scalar(text("SELECT count(*) FROM theirs")) == 2
 
 
+def test_a_view_that_somebody_else_wrote_on_our_views_survives_in_an_sqlite_file(sqlite_url: str) -> None:
+    with filled(sqlite_url) as oldest:
+        schema.upgrade(sqlite_url)
+        with writing(oldest) as c:
+            c.exec_driver_sql(
+                "CREATE VIEW \"their own\" AS SELECT label FROM current_prediction WHERE label <> ':x'"
+            )
+        schema.downgrade(sqlite_url, "0001")
+        schema.upgrade(sqlite_url)
+        schema.upgrade(sqlite_url)
+        with reading(oldest) as c:
+            assert c.execute(text('SELECT * FROM "their own"')).all() == [("benigno",)]
+
+
 # ------------------------------------------------------------------ the copy of an SQLite file
 
 
