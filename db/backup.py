@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def _run_client(engine: Engine, program: str, *words: str) -> None:
     """Run one of PostgreSQL's programs on the database; the password goes by a file nobody else reads."""
     with reading(engine) as c:
         major = int(c.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
-    command = [str(_client(program, major)), *words]
+    command = [str(_client(program, major, words)), *words]
     with connection_of(engine) as conninfo:
         # what it says is not passed on: an error of COPY quotes the row
         done = subprocess.run(
@@ -118,7 +118,7 @@ def _run_client(engine: Engine, program: str, *words: str) -> None:
         )
 
 
-def _client(program: str, major: int) -> Path:
+def _client(program: str, major: int, words: Sequence[str]) -> Path:
     """The oldest of the programs here that is not older than the server."""
     on_path = shutil.which(program)
     found = [Path(on_path)] if on_path else []
@@ -130,7 +130,7 @@ def _client(program: str, major: int) -> Path:
     here = f"{program} is of version {max(versions.values())}" if versions else f"{program} is not installed"
     raise ConfigurationError(
         f"{here} and the server of version {major}: install PostgreSQL's client programs of version {major} "
-        f"(postgresql-client-{major}), or run {program} where the server is"
+        f"(postgresql-client-{major}), or run where the server is: {program} {' '.join(words)} --dbname ..."
     )
 
 
