@@ -99,7 +99,7 @@ run = Table(
         "kind",
         String(32),
         nullable=False,
-        comment="ingest, synthesize, retrain, classify, monitor, nightly",
+        comment="ingest, synthesize, retrain, classify, monitor, nightly, retry, retention",
     ),
     Column(
         "state",
@@ -186,7 +186,7 @@ report_version = Table(
     Column("report_id", ForeignKey("report.id"), nullable=False, comment="the report whose content it is"),
     Column("version", Integer, nullable=False, comment="1, 2, 3...: no gaps"),
     Column("raw_sha", String(64), nullable=False, comment="sha256 of the text as it stood at the source"),
-    Column("text", Text, comment="cleaned text; null once erased"),
+    Column("text", Text, comment="cleaned text; null once erased, or superseded longer than is asked for"),
     Column("cleaning_revision", Integer, nullable=False, comment="which rules cleaned it"),
     Column("repairs", JSON, nullable=False, comment="what was repaired and how often, by name"),
     Column("report_date", Date, comment="the date the report bears"),

@@ -156,14 +156,16 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:
-    """One line a promise, what to do below a broken one, and the sum."""
+    """One line a promise, what to do about those that are not kept, and the sum of each kind."""
+    marks = {"invariant": "NO  ", "house": "care"}
     for one in findings:
-        print(f"{'ok' if one.ok else 'NO'}  {one.name}: {one.found}")
-    broken = [one for one in findings if not one.ok]
-    for one in broken:
-        print(f"    {one.name}: {one.advice}")
-    kept = len(findings) - len(broken)
-    print(f"{kept} promises kept, {len(broken)} broken")
+        print(f"{'ok  ' if one.ok else marks[one.kind]}  {one.name}: {one.found}")
+    wanting = [one for one in findings if not one.ok]
+    for one in wanting:
+        print(f"      {one.name}: {one.advice}")
+    broken = sum(one.kind == "invariant" for one in wanting)
+    kept, care = len(findings) - len(wanting), len(wanting) - broken
+    print(f"{kept} promises kept, {broken} broken, {care} want care")
 
 
 def title(out: Console, text: str) -> None:
