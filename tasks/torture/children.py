@@ -22,7 +22,7 @@ from tasks.settings import Settings, heeding_only
 
 # work(settings, tell, *arguments): `tell` sends the parent whatever it wants to know
 Work = Callable[..., None]
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0  # for an ingest of thousands of small pages on a busy machine
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Life:
         self._prefix = prefix  # two lives at one hospital write different ids
         self._written = 0
         self._ids: list[str] = []
+        self._former: dict[str, list[str]] = {}  # the sound texts that a report has had
 
     def arrive(self, reports: int) -> None:
         """New reports, all sound, with one moment: that is how loads write them."""
@@ -58,8 +59,16 @@ class Life:
     def change(self) -> None:
         """One of the things that happen."""
         what = self._rng.choices(
-            (self._new, self._amend, self._break, self._delete, self._nameless, self._quarrel),
-            (30, 35, 12, 12, 3, 8),
+            (
+                self._new,
+                self._amend,
+                self._take_back,
+                self._break,
+                self._delete,
+                self._nameless,
+                self._quarrel,
+            ),
+            (30, 27, 8, 12, 12, 3, 8),
         )[0]
         what()
 
@@ -68,7 +77,18 @@ class Life:
 
     def _amend(self) -> None:
         if self._ids:
-            self._hospital.amend(self._rng.choice(self._ids), self._text(), self._clock())
+            external_id = self._rng.choice(self._ids)
+            self._write(external_id, self._text())
+
+    def _take_back(self) -> None:
+        """An amendment is undone: a text that the report has had before."""
+        if self._ids:
+            external_id = self._rng.choice(self._ids)
+            self._write(external_id, self._rng.choice(self._former[external_id]))
+
+    def _write(self, external_id: str, text: str) -> None:
+        self._former[external_id].append(text)
+        self._hospital.amend(external_id, text, self._clock())
 
     def _break(self) -> None:
         """A row that cannot be read: a new one, or one that was sound until now."""
@@ -80,7 +100,8 @@ class Life:
 
     def _delete(self) -> None:
         if len(self._ids) > 20:
-            gone = self._rng.sample(self._ids, 3)
+            # a share of them, so that a hospital does not grow with the length of its day
+            gone = self._rng.sample(self._ids, max(3, len(self._ids) // 20))
             self._ids = [one for one in self._ids if one not in gone]
             self._hospital.remove(gone)
 
@@ -100,7 +121,9 @@ class Life:
         external_id = self._id()
         self._ids.append(external_id)
         label = self._rng.choice(("benigno", "maligno", None, "INDETERMINADO"))
-        return TrialRow(external_id, self._text(), at, f"p{self._rng.randint(1, 500)}", "02/03/2026", label)
+        text = self._text()
+        self._former[external_id] = [text]
+        return TrialRow(external_id, text, at, f"p{self._rng.randint(1, 500)}", "02/03/2026", label)
 
     def _text(self) -> str:
         # a number makes it one of a kind; the words make it a text
