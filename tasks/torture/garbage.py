@@ -49,7 +49,7 @@ def run(world: Scratch, load: Load) -> Result:
     )
     found = [violation for name in names for violation in _read(world, name, stood[name])]
     direct = texts(world.rng, load.rows)
-    found += _cleaned(direct)
+    found += cleaned(direct)
     with reading(world.engine) as c:
         reasons = careless.reasons(c)
     counts = {
@@ -86,7 +86,7 @@ def _read(world: Scratch, name: str, stood: set[str]) -> Iterator[Violation]:
         yield Violation("no_content_lost", f"{len(stood - kept)} contents of {name} are nowhere")
 
 
-def _cleaned(raw_texts: list[object]) -> Iterator[Violation]:
+def cleaned(raw_texts: list[object]) -> Iterator[Violation]:
     """What cleaning makes of each text: fit to be stored and read, or a reason; never anything else."""
     crashes: Counter[str] = Counter()
     unfit = 0

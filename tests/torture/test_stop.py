@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,7 @@ def processes_below(place: Path) -> list[str]:
     return found
 
 
-def wait_for(condition: object, what: str) -> None:
-    assert callable(condition)
+def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, what
@@ -47,11 +46,10 @@ def wait_for(condition: object, what: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def test_ctrl_c_leaves_nothing_behind(place: Path, database: str, request: pytest.FixtureRequest) -> None:
-    if database == "postgres":
-        request.getfixturevalue("postgres_server")  # skips where there is none
-    command = [sys.executable, "-m", "flows.cli", "torture", "kill", "--load", "full", "--on", database]
+@pytest.mark.postgres
+@pytest.mark.usefixtures("postgres_server")  # for its skip: torture starts a server of its own
+def test_ctrl_c_leaves_nothing_behind(place: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "torture", "kill", "--load", "full", "--on", "postgres"]
     environment = os.environ | {"TMPDIR": str(place)}
     running = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
