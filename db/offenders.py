@@ -236,7 +236,9 @@ def encoders_with_unequal_vectors() -> Select[Any]:
 def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
     """Versions that a done job of the model went over and that it neither predicted nor quarantined.
 
-    What a retry from the quarantine set free after the job was cut is the next job's.
+    Only in chunks that wrote less than they were cut for: a report that came back to its source, or whose
+    ingest committed late, was not in the backlog then and is the next job's; and so is what a retry from
+    the quarantine set free since. A prediction that vanished is found by `chunks_with_other_counts`.
     """
     done = and_(score_job.c.model_id == model_id, score_job.c.state == "done")
     # after the last done job was cut nothing can have been left behind: spares a fresh backlog the search
@@ -267,6 +269,7 @@ def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
             done,
             waiting.c.id.between(score_chunk.c.first_version_id, score_chunk.c.last_version_id),
             waiting.c.created_at <= score_job.c.created_at,
+            score_chunk.c.reports > func.coalesce(score_chunk.c.written, 0),
             ~freed.correlate(waiting, score_job).exists(),
         )
         .correlate(waiting)

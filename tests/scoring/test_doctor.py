@@ -18,7 +18,7 @@ import prefect
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 
-from db import audit, scoring
+from db import audit, backlog, scoring
 from db.engine import open_engine, writing
 from db.errors import DatabaseFailure
 from db.tables import audit as audit_table
@@ -36,6 +36,7 @@ from db.tables import (
     score_job,
     snapshot,
     snapshot_item,
+    source,
 )
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
@@ -117,6 +118,11 @@ def _expired(c: Any, hospital: Hospital) -> None:
     c.execute(update(score_chunk).where(score_chunk.c.seq == 1).values(leased))
 
 
+def _lost(c: Any, _: Hospital) -> None:
+    c.execute(delete(prediction).where(prediction.c.report_version_id == 4))
+    c.execute(update(score_chunk).where(score_chunk.c.first_version_id == 1).values(written=3))
+
+
 def _unpromoted(c: Any, _: Hospital) -> None:
     c.execute(delete(promotion))
 
@@ -141,9 +147,10 @@ BREAKS: dict[str, tuple[str, Break]] = {
         lambda c, _: c.execute(update(prediction).where(prediction.c.report_version_id == 4).values(fence=0)),
     ),
     "a prediction that was deleted": (
-        "chunks_wrote_what_they_say done_jobs_left_nothing",
+        "chunks_wrote_what_they_say",
         lambda c, _: c.execute(delete(prediction).where(prediction.c.report_version_id == 4)),
     ),
+    "a report that a job went over and lost": ("done_jobs_left_nothing", _lost),
     "a job ended before its chunks": (
         "jobs_end_with_their_chunks predictions_under_their_lease",
         lambda c, _: c.execute(update(score_chunk).where(score_chunk.c.seq == 2).values(state="open")),
@@ -245,6 +252,24 @@ def test_doctor_tells_of_an_altered_champion_and_of_the_others_whose_manifest_is
     assert f"model {second} (the manifest in" in findings["models_as_published"].found
     assert "1 (" in findings["models_as_published"].found
     assert {finding.kind for finding in findings.values()} == {"invariant"}
+
+
+def test_what_was_not_in_the_backlog_when_a_job_was_cut_is_the_next_jobs(both: Hospital) -> None:
+    """A report that is back at its source, and one that a retry let out of the quarantine."""
+    both.receive(8)
+    both.crown()
+    both.change("L2", deleted_at=both.now)
+    with writing(both.engine) as c:
+        backlog.give_up(c, [5], 1, both.now)
+    job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
+    assert job_id is not None
+    assert score.fn(job_id).written == 6
+    both.change("L2", deleted_at=None)
+    with writing(both.engine) as c:
+        assert backlog.try_again(c, c.scalar(select(source.c.id)), datetime.now(UTC)) == 1
+        waiting = backlog.waiting(1, None).with_only_columns(report_version.c.id)
+        assert sorted(c.scalars(waiting)) == [3, 5]
+    assert doctor(both.settings) == []
 
 
 def age(path: Path, hours: float) -> None:
