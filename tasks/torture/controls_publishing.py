@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from tasks import model_folders
 from tasks.ml import artifact, predictor
 from tasks.ml.faultpoints import reach
@@ -53,3 +55,18 @@ def pointer() -> None:
         return write
 
     replace(model_folders, "write_atomically", in_place)
+
+
+def full_disk() -> None:
+    """A publisher goes on where the weights could not be written, and seals what is there."""
+
+    def ignoring(save: Callable[..., None]) -> Callable[..., None]:
+        def save_what_fits(model: PreTrainedModel, folder: Path, **more: Any) -> None:
+            try:
+                save(model, folder, **more)
+            except Exception:
+                (folder / "model.safetensors").unlink(missing_ok=True)
+
+        return save_what_fits
+
+    replace(PreTrainedModel, "save_pretrained", ignoring)

@@ -39,10 +39,10 @@ PAGE_ROWS = 2_000
 PATIENCE_S = 20.0
 
 
-def keys(url: str, **how: Any) -> dict[str, Any]:
+def keys(url: str, *, hidden: int = 16, page_rows: int = PAGE_ROWS, **how: Any) -> dict[str, Any]:
     """What laudos.toml says of the classifier: tiny, and a challenger is promoted whatever it is worth."""
     return {
-        "sources": {SOURCE: source_keys(url, page_rows=PAGE_ROWS)},
+        "sources": {SOURCE: source_keys(url, page_rows=page_rows)},
         "classifiers": {
             CLASSIFIER: {
                 "labels": list(LABELS),
@@ -51,7 +51,7 @@ def keys(url: str, **how: Any) -> dict[str, Any]:
                 "training": {
                     "window_tokens": 24,
                     "stride_tokens": 4,
-                    "hidden_size": 16,
+                    "hidden_size": hidden,
                     "layers": 1,
                     "attention_heads": 2,
                     "vocabulary": 200,
@@ -88,7 +88,10 @@ def _row(number: int, prefix: str, labelled: bool) -> TrialRow:
 
 
 def teach(world: Scratch, **how: Any) -> None:
-    """Labelled reports, taken in, learnt from and answered: from then on there is a champion."""
+    """Labelled reports, taken in, learnt from and answered: from then on there is a champion.
+
+    `how` as in `keys`.
+    """
     world.configure(**keys(world.hospital.url, **how))
     world.hospital.put(rows(range(TAUGHT), labelled=True))
     ingesting.ingest(world.engine, world.settings, True, ingesting.now)
@@ -98,9 +101,9 @@ def teach(world: Scratch, **how: Any) -> None:
         world.run(scoring.work, job_id, "real")
 
 
-def once(settings: Settings, _tell: Connection) -> None:
+def once(settings: Settings, _tell: Connection, how: How = "auto") -> None:
     """One retraining, in a process of its own."""
-    retrain(open_database(settings), settings)
+    retrain(open_database(settings), settings, how)
 
 
 def retrain(engine: Engine, settings: Settings, how: How = "auto") -> Decided:

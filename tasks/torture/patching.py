@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 
-def replace(module: ModuleType, name: str, make: Callable[[Any], Any]) -> None:
+def replace(module: ModuleType | type, name: str, make: Callable[[Any], Any]) -> None:
     """Put `make(what stands there)` in its place. Raises AttributeError where nothing of that name is."""
     setattr(module, name, make(getattr(module, name)))
 

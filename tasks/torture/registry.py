@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.torture.clock import CLOCK
+from tasks.torture.disk import DISK
 from tasks.torture.every_point import FAULTPOINTS
 from tasks.torture.garbage import GARBAGE
 from tasks.torture.kill import KILL
@@ -20,6 +21,7 @@ ALL: tuple[Scenario, ...] = (
     FAULTPOINTS,
     PUBLISH,
     NETWORK,
+    DISK,
     CLOCK,
     LOCK,
     GARBAGE,

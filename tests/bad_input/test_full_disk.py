@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, func, select
 
-from db.engine import reading, writing
+from db.engine import reading
 from db.errors import DatabaseFailure, LaudosError, StepFailed
+from db.full_disk import inserts_refused, pages_limited
 from db.tables import feature, model, prediction, report, run_batch, score_chunk
 from tasks.doctor import broken_promises, doctor
 from tasks.errors import safe_form
@@ -26,37 +27,9 @@ from tests.learning.world import CLASSIFIER
 REPORTS = 120
 
 
-@contextmanager
-def full(engine: Engine, table: str) -> Iterator[None]:
-    """A database that takes a little more and then nothing.
-
-    SQLite by its own limit of pages; PostgreSQL, whose disk a test cannot fill, by a trigger that makes
-    the server say what a full disk makes it say, inside the same transaction.
-    """
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as c:
-            pages = c.exec_driver_sql("PRAGMA page_count").scalar_one() + 4
-
-        def limit(connection: Any, _record: object) -> None:
-            connection.execute(f"PRAGMA max_page_count = {pages}")
-
-        engine.dispose()
-        event.listen(engine, "connect", limit)
-        yield
-        event.remove(engine, "connect", limit)
-        engine.dispose()
-    else:
-        with writing(engine) as c:
-            c.exec_driver_sql(
-                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                "RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"
-            )
-            c.exec_driver_sql(
-                f"CREATE TRIGGER full_disk AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION no_room()"
-            )
-        yield
-        with writing(engine) as c:
-            c.exec_driver_sql("DROP FUNCTION no_room CASCADE")
+def full(engine: Engine, table: str) -> AbstractContextManager[None]:
+    """A database that takes a little more and then nothing; a test cannot fill PostgreSQL's disk."""
+    return pages_limited(engine, 4) if engine.dialect.name == "sqlite" else inserts_refused(engine, table)
 
 
 def test_a_full_database_takes_in_whole_pages_or_none_and_the_next_ingest_the_rest(house: House) -> None:
