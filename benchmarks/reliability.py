@@ -57,6 +57,9 @@ LIMITS = """\
   `fsync`, the fsyncs before a model's rename) is switched on by default but is not tried here.
 - **Damage.** Bits that flip on a disk and files changed by hand: `laudos doctor` looks for some of it,
   no scenario causes it.
+- **Every way a disk fills up.** `disk` mounts a small tmpfs where it may (as root, on Linux) and fills it;
+  elsewhere SQLite is given a limit of pages, PostgreSQL a trigger that says what a full disk says, and the
+  model's files a limit of size. The counts say which it was. PostgreSQL's own log (WAL) never fills up.
 - **Network drives.** SQLite on NFS or SMB is not tried, and not advised.
 - **Several machines.** All processes run on one. Workers on several share the database's clock and its
   locks, which are what the scenarios try; a machine that hangs for hours and comes back is only
