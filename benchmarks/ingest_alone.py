@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, make_url
 
 from db import ledger, schema
 from db.engine import open_engine, writing
@@ -83,11 +83,12 @@ def ingest(settings: Settings, *, full: bool = False) -> tuple[float, Counts]:
 @contextmanager
 def source_watched(told: Told, database: str) -> Iterator[None]:
     """Count what is asked of every database but ours."""
+    own = make_url(database)
     began: dict[int, float] = {}
     fetch = SourceReader._fetch
 
     def foreign(c: Connection) -> bool:
-        return c.engine.url.render_as_string(hide_password=False) != database
+        return c.engine.url != own
 
     def begin(c: Connection) -> None:
         if foreign(c):

@@ -1,4 +1,4 @@
-"""Many new rows of one table at once: executemany on SQLite, COPY on PostgreSQL.
+"""Many new rows of one table at once: hundreds a statement on SQLite, COPY on PostgreSQL.
 
 Both take whole columns, so that a row costs a tuple and no more, and a number is known before its row
 is written, so that nothing need be read back.
@@ -6,15 +6,17 @@ is written, so that nothing need be read back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from itertools import repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Date, Table, func, insert, select
+from sqlalchemy import JSON, Connection, Date, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
 from db.tables import Instant
+
+ROWS_A_STATEMENT = 500  # of eleven values at most: SQLite takes 32,766
 
 
 def next_ids(c: Connection, table: Table, rows: int) -> Sequence[int]:
@@ -43,9 +45,8 @@ def load(c: Connection, table: Table, columns: Mapping[str, Iterable[Any]], ever
     )
     if c.dialect.name == "postgresql":
         _copy(c, table, names, rows)
-    elif found := list(rows):
-        statement = insert(table).compile(dialect=c.dialect, column_keys=names)
-        c.exec_driver_sql(str(statement), found)
+    else:
+        _insert_many(c, table, names, rows)
 
 
 def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) -> Iterable[Any]:
@@ -64,18 +65,34 @@ def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) ->
 
 
 def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]  # without +00:00
+
+
+def _insert_many(c: Connection, table: Table, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
+    """Hundreds of rows a statement: as dear as executemany, but SQLite works through them at one go.
+
+    Between two rows of executemany Python's lock changes hands, and a thread that reads the next page
+    meanwhile holds it for 5 ms each time (measured on two free cores: a report took 49 us against 36).
+    """
+    into = f"INSERT INTO {_written(c, table, names)} VALUES "
+    row = f"({', '.join('?' * len(names))})"
+    while some := list(islice(rows, ROWS_A_STATEMENT)):
+        c.exec_driver_sql(into + ", ".join([row] * len(some)), tuple(chain.from_iterable(some)))
+
+
+def _written(c: Connection, table: Table, names: Sequence[str]) -> str:
+    """The table and its columns, as SQL wants them."""
+    prepare = c.dialect.identifier_preparer
+    return f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
 
 
 def _copy(c: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     driver: Any = c.connection.driver_connection
-    prepare = c.dialect.identifier_preparer
-    columns = ", ".join(map(prepare.quote, names))
     error: Exception | None = None
     try:
         with (
             driver.cursor() as cursor,
-            cursor.copy(f"COPY {prepare.format_table(table)} ({columns}) FROM STDIN") as copy,
+            cursor.copy(f"COPY {_written(c, table, names)} FROM STDIN") as copy,
         ):
             for row in rows:
                 copy.write_row(row)

@@ -46,7 +46,7 @@ class Row:
 
 def row_of(source_name: str, read: SourceRow) -> Row:
     """A row as the reader gave it."""
-    labels = {classifier: _written(value) for classifier, value in read.labels.items() if value is not None}
+    labels = {classifier: _written(value) for classifier, value in read.labels.items()}
     return Row(
         external_id=read.external_id,
         text=read.text,

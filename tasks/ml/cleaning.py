@@ -98,8 +98,11 @@ def _is_plain(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     unusual = data.translate(None, _PLAIN)
-    if unusual.translate(None, _SIGNS) or any(_behind_letter(data, sign) for sign in set(unusual)):
+    if unusual.translate(None, _SIGNS):
         return False
+    for sign in set(unusual):
+        if _behind_letter(data, sign):
+            return False
     return not text.lstrip().startswith("%PDF-")
 
 
