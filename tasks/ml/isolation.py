@@ -11,6 +11,10 @@ from tasks.ml.predictor import Predictor
 
 # what the model is asked when a report made it fail, to tell a bad report from a broken model
 PROBE = "Laudo."
+# memory that ran out is the batch's doing until a batch is this small: one window of most encoders
+BATCH_TOKENS_MIN = 512
+# torch says it in these words (CPU, then CUDA), with no type of its own on the CPU
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def read_each(
@@ -23,23 +27,37 @@ def read_each(
 ) -> Encoded:
     """`predictor.vectors`, but a text that makes the model fail gets a vector of NaN and no tokens.
 
-    Found by halving: log2(texts) extra passes for one such text. Exceptions of the types `passing`
-    (a progress callback's own) are let through. A model that fails on a harmless word too is broken,
-    and its exception is raised: no report is to blame.
+    Found by halving: log2(texts) extra passes for one such text. Where memory ran out, batches of a
+    quarter of the tokens are tried before any text is blamed. Exceptions of the types `passing` (a
+    progress callback's own) are let through. A model that fails on a harmless word too is broken, and
+    its exception is raised: no report is to blame.
     """
     try:
         return predictor.vectors(texts, batch_tokens=batch_tokens, progress=progress)
     except passing:
         raise
-    except Exception:
-        if len(texts) == 1:
-            return _unread(predictor)
+    except Exception as error:
+        smaller = max(BATCH_TOKENS_MIN, batch_tokens // 4)
+        by_batch = is_out_of_memory(error) and smaller < batch_tokens
+    # out of the except block: the exception's frames hold the tensors that took the memory
+    if by_batch:
+        return read_each(predictor, texts, batch_tokens=smaller, progress=progress, passing=passing)
+    if len(texts) == 1:
+        return _unread(predictor)
     halves = texts[: len(texts) // 2], texts[len(texts) // 2 :]
     return _joined(
         [
             read_each(predictor, half, batch_tokens=batch_tokens, progress=progress, passing=passing)
             for half in halves
         ]
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch found no memory."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
     )
 
 
