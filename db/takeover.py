@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select
 
 from db import backlog, scoring
 from db.scoring import Job
-from db.tables import report_version, score_chunk
+from db.tables import report_version, score_chunk, score_job
 
 # deaths over one chunk before it is suspected of causing them
 DEATHS_TO_SUSPECT = 2
@@ -46,6 +46,13 @@ def lessees(c: Connection, job_id: int) -> set[str]:
         score_chunk.c.job_id == job_id, score_chunk.c.state == "leased", score_chunk.c.leased_by.is_not(None)
     )
     return set(c.scalars(query))
+
+
+def suspects(c: Connection, job_id: int) -> int:
+    """Free chunks of an open job that a worker died over."""
+    query = select(func.count()).select_from(score_chunk.join(score_job))
+    suspect = (score_chunk.c.job_id == job_id, score_chunk.c.state == "open", score_chunk.c.deaths > 0)
+    return c.execute(query.where(*suspect, score_job.c.state == "open")).scalar_one()
 
 
 def take_over(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -50,24 +50,50 @@ class ScoreSummary:
         return ScoreSummary(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
-def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | None = None) -> ScoreSummary:
+def work_on(
+    engine: Engine,
+    settings: Settings,
+    job: Job,
+    progress: Progress | None = None,
+    *,
+    deaths_max: int | None = None,
+) -> ScoreSummary:
     """Score whatever is free of the job; `progress(reports done, reports)`.
 
     Several workers may work on one job at once. The model is loaded with the first chunk, so a job
-    with nothing left costs nothing. Raises NothingToWorkOn for a model that cannot be used.
+    with nothing left costs nothing. With `deaths_max`, chunks that more workers died over are left.
+    Raises NothingToWorkOn for a model that cannot be used.
     """
     total = ScoreSummary()
-    scorer: Scorer | None = None
     done = 0
+    for reports, scored in each_chunk(engine, settings, job, deaths_max=deaths_max):
+        total += scored
+        done += reports
+        if progress is not None and reports:
+            progress(min(done, job.reports), job.reports)
+    return total + what_is_left(engine, job)
+
+
+def each_chunk(
+    engine: Engine,
+    settings: Settings,
+    job: Job,
+    *,
+    deaths_max: int | None = None,
+    scorer: Scorer | None = None,
+) -> Iterator[tuple[int, ScoreSummary]]:
+    """Score chunk after chunk as `work_on` does; of each, how many reports and what came of it."""
     while True:
-        chunk, given_up = _next_chunk(engine, settings, job)
-        total += ScoreSummary(quarantined=given_up)
+        chunk, given_up = _next_chunk(engine, settings, job, deaths_max)
+        if given_up:
+            yield 0, ScoreSummary(quarantined=given_up)
         if chunk is None:
-            break
+            return
         reach("score.chunk.claimed")
+        scored = ScoreSummary()
         try:
             scorer = scorer or load_scorer(engine, settings, job)
-            total += scorer.score(chunk)
+            scored = scorer.score(chunk)
         except StaleLease as stale:
             log.warning("%s", stale)
         except BaseException:
@@ -75,10 +101,7 @@ def work_on(engine: Engine, settings: Settings, job: Job, progress: Progress | N
             with suppress(LaudosError), writing(engine) as c:
                 scoring.give_back(c, chunk)
             raise
-        done += chunk.reports
-        if progress is not None:
-            progress(min(done, job.reports), job.reports)
-    return total + _left(engine, job)
+        yield chunk.reports, scored
 
 
 def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
@@ -204,24 +227,40 @@ class Scorer:
         ]
 
 
-def _next_chunk(engine: Engine, settings: Settings, job: Job) -> tuple[Chunk | None, int]:
+def _next_chunk(
+    engine: Engine, settings: Settings, job: Job, deaths_max: int | None
+) -> tuple[Chunk | None, int]:
     """A chunk for this worker, and how many reports had to be given up to find it.
 
     Only once nothing else is free are silent workers' chunks taken over: what they died over comes last.
     """
-    lease = settings.scoring.lease
-    with writing(engine) as c:
-        chunk = scoring.claim(c, job.id, worker_name(), lease, scoring.lease_clock(c))
+    chunk = _claim(engine, settings, job, deaths_max)
     if chunk is not None:
         return chunk, 0
+    given_up = take_over_silent(engine, settings, job)
+    return _claim(engine, settings, job, deaths_max), given_up
+
+
+def _claim(engine: Engine, settings: Settings, job: Job, deaths_max: int | None) -> Chunk | None:
+    with writing(engine) as c:
+        now = scoring.lease_clock(c)
+        return scoring.claim(c, job.id, worker_name(), settings.scoring.lease, now, deaths_max=deaths_max)
+
+
+def take_over_silent(engine: Engine, settings: Settings, job: Job) -> int:
+    """Free what dead and silent workers hold of the job; how many reports were given up."""
     with reading(engine) as c:
         dead = {name for name in takeover.lessees(c, job.id) if is_dead(name)}
     with writing(engine) as c:
-        now = scoring.lease_clock(c)
-        sources = settings.classifier(job.classifier).sources
-        taken = takeover.take_over(c, job, dead, lease=lease, sources=sources, now=now)
+        taken = takeover.take_over(
+            c,
+            job,
+            dead,
+            lease=settings.scoring.lease,
+            sources=settings.classifier(job.classifier).sources,
+            now=scoring.lease_clock(c),
+        )
         reach("score.chunks.taken_over")
-        chunk = scoring.claim(c, job.id, worker_name(), lease, now)
     if taken.opened:
         log.warning(
             "job %d: %d chunks of silent workers taken over, %d of them halved",
@@ -231,10 +270,11 @@ def _next_chunk(engine: Engine, settings: Settings, job: Job) -> tuple[Chunk | N
         )
     for version in taken.given_up:
         log.warning("report version %d killed the processes that read it; it is in quarantine", version)
-    return chunk, len(taken.given_up)
+    return len(taken.given_up)
 
 
-def _left(engine: Engine, job: Job) -> ScoreSummary:
+def what_is_left(engine: Engine, job: Job) -> ScoreSummary:
+    """The job's chunks that are not done, counted under who or what they wait for."""
     with reading(engine) as c:
         left = scoring.progress(c, job.id)
         standing = scoring.get(c, job.id)

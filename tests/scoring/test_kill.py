@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -16,12 +17,16 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from db.engine import reading
+from db import scoring
+from db.engine import reading, writing
+from db.errors import LaudosError
 from db.tables import feature, prediction, quarantine, score_chunk, score_job
+from tasks import apart
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
+from tasks.scorer import work_on
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.worker import KILLS, killed_by_a_report, slow, worker
 
@@ -70,7 +75,10 @@ def test_killed_workers_leave_no_report_unscored_and_none_scored_twice(
     assert both.count(prediction) > 0, "the kills came too early to show anything"
 
     assert cut_backlog.fn(both.run("classify"), CLASSIFIER) in (job_id, None)
-    score.fn(job_id)
+    with reading(both.engine) as c:
+        job = scoring.get(c, job_id)
+    assert job is not None
+    work_on(both.engine, both.settings, job)
     assert both.count(prediction) == REPORTS
     assert both.count(score_job, score_job.c.state == "done") == 1
     assert cut_backlog.fn(both.run("classify"), CLASSIFIER) is None
@@ -103,6 +111,44 @@ def test_a_report_that_kills_every_process_is_found_and_the_backlog_ends(
     assert (row.external_id, row.reason) == ("L9", "scoring_failed")
     assert KILLS.encode() not in row.payload
     assert doctor(both.settings) == []
+
+
+def test_one_run_is_enough_to_find_a_report_that_kills(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(1)
+    hospital.receive(1, text=f"Laudo que {KILLS}")
+    job = hospital.cut(hospital.crown())
+    with writing(hospital.engine) as c:
+        c.execute(update(score_chunk).values(deaths=1))  # in this process a first one would end the tests
+    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-m", worker.__module__))
+    told = score.fn(job.id)
+    assert (told.written, told.quarantined, told.elsewhere) == (1, 1, 0)
+    assert hospital.count(score_job, score_job.c.state == "done") == 1
+    with reading(hospital.engine) as c:
+        assert c.scalar(select(quarantine.c.external_id)) == "L1"
+    assert doctor(hospital.settings) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9 at its start"),
+        ("import sys; sys.exit(3)", "ended with code 3"),
+    ],
+)
+def test_a_process_that_cannot_even_load_the_model_blames_no_report(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, program: str, found: str
+) -> None:
+    hospital.receive(4)
+    hospital.cut(hospital.crown_row())
+    with writing(hospital.engine) as c:
+        c.execute(update(score_chunk).values(deaths=1))
+    monkeypatch.setattr(apart, "COMMAND", (sys.executable, "-c", program))
+    with pytest.raises(LaudosError, match=found):
+        score.fn(1)
+    assert hospital.count(quarantine) == 0
+    assert hospital.count(score_chunk, score_chunk.c.deaths == 1, score_chunk.c.state == "open") == 1
 
 
 def last_told(hear: Connection) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -11,6 +12,7 @@ from typing import Any
 
 from db import scoring
 from db.engine import open_engine, reading
+from tasks import apart
 from tasks.ml.features import Encoded
 from tasks.ml.predictor import Predictor
 from tasks.scorer import work_on
@@ -34,6 +36,11 @@ KILLS = "derruba o processo"
 
 def killed_by_a_report(config: str, job_id: int, tell: Connection) -> None:
     """The same, but the process is gone once the model is given a text that holds KILLS."""
+    let_reports_kill()
+    worker(config, job_id, tell)
+
+
+def let_reports_kill() -> None:
     read = Predictor.vectors
 
     def vectors(self: Predictor, texts: Sequence[str], **options: Any) -> Encoded:
@@ -42,7 +49,6 @@ def killed_by_a_report(config: str, job_id: int, tell: Connection) -> None:
         return read(self, texts, **options)
 
     Predictor.vectors = vectors  # type: ignore[method-assign]
-    worker(config, job_id, tell)
 
 
 def slow(config: str, job_id: int, tell: Connection) -> None:
@@ -55,3 +61,9 @@ def slow(config: str, job_id: int, tell: Connection) -> None:
 
     Predictor.vectors = vectors  # type: ignore[method-assign]
     worker(config, job_id, tell)
+
+
+if __name__ == "__main__":
+    # in the place of `python -m tasks.apart`
+    let_reports_kill()
+    apart.main(int(sys.argv[1]))
