@@ -48,6 +48,17 @@ def lessees(c: Connection, job_id: int) -> set[str]:
     return set(c.scalars(query))
 
 
+def put_back(c: Connection, job_id: int, worker: str) -> int:
+    """Open what a worker holds that begins anew, as after a connection that broke in its hands; how many."""
+    own = (
+        score_chunk.c.job_id == job_id,
+        score_chunk.c.state == "leased",
+        score_chunk.c.leased_by == worker,
+    )
+    freed = {"state": "open", "leased_by": None, "leased_until": None}
+    return c.execute(update(score_chunk).where(*own).values(freed)).rowcount
+
+
 def suspects(c: Connection, job_id: int) -> int:
     """Free chunks of an open job that a worker died over."""
     query = select(func.count()).select_from(score_chunk.join(score_job))

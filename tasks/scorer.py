@@ -83,6 +83,9 @@ def each_chunk(
     scorer: Scorer | None = None,
 ) -> Iterator[tuple[int, ScoreSummary]]:
     """Score chunk after chunk as `work_on` does; of each, how many reports and what came of it."""
+    with writing(engine) as c:
+        # a retry of the step in the same process: it lives, and still bears the name on its former lease
+        takeover.put_back(c, job.id, worker_name())
     while True:
         chunk, given_up = _next_chunk(engine, settings, job, deaths_max)
         if given_up:

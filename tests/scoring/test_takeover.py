@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from db import doctor, scoring, takeover
 from db.engine import reading, writing
+from db.errors import StaleLease
 from db.predictions import Scored
 from db.scoring import Chunk, Job
 from db.tables import prediction, quarantine, report_version, score_chunk, score_job
@@ -203,4 +204,18 @@ def test_a_paused_job_is_left_as_it_is(both: Hospital, job: Job) -> None:
     with writing(both.engine) as c:
         assert scoring.stop(c, job.id, "paused", both.now) == 1
     assert take_over(both, job, "w0", later_s=61) == TakenOver()
+    assert both.count(score_chunk, score_chunk.c.deaths > 0) == 0
+
+
+def test_a_worker_that_begins_anew_counts_no_death_against_its_own_chunk(both: Hospital, job: Job) -> None:
+    mine, others = claim(both, job, "mine"), claim(both, job, "other")
+    assert mine is not None
+    assert others is not None
+    with writing(both.engine) as c:
+        assert takeover.put_back(c, job.id, "mine") == 1
+    with pytest.raises(StaleLease):
+        finish(both, mine)
+    again = claim(both, job, "mine")
+    assert again is not None
+    assert (again.seq, again.fence) == (mine.seq, mine.fence + 1)
     assert both.count(score_chunk, score_chunk.c.deaths > 0) == 0
