@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import select, update
 
 import flows.classify
-from db import features, models, scoring
+from db import features, models, scoring, takeover
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.features import Feature
 from db.tables import feature, prediction, quarantine, report_version, score_chunk, score_job
+from db.takeover import TakenOver
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
@@ -325,6 +326,7 @@ def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
     hospital.receive(4)
     monkeypatch.setattr(scoring, "renew", lost)
     monkeypatch.setattr(scoring, "claim", once(scoring.claim))
+    monkeypatch.setattr(takeover, "take_over", lambda *_, **__: TakenOver())
     summary = classify(hospital)
     assert summary is not None
     assert (summary.written, hospital.count(prediction)) == (0, 4)
@@ -332,7 +334,7 @@ def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
 
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
     calls = iter([function])
-    return lambda *arguments: next(calls, lambda *_: None)(*arguments)
+    return lambda *arguments, **more: next(calls, lambda *_, **__: None)(*arguments, **more)
 
 
 def test_without_a_champion_the_command_that_gives_one_is_named(hospital: Hospital) -> None:
