@@ -13,7 +13,7 @@ from flows.cli_session import AsJson, end_with, show
 from tasks.errors import NothingToWorkOn
 
 if TYPE_CHECKING:
-    from tasks.torture.scenario import Outcome
+    from tasks.torture.scenario import Outcome, Scenario
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def torture(
     from tasks.torture.scenario import BOTH
 
     if list_them:
-        show([{"scenario": one.name, "what": one.what} for one in ALL], as_json)
+        show([_listed(one) for one in ALL], as_json)
         return
     databases = BOTH if on == "both" else (on,)
     outcomes: list[Outcome] = []
@@ -59,6 +59,14 @@ def torture(
     if all(one.not_run for one in outcomes):
         raise NothingToWorkOn(f"nothing could run: {outcomes[0].not_run}")
     end_with(bool(one.violations or one.missed) for one in outcomes)
+
+
+def _listed(scenario: Scenario) -> dict[str, str]:
+    return {
+        "scenario": scenario.name,
+        "what": scenario.what,
+        "negative controls": ", ".join(control.name for control in scenario.controls),
+    }
 
 
 def tell(outcome: Outcome) -> str:
