@@ -1,4 +1,10 @@
-"""`kill`: ingest is killed at any moment, again and again, while the hospital goes on working."""
+"""`kill`: ingest is killed at any moment, again and again, while the hospital goes on working.
+
+A process ingests without a pause, now following what changed, now comparing every row, in pages of seven
+rows; after a time between nothing and a second it gets a SIGKILL, and the next one begins. Reports arrive
+meanwhile, are amended, taken back, spoilt and deleted, some without an id, some twice with two contents.
+At the end one undisturbed comparison, and then every row of the hospital must be where it belongs, once.
+"""
 
 from __future__ import annotations
 
