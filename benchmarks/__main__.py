@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import corpora, demo, doctor, ingest, record
+from benchmarks import corpora, demo, doctor, ingest, predictions, record
 
 
 def main() -> None:
     demo.main()
     ingest.main([])
+    predictions.main([])
     doctor.main([])
     try:
         corpora.main([])
