@@ -46,7 +46,7 @@ class Herd:
         give_up = time.monotonic() + PATIENCE_S
         while (done := self._done()) < 1.0:
             self._tend()
-            if _due(done, self.kills, self._load.kills):
+            while self._workers and _due(done, self.kills, self._load.kills):
                 self._kill()
             if _due(done, self.stops, stops):
                 self._stop_the_server()
