@@ -48,10 +48,11 @@ class Server:
         """`immediate` is like a power cut to the server: no farewell, and its log is replayed next time."""
         self._control("--mode", mode, "stop")
 
-    def new_database(self) -> str:
-        """The URL of a fresh, empty database."""
+    def new_database(self, *, like: str | None = None) -> str:
+        """The URL of a fresh database: empty, or a copy of the one at `like`, which nobody may be using."""
         name = f"laudos_{uuid.uuid4().hex[:12]}"
-        self._run("createdb", *self._as_role(), name)
+        template = ("--template", str(make_url(like).database)) if like else ()
+        self._run("createdb", *self._as_role(), *template, name)
         return f"postgresql+psycopg://{ROLE}@/{name}?host={self.home}"
 
     def drop(self, url: str) -> None:
