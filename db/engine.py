@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -96,8 +96,15 @@ def _scrubbed() -> Iterator[None]:
     except SQLAlchemyError as error:
         failure = failure_of(error)
     if failure is not None:
-        # raised outside the except block: no cause and no context to carry the original along
+        raise_alone(failure)
+
+
+def raise_alone(failure: DatabaseFailure) -> NoReturn:
+    """Raise it without the driver's error as its context: whoever prints the whole chain would print rows."""
+    try:
         raise failure
+    finally:
+        failure.__context__ = None  # within a `with` that an error ends, raising sets it
 
 
 def failure_of(error: SQLAlchemyError, *, ours: bool = True) -> DatabaseFailure:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import failure_of, reading
+from db.engine import failure_of, raise_alone, reading
 from db.errors import Busy, DatabaseFailure
 from db.tables import run
 
@@ -70,7 +70,7 @@ def _hold_row_of_server(engine: Engine, name: str) -> Iterator[bool]:
     except SQLAlchemyError as error:
         failure = failure_of(error)
     if failure is not None:
-        raise failure
+        raise_alone(failure)
     try:
         held = bool(connection.scalar(select(func.pg_try_advisory_lock(*key))))
         try:

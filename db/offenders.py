@@ -29,6 +29,7 @@ from db.quarantine import SCORING_FAILED
 from db.tables import (
     champion,
     feature,
+    model,
     prediction,
     promotion,
     quarantine,
@@ -202,11 +203,18 @@ def champions_nobody_promoted() -> Select[Any]:
 
 
 def patients_in_two_splits() -> Select[Any]:
+    """In the training sets that count: each classifier's last, and those of models that answer.
+
+    A patient corrected at the source joins two splits of older ones, and nothing could mend that.
+    """
+    last = select(func.max(snapshot.c.id)).group_by(snapshot.c.classifier)
+    answering = select(model.c.snapshot_id).join(champion, champion.c.model_id == model.c.id)
     # one report stands for the patient: a key, even hashed, is no business of a log
     return (
         select(ids(snapshot_item.c.snapshot_id, func.min(report.c.id)))
         .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
+        .where(or_(snapshot_item.c.snapshot_id.in_(last), snapshot_item.c.snapshot_id.in_(answering)))
         .group_by(snapshot_item.c.snapshot_id, report.c.patient_key)
         .having(func.count(snapshot_item.c.split.distinct()) > 1)
     )

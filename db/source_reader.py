@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, Connection, Select, column, null, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import failure_of
+from db.engine import failure_of, raise_alone
 from db.errors import ConfigurationError, DatabaseFailure
 from db.source_pages import PageSize, Values, beyond, filled, weight, without_last_key
 from db.source_schema import UpdatedAt, open_source, reflected, refuse_unordered
@@ -175,7 +175,7 @@ class SourceReader:
         except ConfigurationError as error:
             raise ConfigurationError(f"source {self.source.name!r}: {error}") from None
         if failure is not None:
-            raise failure
+            raise_alone(failure)
 
     def _row(self, values: Values) -> SourceRow:
         key, text, moment, patient, day, *said = values

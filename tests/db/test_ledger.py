@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 
 from db import ledger, lock, sources
 from db.engine import reading, writing
-from db.errors import Busy, ConfigurationError, LaudosError
+from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
 from db.ledger import Counts
-from db.tables import run
+from db.tables import run, source
 from tasks.database import open_database, upgrade_database
 from tasks.ledger import code_revision, recorded_run
 from tasks.settings import Settings
@@ -171,3 +172,12 @@ def test_a_server_gets_its_tables_only_when_told(
 
 def test_the_code_is_known_by_commit_or_version() -> None:
     assert code_revision()
+
+
+def test_what_the_database_refuses_leaves_nothing_of_its_row_in_the_chain_of_errors(engine: Engine) -> None:
+    """PostgreSQL's DETAIL quotes the row, and whoever prints an error prints what it came from."""
+    with pytest.raises(DatabaseFailure) as refused, writing(engine) as c:
+        c.execute(insert(source), [{"name": "CANARY", "kind": "neither"}])
+    assert "CANARY" not in "".join(traceback.format_exception(refused.value))
+    assert refused.value.__context__ is None
+    assert refused.value.__cause__ is None
