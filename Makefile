@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 4200
+# of the tests: one more than there are cores, for much of the suite waits for servers; each takes 1 GB
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 
 # What the program reads; a run never reports to anyone
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -20,7 +22,7 @@ ui: .venv/.laudos  ## Prefect's server with every deployment; prints the address
 	$(BIN)/python -m deployments.ui --port $(PORT)
 
 test: .venv/.dev  ## every test, with branch coverage
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term
+	$(BIN)/pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder --cov --cov-report=term
 
 lint: .venv/.dev  ## ruff and the strict type checker
 	$(BIN)/ruff check .

@@ -42,12 +42,18 @@ from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run side by side, a file stays in one process, and so do all that share one Prefect server.
 
-    The scenarios of torture take longest and share nothing: each may go where there is room.
+    The scenarios of torture share nothing: each may go where there is room. What takes longest comes
+    first, or one process would be left with it in the end.
     """
+    slow = set()
+    group_of = {}
     for item in items:
         group = "flows" if item.path.parent.name == "flows" else item.nodeid.split("::")[0]
-        group = item.nodeid if item.path.name == "test_scenarios.py" else group
-        item.add_marker(pytest.mark.xdist_group(group))
+        group_of[item] = item.nodeid if item.path.name == "test_scenarios.py" else group
+        item.add_marker(pytest.mark.xdist_group(group_of[item]))
+        if item.get_closest_marker("slow"):
+            slow.add(group_of[item])
+    items.sort(key=lambda item: group_of[item] not in slow)
 
 
 @pytest.fixture
