@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from tasks.ml.cleaning import clean
-from tasks.ml.errors import Unreadable
+from tasks.ml.errors import MlError, Unreadable
 from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import Predictor
 from tasks.progress import progress_bar
@@ -52,8 +52,8 @@ def predict_text(
     settings: Settings, text: str, *, model: Path | None = None, classifier: str | None = None
 ) -> Answer:
     """The answer for one report. Raises LaudosError with the reason for a text that cannot be read."""
-    folder, sha = model_folder(settings, model, classifier)
-    (answer,) = _answers(Predictor.load(folder, sha), [text], settings.scoring.batch_tokens)
+    _, predictor = load(settings, model, classifier)
+    (answer,) = _answers(predictor, [text], settings.scoring.batch_tokens)
     if answer.problem is not None:
         raise LaudosError(f"the text cannot be read: {answer.problem}")
     return answer
@@ -81,8 +81,7 @@ def predict_file(
         raise ConfigurationError(f"{source} has no column {column!r}{nearest(column, first.column_names)}")
     if source.resolve() == out.resolve():
         raise ConfigurationError("--out must be another file than the one read")
-    folder, sha = model_folder(settings, model, classifier)
-    predictor = Predictor.load(folder, sha)
+    folder, predictor = load(settings, model, classifier)
     schema = _schema(first.drop_columns(column).schema, predictor.labels)
     rows = review = unread = 0
     with progress_bar("reports read") as progress, whole_file(out, schema) as file:
@@ -118,6 +117,22 @@ def _answers(predictor: Predictor, raw: Sequence[Any], batch_tokens: int) -> lis
 
 def _silent(reason: str) -> Answer:
     return Answer(None, {}, "review", 0, reason)
+
+
+def load(settings: Settings, model: Path | None, classifier: str | None) -> tuple[Path, Predictor]:
+    """The model asked for, in memory, and its folder.
+
+    A champion that another one replaced while it was being read, and that the retention rules then took
+    away, gives way to that one.
+    """
+    place = model_folder(settings, model, classifier)
+    while True:
+        try:
+            return place[0], Predictor.load(*place)
+        except (MlError, OSError):
+            before, place = place, model_folder(settings, model, classifier)
+            if place == before:
+                raise
 
 
 def model_folder(settings: Settings, model: Path | None, classifier: str | None) -> tuple[Path, str | None]:

@@ -22,7 +22,7 @@ from db.models import Model
 from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.leftovers import leftovers
-from tasks.model_folders import baselines_path, folder_of, models_folder
+from tasks.model_folders import baselines_path, folder_of, models_folder, point_at_champion
 from tasks.models import before
 from tasks.person import person
 from tasks.settings import Settings
@@ -78,6 +78,9 @@ def collect(settings: Settings, say: Say, *, dry_run: bool = False) -> Removed:
 
 def apply(engine: Engine, settings: Settings, run_id: int, actor: str, now: datetime, say: Say) -> Removed:
     """Take away what the rules allow. The caller holds the lock "model"."""
+    for classifier in settings.classifiers:
+        # a run killed before it wrote this file left it naming a former champion, which may be about to go
+        point_at_champion(engine, settings, classifier)
     with reading(engine) as c:
         folders = list(removals(c, settings, now))
     done = replace(

@@ -22,7 +22,7 @@ from tasks.ml.predictor import Predictor
 from tasks.ml.promotion import Verdict
 from tasks.ml.quiet import on_one_core
 from tasks.model_folders import folder_of, models_folder, point_at_champion
-from tasks.predict import model_folder
+from tasks.predict import load as load_as_predict_does
 from tasks.promote import record
 from tasks.retention import collect
 from tasks.settings import Settings
@@ -91,7 +91,7 @@ def reader(settings: Settings, tell: Connection) -> None:
 def load(settings: Settings) -> str:
     """What is wrong with the champion that `laudos predict` would load; empty where nothing is."""
     try:
-        Predictor.load(*model_folder(settings, None, CLASSIFIER))
+        load_as_predict_does(settings, None, CLASSIFIER)
     except (LaudosError, MlError) as fault:
         return str(fault)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,31 @@ def test_a_folder_that_was_named_is_used_instead_of_the_champion(ready: Hospital
     assert answer.probabilities == pytest.approx(
         Predictor.load(folder).predict([text_of(3)])[0].probabilities
     )
+
+
+def test_a_champion_replaced_and_removed_while_it_is_read_gives_way_to_its_successor(
+    ready: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Predictor.load
+    former = ready.folder_of(1)
+
+    def meanwhile(folder: Path, *rest: Any) -> Predictor:
+        if folder == former and former.exists():
+            ready.crown(head=1)
+            point_at_champion(ready.engine, ready.settings, CLASSIFIER)
+            shutil.rmtree(former)
+        return load(folder, *rest)
+
+    monkeypatch.setattr(Predictor, "load", meanwhile)
+    answer = predict_text(ready.settings, text_of(3))
+    expected = load(ready.folder_of(2)).predict([text_of(3)])[0]
+    assert answer.probabilities == pytest.approx(expected.probabilities)
+
+
+def test_a_champion_that_is_gone_and_has_no_successor_is_said_to_be_gone(ready: Hospital) -> None:
+    shutil.rmtree(ready.folder_of(1))
+    with pytest.raises(BrokenArtifact, match="is not there"):
+        predict_text(ready.settings, text_of(3))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])

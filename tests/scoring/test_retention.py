@@ -19,6 +19,7 @@ from db.errors import Busy, LaudosError
 from db.tables import audit, feature, model, report_version, run, score_job, snapshot_item
 from tasks.database import open_database
 from tasks.doctor import doctor
+from tasks.model_folders import point_at_champion, pointer_path
 from tasks.retention import Removed, apply, collect, look
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
@@ -119,6 +120,19 @@ def test_the_champion_and_those_a_rollback_goes_to_stay(kept: Configured) -> Non
     first, second, third, fourth = champions(hospital, 4)
     assert tidied(hospital).models == 1
     assert states(hospital) == {first: "removed", second: "ready", third: "ready", fourth: "ready"}
+
+
+def test_a_pointer_left_behind_by_a_killed_promotion_is_moved_on_before_its_model_goes(
+    kept: Configured,
+) -> None:
+    hospital = kept(models=0, rollbacks=1)
+    champions(hospital, 1)
+    point_at_champion(hospital.engine, hospital.settings, CLASSIFIER)
+    hospital.crown_row(8)  # promoted, and killed before the file; so was the next
+    hospital.crown_row(9)
+    assert tidied(hospital).models == 1
+    pointer = json.loads(pointer_path(hospital.settings, CLASSIFIER).read_text())
+    assert pointer["path"] == f"models/{CLASSIFIER}/none9"
 
 
 def test_a_model_with_an_unfinished_job_or_named_as_an_encoder_stays(
