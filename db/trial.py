@@ -164,6 +164,8 @@ def locked(engine: Engine) -> Iterator[None]:
             c.exec_driver_sql("CREATE TABLE IF NOT EXISTS another_programs (n INTEGER)")
             c.exec_driver_sql("INSERT INTO another_programs VALUES (1)")
         else:
+            # no transaction of ours may be idle for so long, but this is another program's
+            c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             c.exec_driver_sql("LOCK TABLE report, prediction IN EXCLUSIVE MODE")
         yield
 
