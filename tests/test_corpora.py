@@ -25,6 +25,7 @@ def reports() -> tuple[Rows, Rows]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("prefect_harness")
 def test_real_reports_are_taken_in_learnt_from_and_every_one_of_them_answered(
     tmp_path: Path, reports: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch
