@@ -210,13 +210,19 @@ def peak_mib(reports: int) -> float:
 
 
 def memory(small: int, large: int) -> dict[str, Figure]:
-    name = "scoring_memory_1m_over_100k"
     first, second = peak_mib(small), peak_mib(large)
+    expected = EXPECTED["scoring_memory_1m_over_100k"]
     return {
-        name: Figure(second / first, "ratio", expected=EXPECTED[name]),
+        f"scoring_memory_{_short(large)}_over_{_short(small)}": Figure(
+            second / first, "ratio", expected=expected
+        ),
         "scoring_memory_small": Figure(first, "MiB"),
         "scoring_memory_growth": Figure(second - first, "MiB"),
     }
+
+
+def _short(reports: int) -> str:
+    return f"{reports // 10**6}m" if reports >= 10**6 else f"{reports // 1000}k"
 
 
 def main(words: Sequence[str] | None = None) -> None:
