@@ -28,7 +28,7 @@ lint: .venv/.dev  ## ruff and the strict type checker
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-torture: .venv/.dev  ## everything that a night can do to laudos, at full load, on both databases; about 40 min
+torture: .venv/.dev  ## everything that a night can do to laudos, at full load, on both databases; an hour or so
 	$(BIN)/python -m benchmarks.torture
 	$(BIN)/python -m benchmarks.reliability
 

@@ -72,7 +72,7 @@ def _insert_many(c: Connection, table: Table, names: Sequence[str], rows: Iterat
     """Hundreds of rows a statement: as dear as executemany, but SQLite works through them at one go.
 
     Between two rows of executemany Python's lock changes hands, and a thread that reads the next page
-    meanwhile holds it for 5 ms each time (measured on two free cores: a report took 49 us against 36).
+    meanwhile keeps it for up to 5 ms (sys.getswitchinterval) each time.
     """
     into = f"INSERT INTO {_written(c, table, names)} VALUES "
     row = f"({', '.join('?' * len(names))})"

@@ -30,10 +30,7 @@ def ahead(pages: Iterator[Page]) -> Iterator[Iterator[Page]]:
 
 @contextmanager
 def heap_left_alone() -> Iterator[None]:
-    """What was there before is not searched for garbage again with every few pages of rows.
-
-    Measured: a tenth of an ingest's processor time went there.
-    """
+    """What was there before is not searched for garbage again with every few pages of rows."""
     gc.freeze()
     try:
         yield
