@@ -14,8 +14,9 @@ from typing import Annotated, Literal
 import typer
 
 from flows import cli_database, cli_jobs, cli_models, cli_quarantine, cli_questions, cli_setup, cli_torture
-from flows.cli_session import AsJson, ClassifierName, end_with, fail, heed_signals, ready_to_run, show
+from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready_to_run, show
 from tasks.settings import overrule_environment
+from tasks.stopping import stop_on_signals
 
 INTERRUPTED = 130
 
@@ -135,7 +136,7 @@ def nightly(
 
 def main() -> None:
     """Run the command; every error becomes one line on stderr and its exit code."""
-    heed_signals()
+    stop_on_signals()
     try:
         app()
     except SystemExit as ended:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
@@ -20,10 +17,6 @@ from rich.text import Text
 from tasks.errors import StepFailed, safe_form, trail
 from tasks.settings import Settings, prepare_environment, wants_debug
 
-_RAISED_BY: Mapping[type[BaseException], int] = {
-    KeyboardInterrupt: signal.SIGINT,
-    SystemExit: signal.SIGTERM,
-}
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ClassifierName = Annotated[str | None, typer.Option("--classifier", help="Only this one; default: all.")]
 
@@ -88,21 +81,6 @@ def fail(error: Exception) -> NoReturn:
     hint = "; --debug shows the way there" if isinstance(safe, StepFailed) and not wants_debug() else ""
     typer.echo(f"laudos: {safe}{hint}", err=True)
     sys.exit(safe.exit_code)
-
-
-def heed_signals() -> None:
-    """Ctrl-C and SIGTERM end the command wherever they find it, Prefect's temporary server with it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.unraisablehook = deliver_again
-
-
-def deliver_again(lost: sys.UnraisableHookArgs) -> None:
-    """A signal that met a finalizer, where Python drops every exception, comes again a moment later."""
-    number = _RAISED_BY.get(lost.exc_type)
-    if number is None:
-        sys.__unraisablehook__(lost)
-    else:
-        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
 
 
 def _print(value: Any, console: Console, indent: str = "") -> None:

@@ -24,6 +24,7 @@ from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFail
 from tasks.errors import DISK_FULL
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
+from tasks.stopping import heed_stop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,8 +43,9 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(body)
         def closed(*args: P.args, **kwargs: P.kwargs) -> R:
+            heed_stop()
             try:
-                return body(*args, **kwargs)
+                done = body(*args, **kwargs)
             except LaudosError as error:
                 # a fresh object of the same class: the caught one holds a traceback with frames full of rows
                 safe = _bare(error)
@@ -56,6 +58,10 @@ def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 # Ctrl-C and Prefect's own signals pass, but not what they interrupted
                 interrupt.__cause__ = interrupt.__context__ = None
                 raise
+            else:
+                heed_stop()
+                return done
+            heed_stop()  # what failed, failed because it was stopped
             raise safe
 
         return closed
@@ -95,7 +101,10 @@ class LaudosFlow(Flow[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         with prefect.tags("laudos", self.name):
-            return super().__call__(*args, **kwargs)
+            try:
+                return super().__call__(*args, **kwargs)
+            finally:
+                heed_stop()
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """What Prefect is about to store with the run. Raises ConfigurationError."""

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -19,9 +20,10 @@ from sqlalchemy import Engine, func, select
 from db import schema
 from db.engine import open_engine, reading
 from db.tables import prediction, report, run
-from flows.cli_session import deliver_again
 from tasks.doctor import doctor
 from tasks.settings import Settings
+from tasks.step import flow
+from tasks.stopping import deliver_again, stop_on_signals
 from tests.bad_input.night import QUIET, night
 from tests.flows import town
 
@@ -72,6 +74,42 @@ def test_ctrl_c_that_meets_a_finalizer_is_not_lost(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "unraisablehook", deliver_again)
     with pytest.raises(KeyboardInterrupt):
         finalize_and_wait()
+
+
+@pytest.fixture
+def signals_heeded() -> Iterator[None]:
+    """As the command hears them, and afterwards as before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    stop_on_signals()
+    yield
+    stop_on_signals()  # forgets what came
+    sys.unraisablehook = hook
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("prefect_harness", "signals_heeded")
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+    ids=["int", "term"],
+)
+def test_a_signal_that_prefect_drops_while_a_flow_ends_is_not_lost(
+    number: signal.Signals, raised: type[BaseException]
+) -> None:
+    """Prefect waits up to a second for its heartbeat thread then, and drops what is raised meanwhile."""
+
+    @flow("ending", run_name="ending {day}")
+    def ending() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+
+    def end_and_wait() -> None:
+        ending()
+        time.sleep(2)  # a slow machine may get here before the signal comes
+
+    with pytest.raises(raised):
+        end_and_wait()
 
 
 @pytest.mark.slow
