@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import corpora, demo, doctor, ingest, predictions, record
+from benchmarks import corpora, demo, doctor, ingest, predictions, record, training
 
 
 def main() -> None:
     demo.main()
+    training.main()
     ingest.main([])
     predictions.main([])
     doctor.main([])

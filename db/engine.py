@@ -174,8 +174,9 @@ def parse_url(url: str) -> URL:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
-    # 32 MiB of pages in memory: the keys of a million reports are looked up in no order
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "cache_size = -32768"):
+    # 16 MiB of pages in memory: the keys of a million reports are looked up in no order; twice that is no
+    # quicker, and at a million reports a comparison then takes a tenth more memory than at a hundred thousand
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "cache_size = -16384"):
         connection.execute(f"PRAGMA {pragma}")
 
 

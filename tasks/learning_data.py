@@ -36,13 +36,16 @@ class Part:
         if reports is None or reports >= len(self.ids):
             return self
         drawn = sorted(range(len(self.ids)), key=lambda index: unit_interval(str(self.ids[index]), "first"))
-        kept = sorted(drawn[:reports])
+        return self.only(sorted(drawn[:reports]))
+
+    def only(self, places: Sequence[int]) -> Part:
+        """The reports at these places."""
         return Part(
-            [self.ids[index] for index in kept],
-            [self.texts[index] for index in kept],
-            self.labels_idx[kept],
-            [self.patients[index] for index in kept],
-            [self.origins[index] for index in kept],
+            [self.ids[index] for index in places],
+            [self.texts[index] for index in places],
+            self.labels_idx[list(places)],
+            [self.patients[index] for index in places],
+            [self.origins[index] for index in places],
         )
 
 

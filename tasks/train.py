@@ -205,26 +205,31 @@ def _train_body(
         )
     else:
         model, tokenizer = load_encoder(spec, asked.labels, seed=settings.seed)
-    training = asked.training
     with progress_bar("training the network") as progress:
         log = train_body(
             model,
             tokenizer,
             taught.texts,
             taught.labels_idx,
-            config=BodyTraining(
-                window_tokens=training.window_tokens,
-                stride_tokens=training.stride_tokens,
-                epochs=training.epochs,
-                learning_rate=training.learning_rate or (5e-4 if spec.kind == "scratch" else 3e-5),
-                batch_windows=training.batch_reports,
-            ),
+            config=body_training(asked),
             checkpoint_folder=checkpoints_of(settings, classifier)
             / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
             seed=settings.seed,
             progress=progress,
         )
     return (model, tokenizer), log
+
+
+def body_training(asked: ClassifierSettings) -> BodyTraining:
+    """How the settings have the whole network trained; a pretrained one takes smaller steps."""
+    training = asked.training
+    return BodyTraining(
+        window_tokens=training.window_tokens,
+        stride_tokens=training.stride_tokens,
+        epochs=training.epochs,
+        learning_rate=training.learning_rate or (5e-4 if asked.encoder == "scratch" else 3e-5),
+        batch_windows=training.batch_reports,
+    )
 
 
 def review_errors(asked: ClassifierSettings) -> list[float]:
