@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 4200
-# of the tests: two more than there are cores, for much of the suite waits for servers; each takes 1 GB
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, 2 + (os.cpu_count() or 1)))')
+# of the tests: one more than there are cores, for much of the suite waits for servers; each takes 1 GB
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 
 # What the program reads; a run never reports to anyone
 export PREFECT_SERVER_ANALYTICS_ENABLED := false

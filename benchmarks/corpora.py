@@ -109,17 +109,22 @@ def write_settings(folder: Path, train: Rows) -> None:
         'labels = {type = "type", stage = "stage"}',
     ]
     for question in QUESTIONS:
-        lines += [
-            f"[classifiers.{question}]",
-            f"labels = {json.dumps(labels_of(question, train))}",
-            f"critical = {json.dumps(CRITICAL[question])}",
-            "sensitivity_floor = 0.0",
-            "promotion = {holdout_patients_min = 5}",  # a quick look has few patients in its holdout
-            'training_labels = ["source"]',
-            f"encoder = {json.dumps(str(encoder_folder()))}",
-            "training = {window_tokens = 256, stride_tokens = 64}",
-        ]
+        lines.append(f"[classifiers.{question}]\n{classifier_settings(question, train)}")
     (folder / "laudos.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def classifier_settings(question: str, train: Rows) -> str:
+    """What laudos.toml says of a classifier that asks a question of a frozen MiniLM."""
+    lines = [
+        f"labels = {json.dumps(labels_of(question, train))}",
+        f"critical = {json.dumps(CRITICAL[question])}",
+        "sensitivity_floor = 0.0",
+        "promotion = {holdout_patients_min = 5}",  # a quick look has few patients in its holdout
+        'training_labels = ["source"]',
+        f"encoder = {json.dumps(str(encoder_folder()))}",
+        "training = {window_tokens = 256, stride_tokens = 64}",
+    ]
+    return "\n".join(lines)
 
 
 def labels_of(question: str, train: Rows) -> list[str]:

@@ -11,6 +11,8 @@ after the first finds them. Heads and networks take turns.
 patients under a head fitted on all of them, as a share of what the whole network reads that was trained on
 all of them. A head refitted on the very patients that its body saw would show nothing. Three seeds.
 
+**Four classifiers** that share an encoder against one: see benchmarks/questions.py.
+
 **Kill**: the same training twice, once ended by SIGKILL after a checkpoint and then resumed. The largest
 difference of any weight.
 """
@@ -32,7 +34,9 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from sqlalchemy import Engine
 
+from benchmarks.corpora import Missing
 from benchmarks.demo import CLASSIFIER, laudos
+from benchmarks.questions import four_over_one
 from benchmarks.record import Figure, write
 from db import ledger, models
 from db.engine import reading, writing
@@ -48,7 +52,7 @@ from tasks.train import body_training, encoder_spec, train_planned
 
 COMMAND = "python -m benchmarks.training"
 FULL, HEADS_A_FULL, SEEDS = 2, 3, 3
-KILLED_REPORTS = 600
+KILLED_REPORTS, ROUNDS = 600, 4
 WEIGHTS, RESUMED = "weights.safetensors", "resumed"
 
 # written down before the first run
@@ -56,6 +60,7 @@ EXPECTED = {
     "head_refresh_time_share": ".01 to .03: the demo's network is small and trains in half a minute",
     "head_refresh_quality_kept": ".98 to 1.0: the body saw half of the patients",
     "resume_weight_difference": "0",
+    "four_classifiers_cost": "1.03 to 1.1: three more models to load, vectors to read, answers to write",
 }
 
 
@@ -79,6 +84,7 @@ def main() -> None:
         ground = after_the_demo()
         figures = {**times(ground), **worth(ground, Path(folder)), **kill(ground, Path(folder))}
         ground.engine.dispose()
+        figures |= questions(Path(folder))
     for name, figure in figures.items():
         print(f"{name:32} {figure.value:10.4g} {figure.unit}")
     print(f"wrote {write('training', COMMAND, figures)}")
@@ -228,6 +234,16 @@ def train_into(folder: Path) -> None:
     )
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
     (folder / RESUMED).write_text(str(log.resumed_from_step))
+
+
+def questions(folder: Path) -> dict[str, Figure]:
+    """Four classifiers on one encoder over one."""
+    try:
+        costs = four_over_one(folder, ROUNDS)
+    except Missing as missing:
+        print(f"left out, four classifiers: {missing}")
+        return {}
+    return {"four_classifiers_cost": _figure("four_classifiers_cost", costs, "ratio")}
 
 
 def _figure(name: str, values: Sequence[float], unit: str) -> Figure:
