@@ -5,6 +5,8 @@ Whoever owns a transaction opens it with `reading` or `writing`; queries take th
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,6 +115,8 @@ def failure_of(error: SQLAlchemyError, *, ours: bool = True) -> DatabaseFailure:
         return DatabaseFailure(f"{type(error).__name__} from the database layer")
     original: Any = error.orig
     code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    if code is None and os.strerror(errno.ENOSPC) in str(original):
+        code = "53100"  # a session that PostgreSQL could not begin: psycopg knows no code then
     place = f" (table {original.diag.table_name})" if _names_a_table(original) else ""
     advice = _ADVICE.get(str(code), _ADVICE_OURS.get(str(code), "") if ours else "")
     retryable = error.connection_invalidated or code in _RETRYABLE or _lost(original)

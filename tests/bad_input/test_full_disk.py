@@ -9,10 +9,12 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import OperationalError
 
-from db.engine import reading
+from db.engine import failure_of, reading
 from db.errors import DatabaseFailure, LaudosError, StepFailed
 from db.full_disk import inserts_refused, pages_limited
 from db.tables import feature, model, prediction, report, run_batch, score_chunk
@@ -141,3 +143,13 @@ def test_a_full_disk_is_told_wherever_else_it_is_met() -> None:
 def test_what_fails_with_room_on_the_disk_is_not_blamed_on_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="something else"), room_in(tmp_path / "not yet made"):
         raise RuntimeError("something else")
+
+
+def test_a_session_that_postgres_has_no_room_to_begin_is_told_as_a_full_disk() -> None:
+    """Of a failed connection psycopg knows words, but no code."""
+    words = 'connection failed: FATAL:  could not write file "base/1/CANARIO": No space left on device'
+    refused = OperationalError("SELECT 1", None, psycopg.OperationalError(words))
+    assert "the disk is full" in str(failure_of(refused))
+    assert "CANARIO" not in str(failure_of(refused))
+    lost = OperationalError("SELECT 1", None, psycopg.OperationalError("server closed the connection"))
+    assert "full" not in str(failure_of(lost))
