@@ -39,6 +39,7 @@ from tasks.settings import Settings  # noqa: E402
 from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run side by side, a file stays in one process, and so do all that share one Prefect server.
 
