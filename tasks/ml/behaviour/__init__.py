@@ -1,0 +1,1 @@
+"""Minimal pairs: what one changed word should do to a model's answer, and whether it does."""
