@@ -156,7 +156,7 @@ def test_a_file_of_ones_own_gives_one_pair_for_each_base_and_change(written: Cal
         ("effect: flip", "effect: flop", r"meu.yaml, line 9, pairs.0.effect"),
         ("of: ruim", "of: rum", r"line 10, pairs.0.of.0: nothing is called 'rum'; did you mean 'ruim'"),
         ("say: {livre de:", "say: {livre da:", r"line 12, pairs.0.say.livre da: nothing is called"),
-        ("Livre de necrose", "Sem necrose", r"line 12, .*: the text does not use 'livre' or 'livres'"),
+        ("Livre de necrose", "Sem necrose", r"line 12, .*: the text does not use 'livre de' or 'livres de'"),
         ("direita: esquerda", "direto: reto", r"line 16, .*'direto' does not stand in the base report"),
         ("[[1, 0]]", "[[1, 1]]", r"line 24, .*: give each of 0 to 1 once"),
         ('"Fundo limpo."', '"FUNDO LIMPO."', r"line 20, .*: nothing changes in 'bom'"),
