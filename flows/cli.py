@@ -13,7 +13,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_database, cli_jobs, cli_models, cli_quarantine, cli_questions, cli_setup, cli_torture
+from flows import (
+    cli_behaviour,
+    cli_database,
+    cli_jobs,
+    cli_models,
+    cli_quarantine,
+    cli_questions,
+    cli_setup,
+    cli_torture,
+)
 from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready_to_run, show
 from tasks.settings import overrule_environment
 from tasks.stopping import stop_on_signals
@@ -28,6 +37,7 @@ app = typer.Typer(
     epilog="Start with: laudos demo --folder demo    or, for your own database: laudos init",
 )
 cli_questions.add_to(app)
+cli_behaviour.add_to(app)
 cli_setup.add_to(app)
 cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")

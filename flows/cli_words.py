@@ -16,6 +16,7 @@ from tasks.jobs import JobStatus
 from tasks.models import ModelLine, ModelStory
 from tasks.status import ClassifierStatus, Status
 from tasks.summary import Judged
+from tasks.try_behaviour import Behaved, behaviour_words
 
 _FILE_WIDTH = 200  # a file or a pipe has no width: lines are not broken there
 _HOW = {"full": "whole network", "head": "last layer"}
@@ -166,6 +167,29 @@ def tell_findings(findings: Sequence[Finding]) -> None:
     broken = sum(one.kind == "invariant" for one in wanting)
     kept, care = len(findings) - len(wanting), len(wanting) - broken
     print(f"{kept} promises kept, {broken} broken, {care} want care")
+
+
+def tell_behaviour(behaved: Behaved, *, failed: bool) -> None:
+    """One line a part of the suite; `failed`: then each pair that is wrong, with both of its texts."""
+    out = console()
+    title(out, f"Model {behaved.model_id} for {behaved.classifier} on suite {behaved.suite}")
+    rows = [
+        (
+            behaviour_words(one.of),
+            f"{one.right}",
+            f"{one.pairs}",
+            f"{one.share:.3f} ({one.low:.2f}-{one.high:.2f})",
+        )
+        for one in behaved.shares
+    ]
+    out.print(table(("pairs", "right", "of", "share right"), rows))
+    for one in behaved.failed if failed else ():
+        heading(out, f"{one.pair} (line {one.line}): {one.expected} expected")
+        out.print(escape(one.base), soft_wrap=True)
+        out.print(f"[bold]{one.before:.3f} -> {one.after:.3f}[/]")
+        out.print(escape(one.changed), soft_wrap=True)
+    if behaved.failed and not failed:
+        out.print("[dim]In parentheses 95 % intervals over pairs. --failed shows those that are wrong.[/]")
 
 
 def title(out: Console, text: str) -> None:

@@ -89,7 +89,7 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     Columns: source, external_id, version, report_date, label, decision, one `p_<label>` a label,
     tokens_seen, tokens_total, model_id, at. The file appears whole or not at all.
     """
-    name = _the_classifier(settings, classifier)
+    name = the_classifier(settings, classifier)
     with reading(open_database(settings)) as c:
         champion = models.champion_of(c, name)
         if champion is None:
@@ -103,7 +103,7 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     return Export(out, name, champion.model.id, rows)
 
 
-def _the_classifier(settings: Settings, name: str | None) -> str:
+def the_classifier(settings: Settings, name: str | None) -> str:
     """The one that was named, or the only one there is."""
     if name is None and len(settings.classifiers) == 1:
         return next(iter(settings.classifiers))

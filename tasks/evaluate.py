@@ -1,4 +1,4 @@
-"""Judge a model on the holdout of its own snapshot, beside the cheap answers."""
+"""Judge a model on the holdout of its own snapshot, beside the cheap answers, and on its behaviour suite."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Model
+from tasks import behaviour
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.baselines import baselines
@@ -52,10 +53,14 @@ def evaluate_on_holdout(
 ) -> Evaluated:
     model = model_row(engine, model_id)
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
+    suite = behaviour.suite_of(settings.classifier(model.classifier))
     with reading(engine) as c:
         measured = bool(metrics.of_model(c, model_id))
+        tried = suite is None or bool(metrics.of_model(c, model_id, behaviour.POPULATION))
     with progress_bar("measuring the model and its baselines"):
         rows = [] if measured else _figures(engine, settings, model, holdout, now)
+        if suite is not None and not tried:
+            rows += behaviour.figures_of(behaviour.run_of(settings, model, suite))
     with writing(engine) as c:
         written = metrics.put(c, run_id, model_id, rows, now)
     return Evaluated(model_id, written, len(holdout.ids), len(set(holdout.patients)))

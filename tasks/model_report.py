@@ -10,6 +10,7 @@ from db import metrics, models, snapshots
 from db.engine import reading
 from db.metrics import Metric
 from db.models import Model, Promotion
+from tasks import behaviour
 from tasks.artifacts import publish_model_report
 from tasks.database import open_database
 from tasks.evaluate import baselines_on, model_row, probabilities_on
@@ -49,6 +50,7 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         snapshot = snapshots.get(c, model.snapshot_id)
         counts = snapshots.counts(c, model.snapshot_id)
         figures = metrics.of_model(c, model.id)
+        tried = metrics.of_model(c, model.id, behaviour.POPULATION)
         origins = sorted({origin for origin, _, split, *_ in counts if split == "holdout"})
         by_origin = {origin: metrics.of_model(c, model.id, f"holdout_{origin}") for origin in origins}
     outcome: Literal["promoted", "refused", "unchanged"] = "unchanged"
@@ -74,6 +76,7 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         decision=outcome,
         reasons=[] if decision is None else [Reason(**reason) for reason in decision.reasons],
         by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},
+        behaviour=_figures(tried, "model"),
     )
     return model_report(card)
 

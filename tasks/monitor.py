@@ -12,7 +12,7 @@ from db import metrics, models, monitoring, status
 from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answered
-from tasks import alarms
+from tasks import alarms, behaviour
 from tasks.artifacts import publish_tonight
 from tasks.database import open_database
 from tasks.ml.evaluation import evaluate
@@ -122,4 +122,5 @@ def _known_figures(c: Connection, classifier: str) -> list[Metric]:
     champion = models.champion_of(c, classifier)
     if champion is None:
         return []
-    return metrics.of_model(c, champion.model.id) + metrics.of_model(c, champion.model.id, POPULATION)
+    populations = ("holdout", POPULATION, behaviour.POPULATION)
+    return [row for name in populations for row in metrics.of_model(c, champion.model.id, name)]

@@ -12,9 +12,12 @@ from sqlalchemy import Engine
 from db import audit, models
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
+from tasks.behaviour import run_of, suite_of
 from tasks.database import open_database
 from tasks.evaluate import Probabilities, baselines_on, model_row, probabilities_on
 from tasks.learning_data import Part, read_part
+from tasks.ml.behaviour.gate import behaviour_reasons
+from tasks.ml.behaviour.suite import Suite
 from tasks.ml.faultpoints import reach
 from tasks.ml.promotion import Reason, Rules, Verdict, judge, rules_sha
 from tasks.model_folders import intact, point_at_champion
@@ -51,22 +54,27 @@ def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: 
     """
     model = model_row(engine, model_id)
     asked = settings.classifier(model.classifier)
+    suite = suite_of(asked)
     with reading(engine) as c:
         champion = models.champion_of(c, model.classifier)
         history = models.promotions(c, model.classifier)
-    settled = _settled(model, champion, history, asked)
+    settled = _settled(model, champion, history, asked, suite)
     if settled is not None:
         # a run that was killed between the rows and the file left the file behind
         point_at_champion(engine, settings, model.classifier)
         return Decided(model_id, "unchanged", champion.model.id if champion else None, (settled,))
-    verdict = _verdict(engine, settings, model, champion, now)
+    verdict = _verdict(engine, settings, model, champion, suite, now)
     decided = record(engine, model, champion, verdict, run_id, now)
     point_at_champion(engine, settings, model.classifier)
     return decided
 
 
 def _settled(
-    model: Model, champion: Champion | None, history: Sequence[Promotion], asked: ClassifierSettings
+    model: Model,
+    champion: Champion | None,
+    history: Sequence[Promotion],
+    asked: ClassifierSettings,
+    suite: Suite | None,
 ) -> str | None:
     """Why there is nothing to judge; None where there is."""
     if champion is not None and champion.model.id == model.id:
@@ -77,7 +85,7 @@ def _settled(
         return f"model {model.id} is tainted: its folder is not what was published"
     against = None if champion is None else champion.model.id
     last = next((past for past in history if past.model_id == model.id), None)
-    plan = rules_sha(_rules(asked), asked.critical, asked.sensitivity_floor)
+    plan = rules_sha(_rules(asked), asked.critical, asked.sensitivity_floor, suite.sha if suite else None)
     if last is not None and (last.decision, last.previous_model_id, last.plan_sha) == (
         "refused",
         against,
@@ -89,12 +97,24 @@ def _settled(
 
 
 def _verdict(
-    engine: Engine, settings: Settings, model: Model, champion: Champion | None, now: datetime
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    champion: Champion | None,
+    suite: Suite | None,
+    now: datetime,
 ) -> Verdict:
-    """Challenger and champion on the same holdout: that of the challenger's snapshot."""
+    """Challenger and champion on the same holdout, that of the challenger's snapshot, and the same suite.
+
+    Both are run on the suite as it is now: figures of an earlier one compare nothing.
+    """
     asked, labels = settings.classifier(model.classifier), model.config["labels"]
     holdout = read_part(engine, model.snapshot_id, "holdout", labels)
     theirs, why_not = _champion_on(engine, settings, model, champion, holdout, now)
+    behaved: list[Reason] = []
+    if suite is not None:
+        opponent = None if champion is None or theirs is None else run_of(settings, champion.model, suite)
+        behaved = behaviour_reasons(run_of(settings, model, suite), opponent, _rules(asked))
     verdict = judge(
         probabilities_on(engine, settings, model, holdout, now),
         theirs,
@@ -106,6 +126,8 @@ def _verdict(
         _rules(asked),
         asked.sensitivity_floor,
         settings.seed,
+        behaved,
+        suite.sha if suite else None,
     )
     reasons = verdict.reasons if why_not is None else (*verdict.reasons, why_not)
     return Verdict(verdict.promoted, reasons, verdict.rules_sha)

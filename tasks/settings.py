@@ -296,7 +296,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
                 for name, source in settings.sources.items()
             },
             "classifiers": {
-                name: _with_encoder(name, classifier, folder)
+                name: _with_suite(name, _with_encoder(name, classifier, folder), folder)
                 for name, classifier in settings.classifiers.items()
             },
         }
@@ -313,3 +313,17 @@ def _with_encoder(name: str, classifier: ClassifierSettings, folder: Path) -> Cl
             "and a hub name needs its revision, all 40 hex digits, beside it"
         )
     return classifier.model_copy(update={"encoder": str(local)})
+
+
+def _with_suite(name: str, classifier: ClassifierSettings, folder: Path) -> ClassifierSettings:
+    from tasks.ml.behaviour.suite import shipped  # reads YAML: not for `laudos --help`
+
+    asked, known = classifier.behaviour, [*shipped(), "none"]
+    if asked is None or asked in known:
+        return classifier
+    local = folder / Path(asked).expanduser()
+    if not local.is_file():
+        raise ConfigurationError(
+            f"'classifiers.{name}.behaviour' is {asked!r}: no such file is here{nearest(asked, known)}"
+        )
+    return classifier.model_copy(update={"behaviour": str(local)})

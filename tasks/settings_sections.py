@@ -125,6 +125,15 @@ class PromotionSettings(_Strict):
     beat_baselines: bool = Field(
         default=True, description="must beat the keyword rule and the majority class"
     )
+    behaviour_margin: Share = Field(
+        default=0.02, description="the same, for the share right of the behaviour suite's pairs"
+    )
+    negation_margin: Share = Field(default=0.05, description="the same, for its pairs on negation alone")
+    behaviour_floor: Share = Field(
+        default=0.0,
+        description="least share right of the behaviour suite, by the lower end of its 95 % interval; "
+        "0: nothing is asked",
+    )
 
 
 class ClassifierSettings(_Strict):
@@ -158,6 +167,11 @@ class ClassifierSettings(_Strict):
     )
     keywords: dict[str, list[str]] = Field(
         default_factory=dict, description="label -> words, for the keyword rule every model is compared with"
+    )
+    behaviour: str | None = Field(
+        default=None,
+        description="its behaviour suite: paaf, mammography, a file of one's own, or none; default: that of "
+        "the exam it learns from synthetic reports of",
     )
     synthetic: SyntheticSettings = SyntheticSettings()
     training: TrainingSettings = TrainingSettings()

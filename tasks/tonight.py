@@ -15,6 +15,7 @@ from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
 from db.status import ClassifierStatus
 from tasks.ml.artifact import CAVEAT
 from tasks.ml.nights import nights
+from tasks.ml.report_figures import BEHAVIOUR
 
 PICTURED_DAYS = 14
 FIGURES = {
@@ -136,6 +137,13 @@ def _judged(classifier: str, figures: Sequence[Metric]) -> Iterator[str]:
             rows.append((words + on, *map(_figure, measured)))
     if rows:
         yield _table((classifier, *FIGURES.values()), rows)
+    behaved = [one for one in figures if one.population == "behaviour" and one.slice in BEHAVIOUR]
+    if behaved:
+        yield f"{classifier}, pairs of reports that differ in one thing: " + "; ".join(map(_behaved, behaved))
+
+
+def _behaved(one: Metric) -> str:
+    return f"{BEHAVIOUR[one.slice]} {one.value or 0:.0%} of {one.n:,} right"
 
 
 def _scored(night: Night) -> str:

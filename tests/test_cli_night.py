@@ -172,6 +172,21 @@ def test_a_model_is_listed_and_tells_its_story(ask: Callable[..., Ran]) -> None:
     assert (first.code, "is the first champion" in one_line(first.err)) == (1, True)
 
 
+def test_a_model_is_tried_on_pairs_of_reports(ask: Callable[..., Ran]) -> None:
+    tried = ask("behaviour", "--suite", "paaf", "--json").json
+    everything = tried["shares"][0]
+    assert (tried["model_id"], tried["suite"], everything["of"]) == (1, "paaf", "all")
+    # it learnt eight words, of which the suite has a few: it cannot know negation
+    assert len(tried["failed"]) == everything["pairs"] - everything["right"] > 100
+    told = ask("behaviour", "--suite", "paaf", "--model", "1", "--failed").out
+    assert "negation, in words never taught" in told
+    assert tried["failed"][0]["changed"].splitlines()[-1] in told
+    missing = ask("behaviour")
+    assert missing.code == 3
+    assert "name one with --suite" in one_line(missing.err)
+    assert "no behaviour suite 'paf'" in one_line(ask("behaviour", "--suite", "paf").err)
+
+
 def test_people_are_told_the_same_in_words(ask: Callable[..., Ran]) -> None:
     for words, told in (
         (("status",), "0 not scored yet"),

@@ -214,6 +214,16 @@ def test_relative_paths_start_at_the_file_not_at_the_working_directory(
     assert settings.classifier("paaf").encoder == str(tmp_path / "bert")
 
 
+def test_a_suite_is_a_name_or_a_file_beside_the_configuration(configured: Configured, tmp_path: Path) -> None:
+    (tmp_path / "mama.yaml").write_text("", encoding="utf-8")
+    asked = SOURCE + CLASSIFIER + "behaviour = "
+    assert configured(asked + '"mama.yaml"').classifier("paaf").behaviour == str(tmp_path / "mama.yaml")
+    for name in ("paaf", "mammography", "none"):
+        assert configured(f'{asked}"{name}"').classifier("paaf").behaviour == name
+    with pytest.raises(ConfigurationError, match=r"classifiers\.paaf\.behaviour.*did you mean 'paaf'"):
+        configured(asked + '"paf"')
+
+
 @pytest.mark.parametrize(
     "url",
     ["sqlite://", "sqlite:///:memory:", "sqlite:////abs/a.db", "sqlite:///file:a?uri=true", "oracle://h/a"],
@@ -281,7 +291,7 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
     os.environ["HIS_PASSWORD"] = "secret"
     everything, plain = configured(opened_template()), configured(template())
     # without a default, or with one that depends on the encoder: an example stands there
-    examples = {"revision", "learning_rate", "max_train_reports", "sources"}
+    examples = {"revision", "learning_rate", "max_train_reports", "sources", "behaviour"}
     opened, default = everything.classifier("paaf").model_dump(), plain.classifier("paaf").model_dump()
     assert {key for key in opened if opened[key] != default[key]} <= examples | {"training"}
     changed = {key for key in opened["training"] if opened["training"][key] != default["training"][key]}

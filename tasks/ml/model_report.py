@@ -14,7 +14,7 @@ from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
 from tasks.ml.promotion import Reason
-from tasks.ml.report_figures import SUBJECTS, by_name, figure_blocks, shown
+from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
 from tasks.ml.resampling import Floats, Ints
 
 CAVEAT: Final = (
@@ -40,7 +40,8 @@ class ModelCard:
     """Everything a model report is written from.
 
     figures: subject ("model", or a baseline's name) -> its figures on the whole holdout; by_origin: origin ->
-    the model's figures on holdout labels of that origin, where there are several; scored: "model" and the
+    the model's figures on holdout labels of that origin, where there are several; behaviour: its figures on
+    its behaviour suite, where it has one; scored: "model" and the
     baselines -> (holdout reports, labels) probabilities; labels_idx: (holdout reports,) the truth.
     """
 
@@ -60,6 +61,7 @@ class ModelCard:
     decision: Literal["promoted", "refused", "unchanged"]
     reasons: Sequence[Reason]
     by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+    behaviour: Sequence[Figure] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def model_report(card: ModelCard) -> ModelReport:
         *figure_blocks(card.figures, card.by_origin, card.labels, card.critical),
         *_pictures(card),
         *_per_label(card),
+        *behaviour_blocks(card.behaviour),
         *_review(card),
         *_limits(card),
     ]

@@ -22,16 +22,22 @@ from tasks.ml.resampling import Floats, lower_end, patient_weights, share_interv
 
 Bools = NDArray[np.bool_]
 
-RULES_REVISION: Final = 1  # raise when the meaning of a rule changes
+RULES_REVISION: Final = 2  # raise when the meaning of a rule changes
 
 
 @dataclass(frozen=True)
 class Rules:
     """What is asked. Margins are how much worse than the champion the lower end of a one-sided 95 %
-    interval of the difference may be: `margin` in macro F1, `class_margin` in each label's recall."""
+    interval of the difference may be: `margin` in macro F1, `class_margin` in each label's recall,
+    `behaviour_margin` in the share of the behaviour suite's pairs that it gets right, and `negation_margin`
+    in that of the pairs on negation, of which there are fewer. `behaviour_floor` is the least that share may
+    be by the lower end of its 95 % interval; 0 asks nothing."""
 
     margin: float = 0.02
     class_margin: float = 0.05
+    behaviour_margin: float = 0.02
+    negation_margin: float = 0.05
+    behaviour_floor: float = 0.0
     holdout_patients_min: int = 20
     beat_baselines: bool = True
     n_boot: int = 1000
@@ -64,9 +70,10 @@ class Verdict:
         return tuple(reason for reason in self.reasons if not reason.passed)
 
 
-def rules_sha(rules: Rules, critical: str, floor: float) -> str:
-    """sha256 of everything that decides, for the promotion row."""
+def rules_sha(rules: Rules, critical: str, floor: float, suite_sha: str | None = None) -> str:
+    """sha256 of everything that decides, the behaviour suite included, for the promotion row."""
     plan = {"revision": RULES_REVISION, "critical": critical, "sensitivity_floor": floor, **asdict(rules)}
+    plan["behaviour_suite"] = suite_sha
     return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
 
@@ -81,12 +88,16 @@ def judge(
     rules: Rules,
     floor: float,
     seed: int,
+    further: Sequence[Reason] = (),
+    suite_sha: str | None = None,
 ) -> Verdict:
     """Challenger against champion (None: there is none yet) and baselines, all on the same holdout.
 
     challenger, champion and each of baselines: (reports, labels) probabilities; floor: least sensitivity
     for `critical`, by the lower end of its 95 % interval. Of the baselines only majority and keyword_rule
-    must be beaten; the others are for the report. Raises UnfitData where the input does not fit together.
+    must be beaten; the others are for the report. further: what other rules found, which must hold as well,
+    and suite_sha: of the behaviour suite that they were found on. Raises UnfitData where the input does not
+    fit together.
     """
     given = Sample.of(challenger, labels_idx, patients, len(labels))
     ours = _shares(given, rules, seed)
@@ -110,8 +121,9 @@ def judge(
             _recall(label, ours.recall[:, index], theirs.recall[:, index], given.truth == index, given, rules)
             for index, label in enumerate(labels)
         ]
+    reasons += further
     return Verdict(
-        all(reason.passed for reason in reasons), tuple(reasons), rules_sha(rules, critical, floor)
+        all(reason.passed for reason in reasons), tuple(reasons), rules_sha(rules, critical, floor, suite_sha)
     )
 
 

@@ -28,6 +28,14 @@ COMPARED: Final = {
     "f1_macro": "macro F1",
     "brier": "Brier score",
 }
+# what the parts of a behaviour suite are called; a kind of pairs bears its own name
+BEHAVIOUR: Final = {
+    "all": "all pairs",
+    "invariance": "the answer should stay",
+    "direction": "the answer should move",
+    "cues_seen": "negation, as teaching reports word it",
+    "cues_unseen": "negation, in words never taught",
+}
 LOWER_IS_BETTER: Final = frozenset({"brier", "ece"})
 SUBJECTS: Final = {
     "tfidf_word": "TF-IDF, words",
@@ -85,6 +93,38 @@ def _table(corner: str, rows: Mapping[str, Figures], columns: Mapping[str, str])
         (name, *(shown(found.get((column, "all"))) for column in columns)) for name, found in rows.items()
     ]
     return Table((corner, *columns.values()), cells)
+
+
+def behaviour_blocks(figures: Sequence[Figure]) -> list[Block]:
+    """A model's figures on its behaviour suite; nothing where it has none."""
+    if not figures:
+        return []
+    rows = [
+        (
+            behaviour_words(figure.slice),
+            str(round((figure.value or 0) * figure.n)),
+            str(figure.n),
+            shown(figure),
+        )
+        for figure in figures
+    ]
+    return [
+        Heading("How it behaves"),
+        Paragraph(
+            "Pairs of made-up reports that differ in one thing: a negation, a side, a typing error, a "
+            "finding more or less severe. A pair is right where the answer moves, or stays, as a reader's "
+            "would."
+        ),
+        Table(("pairs", "right", "of", "share right"), rows),
+        Paragraph(
+            "In parentheses: 95 % intervals over pairs. laudos behaviour --failed shows those that are wrong."
+        ),
+    ]
+
+
+def behaviour_words(part: str) -> str:
+    """What a part of a behaviour suite is called."""
+    return BEHAVIOUR.get(part, part.removeprefix("kind=").replace("_", " "))
 
 
 def where_baselines_win(found: Mapping[str, Figures], ours: str = "this model") -> list[str]:

@@ -152,6 +152,9 @@ def test_the_page_tells_the_night_and_no_text(world: World) -> None:
                 first_run_id=1, first_seen_at=NOW - timedelta(hours=3), last_seen_at=NOW,
             )
         )  # fmt: skip
+        tried = [("all", 0.75, 40), ("cues_unseen", 0.5, 12), ("kind=typos", 1.0, 9)]
+        rows = [Metric("model", "behaviour", part, "right", share, 0.1, 1, n) for part, share, n in tried]
+        metrics.put(c, 1, 1, rows, NOW)
         counts = ledger.Counts(read=42, new=40, updated=0, unchanged=1, quarantined=1)
         ledger.add_batch(c, 1, source_id, counts, NOW - timedelta(hours=3))
         removed = {"models": 2, "leftovers": 0, "checkpoints": 0, "mebibytes": 9.5, "features": 7, "texts": 0}
@@ -167,6 +170,7 @@ def test_the_page_tells_the_night_and_no_text(world: World) -> None:
         "model 1 was promoted",
         "- held: sensitivity",
         "| hospital's labels (40) | 1.000 (",
+        "one thing: all pairs 75% of 40 right; negation, in words never taught 50% of 12 right\n",
         "| achado | model 1 | 40 | **8** | 0 |",
         "| his | `no_letters` | 1 |",
         "models: 4, stored vectors: 14 (19.0 MiB on the disk)",

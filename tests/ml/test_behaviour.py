@@ -303,3 +303,15 @@ def test_the_suites_critical_labels_count_together_and_else_the_classifiers_own(
     assert run.before == pytest.approx(np.full(len(suite.pairs), 0.3))
     with pytest.raises(UnfitData, match="'outro' is none of the labels normal, suspeito"):
         run_suite(suite, lambda texts: probabilities([0.3] * len(texts)), ["normal", "suspeito"], "outro")
+
+
+def test_the_example_of_the_documentation_is_a_suite(written: Callable[[str], Path]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "behaviour.md").read_text("utf-8")
+    (example,) = re.findall(r"(?ms)^```yaml\n(.*?)^```", page)
+    assert [pair.id for pair in load_suite(written(example)).pairs] == [
+        "negation/necrose/livre de",
+        "negation/necrose/sem",
+        "laterality/necrose/1",
+        "laterality/necrose/2",
+        "family_history/necrose/1",
+    ]

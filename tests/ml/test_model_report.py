@@ -15,10 +15,10 @@ from PIL import Image
 from tasks.ml import pictures
 from tasks.ml.conformal import fit_thresholds
 from tasks.ml.document import as_markdown
-from tasks.ml.evaluation import evaluate
+from tasks.ml.evaluation import Figure, evaluate
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
 from tasks.ml.promotion import Rules, judge
-from tasks.ml.report_figures import SUBJECTS, figure_blocks
+from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
 
 LARGEST_BYTES = 200_000  # beyond this Prefect's UI gets slow to open
 
@@ -174,6 +174,21 @@ def test_figures_by_origin_are_shown_where_there_are_several(two_labels: ModelCa
     both = {"source": two_labels.figures["model"], "synthetic": two_labels.figures["tfidf_word"]}
     assert "truth said by" in figures_of(replace(two_labels, by_origin=both))
     assert "truth said by" not in figures_of(two_labels)
+
+
+def test_the_behaviour_suite_is_told_part_by_part_where_there_is_one() -> None:
+    parts = {"all": 0.9, "cues_unseen": 0.5, "kind=accents_lost": 1.0}
+    tried = [
+        Figure("right", part, share, share - 0.1, min(1, share + 0.1), 20) for part, share in parts.items()
+    ]
+    markdown = as_markdown(behaviour_blocks(tried))
+    for row in (
+        "| all pairs | 18 | 20 | 0.900 (0.80–1.00) |",
+        "| negation, in words never taught | 10 | 20 | 0.500 (0.40–0.60) |",
+        "| accents lost | 20 | 20 | 1.000 (0.90–1.00) |",
+    ):
+        assert row in markdown
+    assert behaviour_blocks([]) == []
 
 
 def test_the_same_figures_draw_the_same_bytes(two_labels: ModelCard, report: ModelReport) -> None:

@@ -194,10 +194,14 @@ def test_the_rules_sha_moves_with_every_rule_and_with_nothing_else() -> None:
         rules_sha(replace(RULES, class_margin=0.01), "maligno", FLOOR),
         rules_sha(replace(RULES, holdout_patients_min=21), "maligno", FLOOR),
         rules_sha(replace(RULES, beat_baselines=False), "maligno", FLOOR),
+        rules_sha(replace(RULES, behaviour_margin=0.03), "maligno", FLOOR),
+        rules_sha(replace(RULES, negation_margin=0.02), "maligno", FLOOR),
+        rules_sha(replace(RULES, behaviour_floor=0.5), "maligno", FLOOR),
+        rules_sha(RULES, "maligno", FLOOR, "the sha of a suite"),
         rules_sha(RULES, "benigno", FLOOR),
         rules_sha(RULES, "maligno", 0.81),
     ]
-    assert len({sha, *changed}) == 7
+    assert len({sha, *changed}) == 11
     assert rules_sha(Rules(n_boot=400), "maligno", FLOOR) == sha
     holdout = Holdout()
     assert holdout.judge(probabilities(holdout.signal), None).rules_sha == sha

@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,7 @@ class Suite:
     tolerance: float
     margin: float
 
-    @property
+    @cached_property
     def sha(self) -> str:
         """sha256 of everything that decides a figure, and of nothing else: comments may change."""
         decisive = asdict(self) | {"pairs": [asdict(pair) | {"line": None} for pair in self.pairs]}

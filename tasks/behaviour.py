@@ -1,0 +1,43 @@
+"""The behaviour suite of a classifier, and a model tried on it. No vector of a suite's text is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from db.metrics import Metric
+from db.models import Model
+from tasks.ml.behaviour.run import SuiteRun, run_suite
+from tasks.ml.behaviour.suite import Suite, load_suite, shipped
+from tasks.ml.head import Floats
+from tasks.ml.predictor import Predictor
+from tasks.model_folders import folder_of
+from tasks.settings import ClassifierSettings, Settings
+
+POPULATION = "behaviour"
+
+
+def suite_of(asked: ClassifierSettings) -> Suite | None:
+    """The classifier's suite: the one it names, else that of the exam it learns from; None: it has none."""
+    exam = asked.synthetic.exam
+    usual = exam if "synthetic" in asked.training_labels and exam in shipped() else "none"
+    name = asked.behaviour or usual
+    return None if name == "none" else load_suite(name)
+
+
+def run_of(settings: Settings, model: Model, suite: Suite) -> SuiteRun:
+    """The model on every pair. Raises BrokenArtifact where its folder is not what was published."""
+    predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
+
+    def probabilities(texts: Sequence[str]) -> Floats:
+        read = predictor.vectors(texts, batch_tokens=settings.scoring.batch_tokens)
+        return predictor.probabilities(read.vectors)
+
+    return run_suite(suite, probabilities, predictor.labels, model.config["critical"])
+
+
+def figures_of(run: SuiteRun) -> list[Metric]:
+    """One figure for each part of the suite: the share right."""
+    return [
+        Metric("model", POPULATION, part, "right", share.value, *share.interval, share.pairs)
+        for part, share in run.shares.items()
+    ]
