@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.ml import synthesis
-from tasks.ml.behaviour.run import SuiteRun, run_suite
+from tasks.ml.behaviour.run import SuiteRun, headline, run_suite
 from tasks.ml.behaviour.suite import Pair, UnknownSuite, bare, known_cues, load_suite, names_cue, shipped
 from tasks.ml.behaviour.suite_file import NEGATION
 from tasks.ml.errors import UnfitData
@@ -238,6 +238,7 @@ def test_one_who_counts_words_fails_on_negation_only(written: Callable[[str], Pa
     assert {pair.kind for pair in run.failed} == {"negation"}
     assert run.shares["kind=negation"].right == 0
     assert run.shares["direction"].right == 2
+    assert headline(run) == {"unseen_negation_share": 0, "invariance_share": 1, "direction_share": 0.5}
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.5, 1.0])
@@ -260,6 +261,8 @@ def test_a_model_that_reads_the_other_way_round_flips_nothing(written: Callable[
     [
         (0.40, 0.45, {"same", "higher"}),
         (0.40, 0.41, {"same"}),
+        (0.030, 0.034, {"same", "higher"}),  # little in probability, much in odds
+        (0.030, 0.032, {"same"}),
         (0.40, 0.55, {"higher"}),
         (0.55, 0.45, {"lower", "flip"}),
         (0.990, 0.985, {"same", "higher", "lower"}),  # as high as it goes; and it fell

@@ -64,6 +64,13 @@ class SuiteRun:
         }
 
 
+def headline(run: SuiteRun) -> dict[str, float]:
+    """The shares right that a benchmark tells first, 0 to 1; what the suite has no pairs for is left out."""
+    named = {"unseen_negation": "cues_unseen", "invariance": "invariance", "direction": "direction"}
+    shares = run.shares
+    return {f"{name}_share": shares[part].value for name, part in named.items() if part in shares}
+
+
 def run_suite(
     suite: Suite, probabilities: Callable[[Sequence[str]], ArrayLike], labels: Sequence[str], critical: str
 ) -> SuiteRun:
@@ -98,11 +105,16 @@ def _as_expected(suite: Suite, pair: Pair, before: float, after: float) -> bool:
         return decided == (pair.says == "critical") and decides != decided
     if pair.effect == "lower":
         before, after = 1 - before, 1 - after
-    return _rises(before, after, suite.margin)
+    return _rises(before, after, suite.margin, suite.saturated)
 
 
-def _rises(before: float, after: float, margin: float) -> bool:
-    """By more than the margin; within the margin of 0 however little; within the margin of 1 it may stay."""
-    if before > 1 - margin:
-        return after > 1 - margin
-    return after > before if before < margin else after - before > margin
+def _rises(before: float, after: float, margin: float, saturated: float) -> bool:
+    """The odds by more than this share of them; near 0 however little; near 1 it may stay.
+
+    Odds, because a sure model moves little in probability where it moves as it should.
+    """
+    if before > saturated:
+        return after > saturated
+    if before < 1 - saturated:
+        return after > before
+    return after * (1 - before) > (1 + margin) * before * (1 - after)

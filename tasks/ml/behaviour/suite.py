@@ -55,8 +55,8 @@ class Pair:
 class Suite:
     """`critical`: labels that count as critical together, where a model has any of them.
 
-    tolerance: how far a probability may move that should stay; margin: how far at least one must that
-    should move.
+    tolerance: how far a probability may move that should stay; margin: by which share of them the odds must
+    move of one that should move; saturated: from where on, and from 1 minus it down, it has nowhere to go.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Suite:
     critical: tuple[str, ...]
     tolerance: float
     margin: float
+    saturated: float
 
     @cached_property
     def sha(self) -> str:
@@ -104,7 +105,14 @@ def load_suite(name: str | Path) -> Suite:
             if pair.id in pairs:
                 raise file.complaint(("pairs", number), f"the pair {pair.id} is given twice")
             pairs[pair.id] = pair
-    return Suite(path.stem, tuple(pairs.values()), content.critical, content.tolerance, content.margin)
+    return Suite(
+        path.stem,
+        tuple(pairs.values()),
+        content.critical,
+        content.tolerance,
+        content.margin,
+        content.saturated,
+    )
 
 
 def names_cue(text: str, forms: Sequence[str]) -> bool:

@@ -80,7 +80,8 @@ class Group(Strict):
 class SuiteFile(Strict):
     critical: Texts
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.10
-    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    margin: Annotated[float, Field(gt=0)] = 0.10
+    saturated: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     cues: Cues = Cues()
     bases: dict[str, Base]
     pairs: Annotated[tuple[Group, ...], Field(min_length=1)]
