@@ -17,6 +17,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"
+OF_A_READING = ("command", "date", "commit")
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,45 @@ class Figure:
 
 def write(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
     """Keep the figures of one benchmark, with the machine and the commit they were read on."""
+    return _keep(name, {**_read_with(command), "figures": _plain(figures)})
+
+
+def add(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
+    """`write` for a benchmark that is read in parts: every other figure stays until it is read again.
+
+    Each figure says by which command, at which commit and on which day it was read; the machine is the last
+    one's.
+    """
+    path, earlier = RESULTS / f"{name}.json", {}
+    if path.exists():
+        before = json.loads(path.read_text())
+        theirs = {key: before[key] for key in OF_A_READING}
+        earlier = {key: {**theirs, **figure} for key, figure in before["figures"].items()}
+    now = _read_with(command)
+    ours = {key: now[key] for key in OF_A_READING}
+    read_now = {key: {**figure, **ours} for key, figure in _plain(figures).items()}
+    return _keep(name, {**now, "figures": {**earlier, **read_now}})
+
+
+def _read_with(command: str) -> dict[str, Any]:
+    processor = _processor()
+    return {
+        "command": command,
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "machine": f"{os.cpu_count()} x {processor['model name']}",
+        "vnni": any("vnni" in flag or flag.startswith("amx") for flag in processor["flags"].split()),
+    }
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    return {key: _present(asdict(figure)) for key, figure in figures.items()}
+
+
+def _keep(name: str, result: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(
-        json.dumps(
-            {
-                "name": name,
-                "command": command,
-                "commit": _commit(),
-                "date": date.today().isoformat(),
-                "machine": f"{os.cpu_count()} x {_processor()['model name']}",
-                "vnni": any(
-                    "vnni" in flag or flag.startswith("amx") for flag in _processor()["flags"].split()
-                ),
-                "figures": {key: _present(asdict(figure)) for key, figure in figures.items()},
-            },
-            indent=1,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    path.write_text(json.dumps({"name": name, **result}, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -65,11 +85,14 @@ def page() -> str:
 
 
 def _section(result: Mapping[str, Any]) -> list[str]:
+    read = dict.fromkeys(
+        tuple(figure.get(key, result[key]) for key in OF_A_READING) for figure in result["figures"].values()
+    )
+    machine = f"{result['machine']} ({'with' if result['vnni'] else 'without'} VNNI)"
     lines = [
         f"## {result['name']}",
         "",
-        f"`{result['command']}`, {result['date']}, commit {result['commit']}, {result['machine']}"
-        f" ({'with' if result['vnni'] else 'without'} VNNI)",
+        "\n".join(f"`{command}`, {day}, commit {commit}, {machine}" for command, day, commit in read),
         "",
         "| figure | read | interval or range | unit | n | expected |",
         "|---|---:|---|---|---:|---|",

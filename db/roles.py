@@ -46,6 +46,7 @@ _FREE_FORM_FOR_ALL = {
     "report_version.repairs",
     "quarantine.external_id",
     "snapshot.recipe",
+    "synthetic_set.audit",
     "model.path",
     "model.config",
     "prediction.probabilities",

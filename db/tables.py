@@ -224,6 +224,29 @@ quarantine = Table(
     comment="what could not be taken in, and why; nothing is dropped",
 )
 
+synthetic_set = Table(
+    "synthetic_set",
+    metadata,
+    Column("id", Id, primary_key=True, comment="its number, in the order of auditing"),
+    Column("source_id", ForeignKey("source.id"), nullable=False, comment="the classifier's synthetic source"),
+    Column(
+        "sha", String(64), nullable=False, comment="sha256 of what was audited, and of the audit's version"
+    ),
+    Column("seed", BigInteger, nullable=False, comment="what its reports were drawn with"),
+    Column("exam", String(64), nullable=False, comment="the generator that wrote it"),
+    Column("mode", String(16), nullable=False, comment="findings, or full: with a conclusion"),
+    Column("reports_per_row", Integer, nullable=False, comment="reports written on each row of measurements"),
+    Column("rows", Integer, nullable=False, comment="rows of measurements it was written from"),
+    Column("reports", Integer, nullable=False, comment="reports it holds; the audit may have read a sample"),
+    Column("state", String(16), nullable=False, comment="accepted, or refused: no report of it was written"),
+    Column("audit", JSON, nullable=False, comment="every check with its figures; no word of a report"),
+    Column("run_id", ForeignKey("run.id"), nullable=False, comment="the run that audited it"),
+    Column("created_at", Instant, nullable=False, comment="when it was audited"),
+    UniqueConstraint("source_id", "sha"),
+    _one_of("state", "accepted", "refused"),
+    comment="every synthetic training set that was ever audited, before any of it could teach",
+)
+
 label = Table(
     "label",
     metadata,

@@ -1,9 +1,9 @@
 """The `laudos` command: starts a flow, or answers a question.
 
-Exit codes: 0 done; 1 it failed, or `doctor` found something; 2 configuration or usage; 3 something
-must come first (the message names the command); 4 another run holds the lock; 5 the database
-refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside the
-commands, so that `--help` is quick.
+Exit codes: 0 done; 1 it failed, or `doctor` or `synth audit` found something; 2 configuration or usage;
+3 something must come first (the message names the command); 4 another run holds the lock; 5 the
+database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside
+the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flows import (
     cli_quarantine,
     cli_questions,
     cli_setup,
+    cli_synth,
     cli_torture,
 )
 from flows.cli_session import AsJson, ClassifierName, end_with, fail, ready_to_run, show
@@ -44,6 +45,7 @@ app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_questions.export_app, name="export")
+app.add_typer(cli_synth.app, name="synth")
 app.add_typer(cli_database.app, name="db")
 
 Full = Annotated[bool, typer.Option("--full", help="Compare every row with the source, deletions included.")]

@@ -21,6 +21,7 @@ from tasks.ml.synthesis.reports import SyntheticReport, seed_of, synthesize
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
+from tasks.synthetic_audit import require_sound
 
 PAGE_REPORTS = 500  # a transaction: short enough that nobody waits long for SQLite's one writer
 
@@ -63,13 +64,17 @@ def write_set(
     seed: int | None,
     now: datetime,
 ) -> SetWritten:
-    """Page by page, each with its share of the ledger; the older sets go last, when the new one stands."""
+    """Page by page, each with its share of the ledger; the older sets go last, when the new one stands.
+
+    Raises LaudosError where the audit fails: then nothing is written, and the set before stays in force.
+    """
     rows = _rows_to_write(classifier, asked)
     with writing(engine) as c:
         source_id = synthetic.source_of(c, classifier)
     if seed is None:
         seed = _seed_due(engine, source_id, asked, first_seed, now)
     recipe = asked.synthetic
+    require_sound(engine, run_id, source_id, classifier, asked, seed, rows, now)
     reports = synthesize(
         recipe.exam,
         mode=recipe.mode,

@@ -35,7 +35,7 @@ FAILING = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0003", "{below}", None, None
+revision, down_revision, branch_labels, depends_on = "9999", "{below}", None, None
 
 
 def upgrade():
@@ -318,5 +318,5 @@ def _with_a_failing_one(tmp_path: Path, end: str) -> Path:
     folder = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     failing = FAILING.format(below=schema.head(), end=end)
-    (folder / "versions" / "0003_fails.py").write_text(failing, encoding="utf-8")
+    (folder / "versions" / "9999_fails.py").write_text(failing, encoding="utf-8")
     return folder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,10 +11,12 @@ from sqlalchemy import Engine, func, select
 
 from db import ledger, offenders
 from db.engine import open_engine, reading, writing
-from db.errors import ConfigurationError, NothingToWorkOn
+from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.ledger import Counts
-from db.tables import label, report, report_version, run, run_batch, source
+from db.tables import label, report, report_version, run, run_batch, source, synthetic_set
 from flows.synthesize import synthesize
+from tasks.ml.synthesis.reports import SyntheticReport
+from tasks.ml.synthesis.reports import synthesize as generate
 from tasks.settings import ClassifierSettings, Settings
 from tasks.synthesize import SetWritten, write_set, write_synthetic_reports
 
@@ -166,6 +169,58 @@ def test_a_killed_synthesis_is_finished_by_the_next(
     assert told.counts.unchanged == 40
     assert {external_id.split("-")[0] for external_id in present(engine)} == {"s1"}
     assert len(present(engine)) == told.counts.read
+
+
+def leaking(*args: object, **asked: object) -> Iterator[SyntheticReport]:
+    """A generator that tells the label in every report of one kind, from seed 1 on."""
+    for one in generate(*args, **asked):  # type: ignore[arg-type]
+        leaks = asked["seed"] != 0 and one.label == "maligno"
+        yield replace(one, text=f"{one.text}\nAnexo vermelho.") if leaks else one
+
+
+def test_a_set_that_fails_the_audit_is_refused_and_the_one_before_stays(
+    engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("tasks.synthesize", "tasks.synthetic_audit"):
+        monkeypatch.setattr(f"{place}.synthesize", leaking)
+    write(seed=0)
+    before = present(engine)
+    for _ in range(2):  # the second time it is known already, and refused again
+        with pytest.raises(LaudosError, match=r"seed 1 gives its labels or rows away \(.*words") as refused:
+            write(seed=1)
+        assert "vermelho" not in str(refused.value)
+        assert type(refused.value) is LaudosError
+    assert present(engine) == before
+    with reading(engine) as c:
+        kept = c.execute(select(synthetic_set).order_by(synthetic_set.c.id)).all()
+        assert {one.external_id for one in c.execute(select(report.c.external_id))} == before.keys()
+    assert [(one.seed, one.state) for one in kept] == [(0, "accepted"), (1, "refused")]
+    told = {check["name"]: check["state"] for check in kept[1].audit["checks"]}
+    assert (told["words"], told["near_duplicates"]) == ("failed", "passed")
+    assert "vermelho" not in str(kept[1].audit)
+
+
+def test_what_was_audited_is_recorded_once(engine: Engine, write: Callable[..., SetWritten]) -> None:
+    told = write()
+    write()
+    with reading(engine) as c:
+        kept = c.execute(select(synthetic_set)).one()
+    recorded = (kept.seed, kept.exam, kept.mode, kept.reports_per_row, kept.rows, kept.reports, kept.state)
+    assert recorded == (0, "paaf", "findings", 2, told.rows, told.counts.read, "accepted")
+    assert kept.audit["passed"] is True
+    assert kept.audit["reports"] == kept.audit["of_reports"] == told.counts.read
+    assert sum(kept.audit["labels"].values()) == told.counts.read
+
+
+def test_of_a_large_set_a_sample_is_audited(
+    engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.synthetic_audit.GROUPS_MAX", 40)
+    monkeypatch.setattr("tasks.synthetic_audit.REPORTS_MAX", 40)
+    told = write()
+    with reading(engine) as c:
+        audited = c.execute(select(synthetic_set.c.audit)).scalar_one()
+    assert (audited["groups"], audited["reports"], audited["of_reports"]) == (40, 40, told.counts.read)
 
 
 UNFIT = [

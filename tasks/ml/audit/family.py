@@ -15,7 +15,7 @@ from tasks.ml.audit.result import Check, Evidence, verdict
 from tasks.ml.audit.words import Counted
 from tasks.ml.resampling import Floats, Ints
 
-LEVEL = 0.001  # family-wise, a check
+LEVEL = 0.0001  # family-wise, a check
 SHOWN = 10  # of what a check found, the surest first
 UNITS_MIN = 4  # units that must bear a property: what fewer bear is row identity's business
 
