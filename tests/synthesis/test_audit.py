@@ -102,6 +102,16 @@ def test_the_result_s_numbers_quote_no_report(clean: Clean) -> None:
     assert not [what for what in found if what in numbers]
 
 
+def test_a_label_that_only_a_digit_tells_apart_is_a_label_s_word() -> None:
+    told = [(f"Laudo {at}. Categoria BI-RADS {2 + at % 3 // 2}.", "ab"[at % 3 // 2]) for at in range(90)]
+    texts, labels = zip(*told, strict=True)
+    corpus = Corpus(texts, labels, [str(at) for at in range(90)], label_words=("rads",))
+    found = audit(corpus, {"label_words"}).check("label_words")
+    assert (found.state, found.found[0].what) == ("failed", "rads… 2")
+    shuffled = [str(label) for label in np.random.default_rng(6).permutation(labels)]
+    assert audit(replace(corpus, labels=shuffled), {"label_words"}).passed
+
+
 # --- a user's own reports
 
 

@@ -15,7 +15,7 @@ from tasks.ml.audit.chance import Chance
 from tasks.ml.audit.corpus import Corpus, Units
 from tasks.ml.audit.family import Family, Nulls, of_phrases
 from tasks.ml.audit.measured import given_measurements, out_of_fold, outright
-from tasks.ml.audit.words import NUMBER, Counted, Words, plain, with_slips
+from tasks.ml.audit.words import Counted, Words, is_number, plain, with_slips
 from tasks.ml.resampling import Floats
 
 RARE_SHARE, RARE_REPORTS = 0.003, 8  # of the reports that must hold a phrase, and at least so many
@@ -44,7 +44,7 @@ class Ground:
         spoken = self.spoken
         if spoken is None:
             return np.zeros(len(words), dtype=bool)
-        return np.array([word != NUMBER and word not in spoken for word in words], dtype=bool)
+        return np.array([not is_number(word) and word not in spoken for word in words], dtype=bool)
 
     @cached_property
     def units(self) -> Units:

@@ -10,7 +10,7 @@ from tasks.ml.audit.family import of_properties
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.result import Check
 from tasks.ml.audit.shortcuts import HEADING, shortcut
-from tasks.ml.audit.words import plain
+from tasks.ml.audit.words import plain, words_of
 
 KNOWN_MAX = 60  # headings, the most frequent ones: their pairs are looked at
 RARE_SHARE = 0.005
@@ -37,7 +37,7 @@ def order(ground: Ground) -> Check:
         for at, heading in enumerate(here):
             before[report, heading, here[at + 1 :]] = True
     # "nuclear outline: smooth" is a finding's; a heading holds a word that no finding is told in
-    outside = np.array([ground.apart(heading.split()).any() for heading in known], dtype=bool)
+    outside = np.array([ground.apart(words_of(heading)).any() for heading in known], dtype=bool)
     names = [f"{heading!r} {how}" for how in ("is there", "comes first", "comes last") for heading in known]
     names += [f"{one!r} before {other!r}" for one in known for other in known]
     apart = np.concatenate([np.tile(outside, 3), (outside[:, None] & outside).ravel()])

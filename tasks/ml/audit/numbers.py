@@ -23,7 +23,7 @@ KINDS: Final = {
     "size": re.compile(r"(\d+(?:[.,]\d+)?) ?(cm|mm)\b"),
     "other": re.compile(r"(\d+(?:[.,]\d+)?)"),
 }
-SIDES: Final = {"right": re.compile(r"\bdireit[ao]s?\b"), "left": re.compile(r"\besquerd[ao]s?\b")}
+SIDES: Final = (re.compile(r"\bdireit[ao]s?\b"), re.compile(r"\besquerd[ao]s?\b"))  # right, left
 APART = {"age", "date day", "date month", "date year", "year"}  # no finding is a reason for these
 ENDS = (0.1, 0.5, 0.9)  # where values are cut into low, middle and high
 
@@ -41,10 +41,13 @@ def numbers(ground: Ground) -> Check:
             names.append(name)
             columns.append(column)
             apart.append(known and kind in APART)
-    for side, pattern in SIDES.items():
-        names.append(f"side: {side}")
-        columns.append(np.array([pattern.search(text) is not None for text in texts], dtype=np.float64))
-        apart.append(known)
+    right, left = (
+        np.array([side.search(text) is not None for text in texts], dtype=np.float64) for side in SIDES
+    )
+    # whether a side is named may be a finding's doing; which one is named must be nobody's
+    names += ["side: there is one", "side: right rather than left"]
+    columns += [np.maximum(right, left), right - left]
+    apart += [False, known]
     family = of_properties(names, np.array(columns).T, ground.units, apart)
     return shortcut("numbers", family, ground.nulls)
 

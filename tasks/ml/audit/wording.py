@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ NEGATIONS = (
     "sem", "nao", "nunca", "nega", "nenhum", "ausen", "inexist", "livre", "isent", "afast", "descart",
 )  # fmt: skip
 NEAR = 4  # words within which a negation counts
+NUMBER_WITHIN = 2  # words after a label's name in which its number may stand
 RULE_WORDS = 3
 
 
@@ -37,7 +38,8 @@ def label_words(ground: Ground) -> Check:
     apart = []
     for stem in stems(ground.corpus):
         places = words.where(words.chosen(word.startswith(stem) for word in words.vocabulary))
-        for how, where in (("", places), (", denied", places & denied), (", not denied", places & ~denied)):
+        said = [("", places), (", denied", places & denied), (", not denied", places & ~denied)]
+        for how, where in (*said, *numbered(words, places)):
             held = words.holds(where)
             if 0 < held.sum() < words.reports:
                 columns[f"{stem}…{how}"] = held
@@ -56,6 +58,16 @@ def near_negation(words: Words) -> NDArray[np.bool_]:
     for back in range(1, NEAR + 1):
         near[back:] |= cue[:-back] & (words.report[back:] == words.report[:-back])
     return near
+
+
+def numbered(words: Words, places: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """For each digit: which of these words stand shortly before it, as in BI-RADS 4."""
+    for digit in filter(str.isdigit, words.vocabulary):
+        is_it = words.ids == words.vocabulary.index(digit)
+        before = np.zeros(len(words.ids), dtype=bool)
+        for ahead in range(1, NUMBER_WITHIN + 1):
+            before[:-ahead] |= is_it[ahead:] & (words.report[ahead:] == words.report[:-ahead])
+        yield f" {digit}", places & before
 
 
 def single_words(ground: Ground) -> Check:

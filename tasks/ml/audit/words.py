@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 
 from tasks.ml.resampling import Ints
 
-NUMBER = "#"  # every number is this one word: numbers have checks of their own
+# any number of more than one digit: numbers have checks of their own, but a digit may stand for a label
+NUMBER = "#"
 
 _MARKS = re.compile("[\u0300-\u036f]")
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
@@ -26,7 +27,11 @@ def plain(text: str) -> str:
 
 
 def words_of(plain_text: str) -> list[str]:
-    return [NUMBER if word[0].isdigit() else word for word in _WORD.findall(plain_text)]
+    return [NUMBER if len(word) > 1 and word[0].isdigit() else word for word in _WORD.findall(plain_text)]
+
+
+def is_number(word: str) -> bool:
+    return word == NUMBER or word.isdigit()
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Words:
 
     def single(self, least: int) -> Counted:
         """Words that at least so many reports hold, and at least so many do not; numbers left out."""
-        kept = self.ids != (self.vocabulary.index(NUMBER) if NUMBER in self.vocabulary else -1)
+        kept = ~self.where(self.chosen(map(is_number, self.vocabulary)))
         codes, presence = _presence(self.ids[kept], self.report[kept], self.reports, least)
         return Counted(tuple(self.vocabulary[code] for code in codes), presence)
 
