@@ -76,7 +76,7 @@ def test_the_seed_recipe_fails_and_the_phrase_is_named() -> None:
     told = audit_reports(
         "paaf", "seed", *zip(*((one.text, one.label, one.row_key) for one in reports), strict=True)
     )
-    assert {"label_words", "words", "word_pairs", "keyword_rule", "ceiling"} <= {
+    assert {"label_words", "words", "word_pairs", "keyword_rule", "whole_text"} <= {
         check.name for check in told.failed
     }
     assert "maligno" in {one.what for one in told.check("words").found}

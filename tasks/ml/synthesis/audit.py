@@ -14,6 +14,8 @@ from tasks.ml.splits import split_of
 from tasks.ml.synthesis.exams import Mode, generator
 from tasks.ml.synthesis.phrases import Choice, Number, Phrase, Symbol
 
+# what joins findings, and the marks a dictated report says aloud: how many depends on how much there is to say
+BETWEEN_FINDINGS = frozenset(("e", "ou", "nem", "virgula", "ponto", "paragrafo"))
 # what means a label without being its name, in either language
 LABEL_WORDS = ("malign", "benign", "carcin", "neopl", "cancer", "tumor", "metast", "birads", "yokohama")
 
@@ -38,7 +40,7 @@ def audit_reports(
         row_keys,
         measured,
         [split_of(key) for key in row_keys],
-        findings_words(exam, conclude=mode == "full"),
+        findings_words(exam, conclude=mode == "full") | BETWEEN_FINDINGS,
         LABEL_WORDS,
     )
     return audit(corpus, only)
