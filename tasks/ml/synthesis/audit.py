@@ -14,7 +14,7 @@ from tasks.ml.splits import split_of
 from tasks.ml.synthesis.exams import Mode, generator
 from tasks.ml.synthesis.phrases import Choice, Number, Phrase, Symbol
 
-# what joins findings, and the marks a dictated report says aloud: how many depends on how much there is to say
+# what joins findings, and marks that a dictated report says aloud: the more there is to say, the more of them
 BETWEEN_FINDINGS = frozenset(("e", "ou", "nem", "virgula", "ponto", "paragrafo"))
 # what means a label without being its name, in either language
 LABEL_WORDS = ("malign", "benign", "carcin", "neopl", "cancer", "tumor", "metast", "birads", "yokohama")
