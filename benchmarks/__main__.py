@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import corpora, demo, doctor, ingest, predictions, record, training
+from benchmarks import audit, corpora, demo, doctor, ingest, predictions, record, training
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     ingest.main([])
     predictions.main([])
     doctor.main([])
+    audit.main([])
     try:
         corpora.main([])
     except corpora.Missing as missing:

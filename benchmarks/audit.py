@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from statistics import median
 
 from benchmarks.planted_leaks import LEAKS, Clean, Leak
@@ -34,7 +35,7 @@ WEAKER = {
     "spoken_word": (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1),
 }
 
-# written down before the first run
+# written down before the fifty seeds were run
 EXPECTED = {
     "planted_leaks_found": "all of 17",
     "audit_false_alarms": "0: a level of 1e-4 a check",
@@ -98,12 +99,12 @@ def weakest(shipped: Clean, names: Sequence[str]) -> dict[str, Figure]:
     figures = {}
     for name in WEAKER:
         if name in names:
-            found = [strength for strength in WEAKER[name] if _finds(shipped, LEAKS[name], strength)]
-            unbroken = [one for one, other in zip(WEAKER[name], found, strict=False) if one == other]
-            lowest = unbroken[-1] if unbroken else float("nan")
-            figures[f"weakest_{name}"] = _told(
-                f"weakest_{name}", lowest, "of a label's reports", len(WEAKER[name])
-            )
+            leak, strengths = LEAKS[name], WEAKER[name]
+            found = list(takewhile(lambda strength, leak=leak: _finds(shipped, leak, strength), strengths))
+            if found:
+                figures[f"weakest_{name}"] = _told(
+                    f"weakest_{name}", found[-1], "of the label's reports", len(strengths)
+                )
     return figures
 
 

@@ -119,8 +119,10 @@ def printed_measurements(ground: Ground) -> Check:
     others = np.array([matches(int(step)).sum() for step in steps])
     expected = max(float(others.mean()), 1 / len(steps))
     p = float(gammainc(int(own.sum()), expected)) if own.any() else 1.0
+    # what many digits agree in is no accident
     counts = Counter(listed[at][1] for at in np.flatnonzero(own))
-    found = tuple(Evidence(number, "", held) for number, held in counts.most_common(SHOWN))
+    precise = sorted(counts, key=lambda number: (-len(number), number))[:SHOWN]
+    found = tuple(Evidence(number, "", counts[number]) for number in precise)
     state = verdict(p <= LEVEL)
     return Check(
         "printed_measurements", state, "p of so many numbers that the row was measured with", p, LEVEL,
