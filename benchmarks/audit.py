@@ -35,7 +35,7 @@ WEAKER = {
     "spoken_word": (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1),
 }
 
-# written down before the fifty seeds were run
+# written down after trials on single seeds and an earlier grammar, before this ran as a whole
 EXPECTED = {
     "planted_leaks_found": "all of 17",
     "audit_false_alarms": "0: a level of 1e-4 a check",
