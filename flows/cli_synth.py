@@ -1,4 +1,4 @@
-"""`laudos synth`: what synthetic reports, or one's own, give away besides their findings."""
+"""`laudos synth`: what synthetic reports can say, and what they, or one's own, give away besides findings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 from flows.cli_session import AsJson, end_with, ready, show
 
 if TYPE_CHECKING:
+    from tasks.exam_words import ExamCounted
     from tasks.synthetic_audit import Audit, Check, Evidence
 
 app = typer.Typer(no_args_is_help=True, help="Look into synthetic reports.")
@@ -78,6 +79,79 @@ def audit(
     else:
         tell(found, left_out)
     end_with([not found.passed])
+
+
+@app.command("count", epilog="Example: laudos synth count paaf")
+def count(
+    exam: Annotated[str | None, typer.Argument(help="Which exam; default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what each institution can say, and find four words in a row that two of them say.
+
+    Exit code 1 where two institutions share any: leaving one out would not ask about new wording.
+    """
+    ready()
+    from tasks.exam_words import count_words
+
+    counted = count_words(exam)
+    if as_json:
+        show(counted, as_json)
+    else:
+        _tell_counts(counted)
+    end_with(bool(one.shared) for one in counted)
+
+
+def _tell_counts(counted: list[ExamCounted]) -> None:
+    from flows.cli_summary import heading, table
+    from flows.cli_words import console
+
+    out = console()
+    for one in counted:
+        heading(out, f"{one.exam}: {one.clauses:,} distinct finding clauses")
+        rows = [
+            (
+                i.institution,
+                f"{i.phrases:,}",
+                f"{i.realisations:,}",
+                f"{i.thinnest} ({i.thinnest_phrases})",
+                i.about,
+            )
+            for i in one.institutions
+        ]
+        out.print(table(("institution", "phrases", "wordings", "fewest phrases", ""), rows, words=4))
+        for shared in one.shared:
+            places = " and ".join(f"{name}.yaml, line {line}" for name, line in shared.places)
+            out.print(escape(f"  {shared.words}: {places}"), soft_wrap=True)
+    if not any(one.shared for one in counted):
+        out.print("\nNo two institutions share four words in a row.")
+
+
+@app.command("show", epilog="Example: laudos synth show paaf --finding cromatina --level leve")
+def show_words(
+    exam: Annotated[str, typer.Argument(help="Which exam.")] = "paaf",
+    institution: Annotated[str | None, typer.Option(help="One of its institutions; default: all.")] = None,
+    finding: Annotated[str | None, typer.Option(help="What is said of this one, by phrase.")] = None,
+    level: Annotated[str | None, typer.Option(help="With --finding: at this level only.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Whole reports, or wordings of a phrase.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of whole reports: what is drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Read reports as they are written, or everything that a finding's phrases can say."""
+    ready()
+    from tasks.exam_words import reports_of, wordings_of
+
+    if finding is not None:
+        said = wordings_of(exam, institution, finding, level, most)
+        if as_json:
+            show(said, as_json)
+        for one in said if not as_json else ():
+            typer.echo(f"{one.institution}.yaml:{one.line} {one.level}: {' / '.join(one.wordings)}")
+    else:
+        reports = reports_of(exam, institution, most, seed)
+        if as_json:
+            show(reports, as_json)
+        else:
+            typer.echo("\n\n".join(f"{report}\n{'-' * 40}" for report in reports))
 
 
 def tell(found: Audit, left_out: int = 0) -> None:

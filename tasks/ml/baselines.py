@@ -47,8 +47,8 @@ def baselines(
     scored = {
         "majority": np.tile(shares, (len(holdout_texts), 1)),
         "keyword_rule": keyword_rule(holdout_texts, labels, keywords, shares),
-        "tfidf_word": _tfidf(train_texts, truth, holdout_texts, len(labels), "word", seed),
-        "tfidf_char": _tfidf(train_texts, truth, holdout_texts, len(labels), "char_wb", seed),
+        "tfidf_word": tfidf(train_texts, truth, holdout_texts, len(labels), "word", seed),
+        "tfidf_char": tfidf(train_texts, truth, holdout_texts, len(labels), "char_wb", seed),
     }
     if measurements and holdout_patients and all(patient in measurements for patient in holdout_patients):
         scored["measurements"] = _from_measurements(
@@ -80,9 +80,10 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", bare.casefold()))
 
 
-def _tfidf(
+def tfidf(
     train_texts: Sequence[str], truth: Ints, texts: Sequence[str], n_labels: int, analyzer: str, seed: int
 ) -> Floats:
+    """(texts, labels): logistic regression on TF-IDF of words and pairs, or of 2 to 5 letters ("char_wb")."""
     ngrams = (1, 2) if analyzer == "word" else (2, 5)
     rare = 2 if len(train_texts) >= 20 else 1  # a handful of reports may share no word pair at all
     vectorizer = TfidfVectorizer(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import chain
 
 from tasks.ml.audit.audit import audit
 from tasks.ml.audit.corpus import Corpus
@@ -12,7 +12,8 @@ from tasks.ml.audit.result import Audit
 from tasks.ml.audit.words import plain, words_of
 from tasks.ml.splits import split_of
 from tasks.ml.synthesis.exams import Mode, generator
-from tasks.ml.synthesis.phrases import Choice, Number, Phrase, Symbol
+from tasks.ml.synthesis.language import LISTED, Language
+from tasks.ml.synthesis.phrases import Phrase, parse
 
 # what joins findings, and marks that a dictated report says aloud: the more there is to say, the more of them
 BETWEEN_FINDINGS = frozenset(("e", "ou", "nem", "virgula", "ponto", "paragrafo"))
@@ -48,33 +49,27 @@ def audit_reports(
 
 @lru_cache(maxsize=4)
 def findings_words(exam: str, *, conclude: bool) -> frozenset[str]:
-    """Every plain word that the exam's findings, or its conclusions too, can be told in."""
-    grammar = generator(exam)._grammar  # type: ignore[attr-defined]
-    phrases = [
-        phrase for finding in grammar.findings.values() for level in finding.levels for phrase in level
-    ]
-    if conclude:
-        phrases += [phrase for category in grammar.conclusion.categories for phrase in category]
-    said = {
-        word
-        for phrase in phrases
-        for text in _said(phrase, grammar.symbols)
-        for word in words_of(plain(text))
-    }
-    for word, short in grammar.typing.abbreviations.words.items():
-        if set(words_of(plain(word))) <= said:
-            said |= set(words_of(plain(short)))
+    """Every plain word that any institution tells the exam's findings in, or its conclusions too."""
+    said: set[str] = set()
+    for language in generator(exam).grammar.languages.values():
+        words = {
+            word
+            for phrase in _phrases(language, conclude)
+            for text in phrase.realisations(language.symbols | {LISTED: (parse(""),)})
+            for word in words_of(plain(text))
+        }
+        for word, short in language.typing.abbreviations.words.items():
+            if set(words_of(plain(word))) <= words:
+                words |= set(words_of(plain(short)))
+        said |= words
     return frozenset(said)
 
 
-def _said(phrase: Phrase, symbols: Mapping[str, Sequence[Phrase]]) -> Iterator[str]:
-    yield from map("".join, product(*(_ways(part, symbols) for part in phrase.parts)))
-
-
-def _ways(part: str | Number | Symbol | Choice, symbols: Mapping[str, Sequence[Phrase]]) -> Sequence[str]:
-    if isinstance(part, str):
-        return (part,)
-    if isinstance(part, Number):
-        return ("1",)
-    options = part.options if isinstance(part, Choice) else symbols[part.name]
-    return [said for option in options for said in _said(option, symbols)]
+def _phrases(language: Language, conclude: bool) -> Iterator[Phrase]:
+    for levels in language.findings.values():
+        yield from chain.from_iterable(levels.values())
+    if language.listings is not None:
+        yield from chain(language.listings.denied, language.listings.affirmed)
+        yield from chain.from_iterable(language.listings.findings.values())
+    if conclude:
+        yield from chain.from_iterable(language.conclusion.categories.values())

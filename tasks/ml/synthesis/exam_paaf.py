@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.ml.synthesis.exams import Row
-from tasks.ml.synthesis.findings import FindingsWriter
-from tasks.ml.synthesis.grammar import Grammar, load
+from tasks.ml.synthesis.grammar import load
+from tasks.ml.synthesis.observer import PercentileObserver
+from tasks.ml.synthesis.wording import EVERYTHING, Wording
+from tasks.ml.synthesis.writer import ReportWriter
 
-GRAMMAR = Path(__file__).parent / "data" / "paaf.yaml"
+GRAMMAR = Path(__file__).parent / "data" / "paaf"
 LABELS = ("maligno", "benigno")  # in the order of scikit-learn's target: 0, 1
 
 
 class Paaf:
-    columns: tuple[str, ...]
-
-    def __init__(self, grammar_path: Path = GRAMMAR) -> None:
+    def __init__(self, grammar_folder: Path = GRAMMAR) -> None:
         from sklearn.datasets import load_breast_cancer  # a second to import, which --help need not pay
 
         self._table = load_breast_cancer()
         self.columns = tuple(str(name) for name in self._table.feature_names)
-        self._grammar: Grammar = load(grammar_path, self.columns)
+        self.grammar = load(grammar_folder, self.columns)
 
     def rows(self) -> list[Row]:
         """All 569 rows; the label is biopsy's, benigno or maligno."""
@@ -34,9 +34,10 @@ class Paaf:
             for number, (values, target) in enumerate(zip(self._table.data, self._table.target, strict=True))
         ]
 
-    def fit(self, train_rows: Sequence[Row]) -> FindingsWriter:
+    def fit(self, train_rows: Sequence[Row], wording: Wording = EVERYTHING) -> ReportWriter:
         """Percentiles of each column on these rows."""
-        return FindingsWriter(self._grammar, self.columns, [row.measurements for row in train_rows])
+        train = [row.measurements for row in train_rows]
+        return ReportWriter(self.grammar, PercentileObserver(self.grammar.exam, self.columns, train), wording)
 
 
 def generator() -> Paaf:

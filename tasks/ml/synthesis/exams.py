@@ -1,6 +1,6 @@
 """Exams that reports can be written for: each is one module here called exam_<name>.py.
 
-A second exam is a new file with a `generator()` in it, and a grammar beside data/paaf.yaml; nothing
+Another exam is a new module with a `generator()` in it, and a folder of YAML beside data/paaf; nothing
 that exists has to change.
 """
 
@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from numpy.random import Generator as Rng
-
 from tasks.ml import synthesis
 from tasks.ml.errors import MlError
 from tasks.ml.splits import is_reserved, split_of
+from tasks.ml.synthesis.chance import Rng
+from tasks.ml.synthesis.grammar import Grammar
+from tasks.ml.synthesis.wording import Wording
 
 Mode = Literal["findings", "full", "seed"]
 
@@ -40,12 +41,13 @@ class Fitted(Protocol):
 
 class Generator(Protocol):
     columns: tuple[str, ...]
+    grammar: Grammar
 
     def rows(self) -> list[Row]:
         """The whole table, in its order."""
         ...
 
-    def fit(self, train_rows: Sequence[Row]) -> Fitted:
+    def fit(self, train_rows: Sequence[Row], wording: Wording) -> Fitted:
         """Learns what is low and what is high from these rows' measurements alone."""
         ...
 

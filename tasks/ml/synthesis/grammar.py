@@ -1,238 +1,162 @@
-"""The language of an exam: a YAML file a physician can edit, checked line by line when it is loaded."""
+"""An exam's grammar: its medicine in exam.yaml, and beside it one file for the language of each institution.
+
+A physician can add a phrase or a whole institution; every error is told with its file and line.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from tasks.ml.synthesis.checked_yaml import BadFile, CheckedFile, Place
+from tasks.ml.synthesis.language import LISTED, Language
+from tasks.ml.synthesis.medicine import Exam
+from tasks.ml.synthesis.phrases import Phrase
 
-from tasks.ml.errors import MlError
-from tasks.ml.synthesis.phrases import Phrase, parse
-
-LEVELS = 4  # of every finding, from the most bland to the most atypical
-
-Place = tuple[str | int, ...]
+EXAM_FILE = "exam.yaml"
 
 
-class BadGrammar(MlError):
-    """The file does not describe a language; the message names file, line and place."""
+@dataclass(frozen=True)
+class Clause:
+    """One phrase for a level of a finding, and the line of its file."""
+
+    finding: str
+    level: str
+    phrase: Phrase
+    line: int
 
 
-def _phrase(value: Any) -> Phrase:
-    if not isinstance(value, str):
-        raise ValueError(f"a phrase is text; put it in quotes (found a {type(value).__name__})")
-    return parse(value)
+@dataclass(frozen=True)
+class Grammar:
+    """`languages` by institution, in the order of their names.
 
-
-Chance = Annotated[float, Field(ge=0, le=1)]
-Said = Annotated[Phrase, BeforeValidator(_phrase)]
-Phrases = Annotated[tuple[Said, ...], Field(min_length=1)]
-Cuts = Annotated[tuple[Chance, ...], Field(min_length=LEVELS - 1, max_length=LEVELS - 1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Section(_Strict):
-    """A part of a report; `lines` make its body, or `openings` come before the findings."""
-
-    headings: Annotated[tuple[str, ...], Field(min_length=1)]
-    lines: Phrases | None = None
-    openings: Phrases | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Section:
-        if (self.lines is None) == (self.openings is None):
-            raise ValueError("a section has either lines, or openings where the findings follow")
-        return self
-
-
-class Distractor(_Strict):
-    """Said with this chance, whatever the cells look like."""
-
-    chance: Chance
-    lines: Phrases
-
-
-class Finding(_Strict):
-    """What an observer says about one aspect, at each level."""
-
-    columns: tuple[str, ...] = Field((), alias="from")
-    unmeasured: bool = False
-    weight: Annotated[float, Field(ge=0)] = 0.0  # in the severity, which decides unmeasured ones
-    noise: Annotated[float, Field(gt=0, le=1)]
-    mention: Chance
-    levels: Annotated[tuple[Phrases, ...], Field(min_length=LEVELS, max_length=LEVELS)]
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Finding:
-        if bool(self.columns) == self.unmeasured:
-            raise ValueError("a finding is either measured (from: [columns]) or unmeasured: true")
-        if self.unmeasured and self.weight:
-            raise ValueError("only measured findings have a weight in the severity")
-        return self
-
-
-class Conclusion(_Strict):
-    """Categories: insufficient first, then one a level of severity."""
-
-    headings: Annotated[tuple[str, ...], Field(min_length=1)]
-    cuts: Cuts
-    noise: Annotated[float, Field(gt=0, le=1)]
-    insufficient_chance: Chance
-    categories: Annotated[tuple[Phrases, ...], Field(min_length=LEVELS + 1, max_length=LEVELS + 1)]
-
-
-class Abbreviations(_Strict):
-    chance: Chance
-    words: dict[str, str]
-
-
-class Typos(_Strict):
-    chance: Chance
-    share_of_words: Chance
-
-
-class Typing(_Strict):
-    """How a report was typed: the chance of each habit."""
-
-    abbreviations: Abbreviations
-    upper_case: Chance
-    no_accents: Chance
-    decimal_point: Chance
-    typos: Typos
-
-
-class Grammar(_Strict):
-    cuts: Cuts
-    once: tuple[str, ...] = ()
-    symbols: dict[str, Phrases]
-    sections: dict[str, Section]
-    layouts: Annotated[tuple[tuple[str, ...], ...], Field(min_length=1)]
-    distractors: dict[str, Distractor] = {}
-    findings: Annotated[dict[str, Finding], Field(min_length=1)]
-    conclusion: Conclusion
-    typing: Typing
-
-    @model_validator(mode="after")
-    def _has_a_severity(self) -> Grammar:
-        if not any(finding.weight for finding in self.findings.values()):
-            raise ValueError("at least one measured finding must have a weight")
-        return self
-
-
-def load(path: Path, columns: Iterable[str]) -> Grammar:
-    """The grammar in `path`, whose findings may name these columns of measurements.
-
-    Raises BadGrammar, which names the line, for YAML that cannot be read, a key given twice or
-    unknown, a phrase whose brackets do not match, and any name that nothing answers to.
+    `clauses` are the findings' phrases, `listing_lines` where an institution's listings stand in its file.
     """
-    try:
-        root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadGrammar(f"{path.name}, line {line}: {error.problem}") from None
-    if root is None:
-        raise BadGrammar(f"{path.name} is empty")
-    lines: dict[Place, int] = {}
-    _note_lines(root, (), lines, path.name)
-    try:
-        grammar = Grammar.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except ValidationError as error:
-        problem = error.errors(include_input=False)[0]
-        raise _complaint(path.name, lines, problem["loc"], _told(problem)) from None
-    for place, name, known in _names(grammar, tuple(columns)):
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-            raise _complaint(path.name, lines, place, f"nothing is called {name!r}{hint}")
-    _refuse_circles(grammar, path.name, lines)
-    return grammar
+
+    exam: Exam
+    languages: Mapping[str, Language]
+    clauses: Mapping[str, tuple[Clause, ...]]
+    listing_lines: Mapping[str, int]
 
 
-def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], file: str) -> None:
-    """Where in the file everything stands, for the sake of clear errors."""
-    lines[place] = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        for position, item in enumerate(node.value):
-            _note_lines(item, (*place, position), lines, file)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*place, str(key.value))
-            if inner in lines:  # YAML would silently keep the last one
-                raise BadGrammar(f"{file}, line {key.start_mark.line + 1}: {key.value!r} is given twice")
-            _note_lines(value, inner, lines, file)
-            lines[inner] = key.start_mark.line + 1
+def load(folder: Path, columns: Collection[str]) -> Grammar:
+    """The grammar in `folder`, whose findings may name these columns of measurements.
+
+    Raises BadFile, which names the line, for YAML that cannot be read, a key given twice or unknown,
+    a phrase whose brackets do not match, and any name that nothing answers to or that is missing.
+    """
+    exam_file = CheckedFile(folder / EXAM_FILE, Exam)
+    _check_exam(exam_file, columns)
+    paths = sorted(path for path in folder.glob("*.yaml") if path.name != EXAM_FILE)
+    if not paths:
+        raise BadFile(f"{folder.name} holds no institution's language beside {EXAM_FILE}")
+    files = {path.stem: CheckedFile(path, Language) for path in paths}
+    for file in files.values():
+        _check_language(file, exam_file.content)
+    return Grammar(
+        exam_file.content,
+        {name: file.content for name, file in files.items()},
+        {name: tuple(_clauses(file)) for name, file in files.items()},
+        {name: file.line(("listings",)) for name, file in files.items() if file.content.listings},
+    )
 
 
-def _names(grammar: Grammar, columns: tuple[str, ...]) -> Iterable[tuple[Place, str, tuple[str, ...]]]:
-    """Every name that must be known: where it stands, itself, and what it may be."""
-    sections, symbols = tuple(grammar.sections), tuple(grammar.symbols)
-    for number, layout in enumerate(grammar.layouts):
-        for position, section in enumerate(layout):
-            yield ("layouts", number, position), section, sections
-    for section in grammar.distractors:
-        yield ("distractors", section), section, sections
-    for position, symbol in enumerate(grammar.once):
-        yield ("once", position), symbol, symbols
-    for name, finding in grammar.findings.items():
+def _check_exam(file: CheckedFile[Exam], columns: Collection[str]) -> None:
+    findings = file.content.findings
+    for name, finding in findings.items():
         for position, column in enumerate(finding.columns):
-            yield ("findings", name, "from", position), column, columns
-    for place, phrase in _phrases(grammar):
+            file.refuse_unknown(("findings", name, "from", position), column, columns)
+        for position, level in enumerate(finding.always):
+            file.refuse_unknown(("findings", name, "always", position), level, finding.levels)
+        for other, levels in finding.only_with.items():
+            place: Place = ("findings", name, "only_with", other)
+            file.refuse_unknown(place, other, findings)
+            for position, level in enumerate(levels):
+                file.refuse_unknown((*place, position), level, findings[other].levels)
+
+
+def _check_language(file: CheckedFile[Language], exam: Exam) -> None:
+    """Every name must be known, and nothing the exam can find may lack words."""
+    language = file.content
+    for number, layout in enumerate(language.layouts):
+        for position, section in enumerate(layout):
+            file.refuse_unknown(("layouts", number, position), section, language.sections)
+    for section in language.distractors:
+        file.refuse_unknown(("distractors", section), section, language.sections)
+    for position, symbol in enumerate(language.once):
+        file.refuse_unknown(("once", position), symbol, language.symbols)
+    _same_names(file, ("findings",), language.findings, exam.findings)
+    for name, finding in exam.findings.items():
+        _same_names(file, ("findings", name), language.findings[name], finding.levels)
+    categories = language.conclusion.categories
+    _same_names(file, ("conclusion", "categories"), categories, exam.conclusion.categories)
+    if language.listings is not None:
+        for name in language.listings.findings:
+            file.refuse_unknown(("listings", "findings", name), name, exam.findings)
+    for place, phrase in _phrases(language):
         for symbol in phrase.symbols():
-            yield place, symbol, symbols
+            if symbol != LISTED or place[0] != "listings":
+                file.refuse_unknown(place, symbol, language.symbols)
+    _refuse_circles(file)
 
 
-def _phrases(grammar: Grammar) -> Iterable[tuple[Place, Phrase]]:
+def _same_names(
+    file: CheckedFile[Language], place: Place, found: Collection[str], asked: Collection[str]
+) -> None:
+    for name in found:
+        file.refuse_unknown((*place, name), name, asked)
+    for name in asked:
+        if name not in found:
+            raise file.complaint(place, f"{name!r} is missing")
+
+
+def _phrases(language: Language) -> Iterator[tuple[Place, Phrase]]:
     groups: list[tuple[Place, tuple[Phrase, ...]]] = [
-        (("symbols", name), phrases) for name, phrases in grammar.symbols.items()
+        (("symbols", name), phrases) for name, phrases in language.symbols.items()
     ]
-    for name, section in grammar.sections.items():
+    for name, section in language.sections.items():
         groups += [(("sections", name, "lines"), section.lines or ())]
         groups += [(("sections", name, "openings"), section.openings or ())]
-    groups += [(("distractors", name, "lines"), one.lines) for name, one in grammar.distractors.items()]
-    for name, finding in grammar.findings.items():
-        groups += [(("findings", name, "levels", level), said) for level, said in enumerate(finding.levels)]
-    categories = grammar.conclusion.categories
-    groups += [(("conclusion", "categories", number), said) for number, said in enumerate(categories)]
+    groups += [(("distractors", name, "lines"), one.lines) for name, one in language.distractors.items()]
+    groups += [
+        (("findings", name, level), said)
+        for name, levels in language.findings.items()
+        for level, said in levels.items()
+    ]
+    if language.listings is not None:
+        groups += [(("listings", "denied"), language.listings.denied)]
+        groups += [(("listings", "affirmed"), language.listings.affirmed)]
+        groups += [
+            (("listings", "findings", name), said) for name, said in language.listings.findings.items()
+        ]
+    categories = language.conclusion.categories
+    groups += [(("conclusion", "categories", name), said) for name, said in categories.items()]
     for place, phrases in groups:
         for position, phrase in enumerate(phrases):
             yield (*place, position), phrase
 
 
-def _refuse_circles(grammar: Grammar, file: str, lines: Mapping[Place, int]) -> None:
+def _refuse_circles(file: CheckedFile[Language]) -> None:
+    symbols = file.content.symbols
     finished: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
-            way = " > ".join((*above, name))
-            raise _complaint(file, lines, ("symbols", name), f"it contains itself: {way}")
+            raise file.complaint(("symbols", name), f"it contains itself: {' > '.join((*above, name))}")
         if name not in finished:
-            for phrase in grammar.symbols[name]:
+            for phrase in symbols[name]:
                 for inner in phrase.symbols():
                     visit(inner, (*above, name))
             finished.add(name)
 
-    for name in grammar.symbols:
+    for name in symbols:
         visit(name, ())
 
 
-def _complaint(file: str, lines: Mapping[Place, int], place: tuple[Any, ...], what: str) -> BadGrammar:
-    known = place
-    while known not in lines:  # a missing key has no line: name the mapping it is missing from
-        known = known[:-1]
-    where = ".".join(str(part) for part in place)
-    return BadGrammar(f"{file}, line {lines[known]}, {where}: {what}")
-
-
-def _told(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] == "missing":
-        return "this is missing"
-    return str(problem["msg"]).removeprefix("Value error, ")
+def _clauses(file: CheckedFile[Language]) -> Iterator[Clause]:
+    for finding, levels in file.content.findings.items():
+        for level, phrases in levels.items():
+            for position, phrase in enumerate(phrases):
+                line = file.line(("findings", finding, level, position))
+                yield Clause(finding, level, phrase, line)

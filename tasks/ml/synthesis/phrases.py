@@ -1,10 +1,7 @@
 """Phrases with choices in them: "[raras|ocasionais] <celulas>, <0,6..3,8> cm".
 
-    [a|b]        one of these          <nome>      one of the phrases of a symbol
-    <2..8>       a whole number        <0,6..3,8>  a number with one decimal, and a comma
-
-Chance comes from `rng.random()` alone: of all of NumPy's methods it is the one whose values are the
-same in every version and on every machine.
+[a|b]        one of these          <nome>      one of the phrases of a symbol
+<2..8>       a whole number        <0,6..3,8>  a number with one decimal, and a comma
 """
 
 from __future__ import annotations
@@ -12,14 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from itertools import product
+from typing import Annotated, Any
 
-from numpy.random import Generator as Rng
+from pydantic import BeforeValidator, Field
 
-T = TypeVar("T")
+from tasks.ml.synthesis.chance import Rng, integer, pick
 
 _NUMBER = re.compile(r"(\d+(?:,\d)?)\.\.(\d+(?:,\d)?)")
 _SYMBOL = re.compile(r"[a-z_]+")
+_LITERAL = re.compile(r"[^\[\]|<>]+")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ class Choice:
 class Phrase:
     parts: tuple[str | Number | Symbol | Choice, ...]
 
+    @cached_property
+    def fixed(self) -> str | None:
+        """What it says where there is nothing to choose."""
+        literal = all(isinstance(part, str) for part in self.parts)
+        return "".join(map(str, self.parts)) if literal else None
+
     def symbols(self) -> Iterator[str]:
         """The names of all symbols in it."""
         for part in self.parts:
@@ -54,12 +60,35 @@ class Phrase:
                 for option in part.options:
                     yield from option.symbols()
 
+    def realisations(self, symbols: Mapping[str, Sequence[Phrase]]) -> Iterator[str]:
+        """Everything it can say, a number standing as "#"; the same words may come more than once."""
+        yield from map("".join, product(*(_ways(part, symbols) for part in self.parts)))
+
+
+def _ways(part: str | Number | Symbol | Choice, symbols: Mapping[str, Sequence[Phrase]]) -> Sequence[str]:
+    if isinstance(part, str):
+        return (part,)
+    if isinstance(part, Number):
+        return ("#",)
+    options = part.options if isinstance(part, Choice) else symbols[part.name]
+    return [said for option in options for said in option.realisations(symbols)]
+
 
 def parse(text: str) -> Phrase:
     """Raises ValueError, saying what is wrong, for brackets that do not match or an unknown <...>."""
     phrase, rest = _sequence(text, 0, inside=False)
     assert rest == len(text)
     return phrase
+
+
+def _phrase(value: Any) -> Phrase:
+    if not isinstance(value, str):
+        raise ValueError(f"a phrase is text; put it in quotes (found a {type(value).__name__})")
+    return parse(value)
+
+
+Said = Annotated[Phrase, BeforeValidator(_phrase)]
+Phrases = Annotated[tuple[Said, ...], Field(min_length=1)]
 
 
 def _sequence(text: str, at: int, *, inside: bool) -> tuple[Phrase, int]:
@@ -81,7 +110,7 @@ def _sequence(text: str, at: int, *, inside: bool) -> tuple[Phrase, int]:
             parts.append(_reference(text[at + 1 : end]))
             at = end + 1
         else:
-            literal = re.compile(r"[^\[\]|<>]+").match(text, at)
+            literal = _LITERAL.match(text, at)
             assert literal is not None
             parts.append(literal[0])
             at = literal.end()
@@ -120,14 +149,19 @@ class Speaker:
         self._rng = rng
 
     def say(self, phrase: Phrase) -> str:
-        return "".join(self._part(part) for part in phrase.parts)
+        if phrase.fixed is not None:
+            return phrase.fixed
+        return "".join([part if isinstance(part, str) else self._part(part) for part in phrase.parts])
 
     def say_one(self, phrases: Sequence[Phrase]) -> str:
         return self.say(pick(self._rng, phrases))
 
-    def _part(self, part: str | Number | Symbol | Choice) -> str:
-        if isinstance(part, str):
-            return part
+    def say_about(self, form: Phrase, symbol: str, text: str) -> str:
+        """A form in which the symbol stands for this text."""
+        self._said[symbol] = text
+        return self.say(form)
+
+    def _part(self, part: Number | Symbol | Choice) -> str:
         if isinstance(part, Choice):
             return self.say_one(part.options)
         if isinstance(part, Number):
@@ -141,22 +175,3 @@ class Speaker:
             if part.name in self._said:
                 self._said[part.name] = said
         return said
-
-
-def integer(rng: Rng, low: int, high: int) -> int:
-    """A whole number, both ends included."""
-    return low + int(rng.random() * (high - low + 1))
-
-
-def pick(rng: Rng, options: Sequence[T]) -> T:
-    return options[integer(rng, 0, len(options) - 1)]
-
-
-def happens(rng: Rng, chance: float) -> bool:
-    return bool(rng.random() < chance)
-
-
-def stray(rng: Rng, sd: float) -> float:
-    """Near-normal noise with mean 0, never beyond 3.5 sd: four uniform numbers summed (Irwin-Hall)."""
-    total = rng.random() + rng.random() + rng.random() + rng.random()
-    return float((total - 2.0) * sd * 3.0**0.5)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tasks.ml.splits import unit_interval
+from tasks.ml.synthesis.chance import Stream
 from tasks.ml.synthesis.exams import Mode, Row, generator, training_rows
+from tasks.ml.synthesis.wording import EVERYTHING, Wording
 
 FLIPPED_SHARE = 0.05  # of the labels in `seed` mode
 
@@ -31,6 +30,7 @@ def synthesize(
     seed: int,
     rows: Sequence[Row] | None = None,
     reserved_share: float = 0.0,
+    wording: Wording = EVERYTHING,
 ) -> Iterator[SyntheticReport]:
     """Reports on `rows` (default: all), one after another; nothing is kept in memory.
 
@@ -44,11 +44,11 @@ def synthesize(
     exam_generator = generator(exam)
     table = exam_generator.rows()
     labels = sorted({row.label for row in table})
-    writer = exam_generator.fit(training_rows(table, reserved_share))
+    writer = exam_generator.fit(training_rows(table, reserved_share), wording)
     for row in table if rows is None else rows:
         for number in range(reports_per_row):
             external_id = f"s{seed}-{row.key}-{number:03}"
-            rng = _stream(exam, seed, row.key, number)
+            rng = Stream(exam, seed, row.key, number)
             text = writer.write(row.measurements, rng, conclude=mode == "full")
             label = row.label
             if mode == "seed":
@@ -64,8 +64,3 @@ def seed_of(external_id: str) -> int:
     if written is None:
         raise ValueError("not the id of a synthetic report")
     return int(written[1])
-
-
-def _stream(exam: str, seed: int, row_key: str, number: int) -> np.random.Generator:
-    digest = hashlib.sha256(f"{exam}\0{seed}\0{row_key}\0{number}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16]))))

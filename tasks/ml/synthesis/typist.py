@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from numpy.random import Generator as Rng
-
-from tasks.ml.synthesis.grammar import Typing
-from tasks.ml.synthesis.phrases import happens, integer
+from tasks.ml.synthesis.chance import Rng, happens, integer
+from tasks.ml.synthesis.language import Typing
 
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _LONG_WORD = re.compile(r"[^\W\d_]{5,}")  # shorter ones become other words
+_PAUSE = re.compile(r"[,.](?=\s)|\n+")
+_SPOKEN = {",": " vírgula", ".": " ponto"}
+_SPOKEN_SHARE = 0.3  # of the pauses of a dictated report
 
 
 def typed(text: str, habits: Typing, rng: Rng) -> str:
     """The text as this report's author would have typed it; each habit comes with its own chance."""
+    if happens(rng, habits.dictation):
+        text = _PAUSE.sub(lambda sign: _spoken(sign[0], rng), text)
     if happens(rng, habits.abbreviations.chance):
-        for word, short in habits.abbreviations.words.items():
-            text = re.sub(rf"\b{re.escape(word)}\b", short, text)
+        text = habits.abbreviations.pattern.sub(lambda word: habits.abbreviations.words[word[0]], text)
     if happens(rng, habits.decimal_point):
         text = _DECIMAL_COMMA.sub(".", text)
     if happens(rng, habits.typos.chance):
@@ -28,6 +30,11 @@ def typed(text: str, habits: Typing, rng: Rng) -> str:
     if happens(rng, habits.upper_case):
         text = text.upper()
     return text
+
+
+def _spoken(sign: str, rng: Rng) -> str:
+    """Punctuation that the speaker said aloud and the recogniser wrote as a word."""
+    return _SPOKEN.get(sign, f" parágrafo{sign}") if happens(rng, _SPOKEN_SHARE) else sign
 
 
 def _slip(word: str, share: float, rng: Rng) -> str:

@@ -1,0 +1,78 @@
+"""What an exam can find, without a word of how it is said: a YAML file, checked when it is loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from tasks.ml.synthesis.checked_yaml import Strict
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Finding(Strict):
+    """One aspect that an observer describes, with its levels and where the level comes from.
+
+    Measured: `from` names columns, whose mean percentile falls between the exam's cuts. Coded: the table
+    of measurements says which level it is. Unmeasured: drawn from the severity.
+    """
+
+    levels: Names
+    columns: tuple[str, ...] = Field((), alias="from")
+    coded: bool = False
+    unmeasured: bool = False
+    weight: Annotated[float, Field(ge=0)] = 0.0  # in the severity, which decides unmeasured ones
+    noise: Chance  # measured: sd of the observer's stray; coded: chance of writing a neighbouring level
+    mention: Chance
+    always: tuple[str, ...] = ()  # levels that no observer leaves out
+    only_with: dict[str, Names] = Field(
+        default_factory=dict
+    )  # said only where these other findings stand at one of these levels
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.columns) + self.coded + self.unmeasured != 1:
+            raise ValueError(
+                "a finding is either measured (from: [columns]), coded: true or unmeasured: true"
+            )
+        if self.weight and not self.columns:
+            raise ValueError("only measured findings have a weight in the severity")
+        return self
+
+
+class Conclusion(Strict):
+    """The categories a report may conclude with, and for measured findings how severity decides.
+
+    `cuts`: from which severity each category begins, the first category being left to chance:
+    `insufficient_chance` of it, more often the less there is to see.
+    """
+
+    categories: Names
+    cuts: tuple[Chance, ...] = ()
+    noise: Chance = 0.0
+    insufficient_chance: Chance = 0.0
+
+    @model_validator(mode="after")
+    def _cuts_fit(self) -> Self:
+        if self.cuts and len(self.cuts) != len(self.categories) - 2:
+            raise ValueError(f"{len(self.categories)} categories need {len(self.categories) - 2} cuts")
+        return self
+
+
+class Exam(Strict):
+    cuts: tuple[Chance, ...] = ()  # of measured findings: where one level ends and the next begins
+    findings: Annotated[dict[str, Finding], Field(min_length=1)]
+    conclusion: Conclusion
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        for name, finding in self.findings.items():
+            if not finding.coded and len(finding.levels) != len(self.cuts) + 1:
+                raise ValueError(f"{name} has {len(finding.levels)} levels; {len(self.cuts)} cuts make "
+                                 f"{len(self.cuts) + 1}")  # fmt: skip
+        drawn = [name for name, finding in self.findings.items() if finding.unmeasured]
+        if drawn and not any(finding.weight for finding in self.findings.values()):
+            raise ValueError(f"{drawn[0]} is unmeasured: at least one measured finding must have a weight")
+        return self
