@@ -1,0 +1,1 @@
+"""More wordings of the reports there are, for training alone."""
