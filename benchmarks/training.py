@@ -169,7 +169,7 @@ def macro_f1(ground: Ground, folder: Path, taught: Part, body_sees: Sequence[int
     some = taught.only(body_sees)
     spec: EncoderSpec = encoder_spec(asked)
     model, tokenizer = make_scratch(some.texts, asked.labels, spec, seed, patients=some.patients)
-    config = body_training(asked)
+    config = body_training(asked, len(some.ids))
     train_body(
         model, tokenizer, some.texts, some.labels_idx,
         config=config, checkpoint_folder=folder / f"worth-{seed}-{len(some.ids)}", seed=seed,
@@ -228,7 +228,7 @@ def train_into(folder: Path) -> None:
     asked, taught = ground.settings.classifier(CLASSIFIER), ground.part("train")
     some = taught.first(KILLED_REPORTS)
     model, tokenizer = make_scratch(some.texts, asked.labels, encoder_spec(asked), 7, patients=some.patients)
-    config = replace(body_training(asked), checkpoint_every_steps=20)
+    config = replace(body_training(asked, len(some.ids)), checkpoint_every_steps=20)
     log = train_body(
         model, tokenizer, some.texts, some.labels_idx, config=config, checkpoint_folder=folder, seed=7
     )
