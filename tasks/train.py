@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -24,7 +24,8 @@ from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
 from tasks.ml.predictor import Predictor
-from tasks.ml.training import BodyTraining, TrainLog, train_body
+from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
+from tasks.ml.variety.augment import Augmentation, course
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
 from tasks.progress import progress_bar
@@ -205,13 +206,15 @@ def _train_body(
         )
     else:
         model, tokenizer = load_encoder(spec, asked.labels, seed=settings.seed)
+    config = body_training(asked, len(taught.ids))
+    read = course(taught.texts, Augmentation.of(asked.training.augment), settings.seed, config.epochs)
     with progress_bar("training the network") as progress:
         log = train_body(
             model,
             tokenizer,
-            taught.texts,
-            taught.labels_idx,
-            config=body_training(asked),
+            read.texts,
+            taught.labels_idx[read.report],
+            config=replace(config, epochs=read.passes),
             checkpoint_folder=checkpoints_of(settings, classifier)
             / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
             seed=settings.seed,
@@ -220,14 +223,15 @@ def _train_body(
     return (model, tokenizer), log
 
 
-def body_training(asked: ClassifierSettings) -> BodyTraining:
-    """How the settings have the whole network trained; a pretrained one takes smaller steps."""
+def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
+    """How the settings have the whole network trained on so many; a pretrained one takes smaller steps."""
     training = asked.training
+    scratch = asked.encoder == "scratch"
     return BodyTraining(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
-        epochs=training.epochs,
-        learning_rate=training.learning_rate or (5e-4 if asked.encoder == "scratch" else 3e-5),
+        epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
+        learning_rate=training.learning_rate or (1e-3 if scratch else 3e-5),
         batch_windows=training.batch_reports,
     )
 

@@ -40,11 +40,11 @@ class EncoderSpec:
     kind: Literal["scratch", "folder", "hub"] = "scratch"
     name: str | None = None  # a folder's path or a hub name
     revision: str | None = None  # 40 hex digits, for a hub name
-    window_tokens: int = 256  # scratch: positions it can tell apart
+    window_tokens: int = 512  # scratch: positions it can tell apart
     hidden_size: int = 128
     layers: int = 2
     attention_heads: int = 2
-    vocabulary: int = 4000
+    vocabulary: int = 1500  # of 4000, words that another institution makes of known stems were read worse
 
 
 def make_scratch(

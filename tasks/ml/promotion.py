@@ -35,7 +35,7 @@ class Rules:
 
     margin: float = 0.02
     class_margin: float = 0.05
-    behaviour_margin: float = 0.02
+    behaviour_margin: float = 0.05
     negation_margin: float = 0.05
     behaviour_floor: float = 0.0
     holdout_patients_min: int = 20

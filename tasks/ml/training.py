@@ -38,16 +38,17 @@ from tasks.ml.quiet import quietly
 from tasks.ml.windows import Ints, Windows, padded, windows_of
 
 COMPLETE = "COMPLETE"
+READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 
 
 @dataclass(frozen=True)
 class BodyTraining:
     """How the whole network is trained."""
 
-    window_tokens: int = 256
+    window_tokens: int = 512
     stride_tokens: int = 64
     epochs: float = 5.0
-    learning_rate: float = 5e-4  # 1.5e-3 learnt visibly worse (one run, scratch encoder)
+    learning_rate: float = 1e-3  # for a network from scratch; 1.5e-3 learnt visibly worse (one run)
     batch_windows: int = 32
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
     weight_decay: float = 0.01
@@ -62,6 +63,11 @@ class TrainLog:
     windows: int
     resumed_from_step: int
     losses: tuple[tuple[int, float], ...]
+
+
+def passes_over(reports: int) -> float:
+    """So many epochs that a small network from scratch reads some 25,000 reports, between 2 and 10."""
+    return min(10.0, max(2.0, READ_FROM_SCRATCH / max(reports, 1)))
 
 
 def train_body(

@@ -17,7 +17,8 @@ from tasks.model_folders import checkpoints_of, models_folder
 from tests.learning.retraining import champion_of, retrain
 from tests.learning.world import CLASSIFIER, TRAINING, World
 
-LONG = TRAINING | {"batch_reports": 1, "epochs": 4.0}  # some 340 steps, a checkpoint every hundred
+# some 340 steps, a checkpoint every hundred; the same words must come again when the training goes on
+LONG = TRAINING | {"batch_reports": 1, "epochs": 4.0, "augment": ["clauses", "noise"]}
 
 CHILD = """
 import torch

@@ -183,6 +183,18 @@ def test_a_changed_training_setting_trains_the_whole_network(
     )
 
 
+def test_augmentation_trains_another_network_from_the_same_reports(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(range(60))
+    first = challenge(world)
+    noisy = reconfigured(world, training=TRAINING | {"augment": ["noise"]})
+    other = challenge(noisy)
+    assert not other.reused
+    assert other.trained == "full"
+    assert weights_of(world, first.model_id) != weights_of(noisy, other.model_id)
+
+
 def test_a_head_without_a_champion_is_refused_with_the_command_that_helps(world: World) -> None:
     world.add(HOSPITAL)
     with pytest.raises(NothingToWorkOn, match="laudos retrain --how full"):

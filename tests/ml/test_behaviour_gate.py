@@ -74,8 +74,8 @@ def test_a_challenger_worse_by_the_margin_gets_through_in_one_of_twenty_at_most(
     rng, passed = np.random.default_rng(0), 0
     for _ in range(400):
         theirs = rng.random(len(PAAF.pairs)) < 0.9
-        # right 88 % of the time: 2 points worse, and wrong on other pairs than the champion, too
-        ours = np.where(rng.random(len(PAAF.pairs)) < 0.9, theirs, rng.random(len(PAAF.pairs)) < 0.7)
+        # right 85 % of the time: 5 points worse, and wrong on other pairs than the champion, too
+        ours = np.where(rng.random(len(PAAF.pairs)) < 0.9, theirs, rng.random(len(PAAF.pairs)) < 0.4)
         passed += OVERALL not in refused(behaviour_reasons(run_with(ours), run_with(theirs), RULES))
     assert passed / 400 <= 0.08  # 5 %, and three standard errors of 400 draws
 
@@ -83,10 +83,10 @@ def test_a_challenger_worse_by_the_margin_gets_through_in_one_of_twenty_at_most(
 def test_a_small_suite_is_judged_by_what_was_seen() -> None:
     small = replace(PAAF, pairs=PAAF.pairs[:20])
     right = np.ones(20, dtype=bool)
-    one_lost = np.arange(20) > 0
+    two_lost = np.arange(20) > 1
     assert refused(behaviour_reasons(run_with(right, small), run_with(right, small), RULES)) == set()
-    worse = behaviour_reasons(run_with(one_lost, small), run_with(right, small), RULES)
-    assert refused(worse) == {OVERALL}
+    worse = behaviour_reasons(run_with(two_lost, small), run_with(right, small), RULES)
+    assert refused(worse) == {OVERALL, NEGATION}
     assert "too few for an interval" in worse[0].found
 
 
