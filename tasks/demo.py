@@ -197,7 +197,7 @@ benigno = ["benigno", "benigna", "fibroadenoma", "ausência de células malignas
 [classifiers.malignidade.synthetic]
 exam = "paaf"
 mode = "findings"
-reports_per_row = 12
+reports_per_row = 16
 reserved_share = {reserved_share}                  # the hospital's reports were written from these rows
 
 [classifiers.malignidade.training]

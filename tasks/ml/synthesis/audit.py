@@ -58,11 +58,17 @@ def findings_words(exam: str, *, conclude: bool) -> frozenset[str]:
             for text in phrase.realisations(language.symbols | {LISTED: (parse(""),)})
             for word in words_of(plain(text))
         }
+        words |= {word for join in _joins(language) for word in words_of(plain(join))}
         for word, short in language.typing.abbreviations.words.items():
             if set(words_of(plain(word))) <= words:
                 words |= set(words_of(plain(short)))
         said |= words
     return frozenset(said)
+
+
+def _joins(language: Language) -> Iterator[str]:
+    if language.listings is not None:
+        yield from chain.from_iterable((*language.listings.denied_joins, *language.listings.affirmed_joins))
 
 
 def _phrases(language: Language, conclude: bool) -> Iterator[Phrase]:
