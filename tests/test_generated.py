@@ -95,7 +95,8 @@ def test_a_replacement_leaves_numbers_denials_and_degrees(taught: Taught) -> Non
     texts, _, rows = taught
     text = "nucleos sem atipia, nao se observa necrose acentuada, 1,9 cm; fundo limpo, celulas coesas " * 3
     network = masked(texts, rows, SMALL, seed=0)
-    told = replaced(network, [text], seed=0)[0].text
+    # a draw that changes nothing is no other report, and left out
+    told = next(one.text for seed in range(20) for one in replaced(network, [text], seed=seed))
     plain = network[1].decode(network[1](text)["input_ids"], skip_special_tokens=True)
     assert told != plain
     for word in ("sem", "nao", "acentuada", "1, 9 cm"):
