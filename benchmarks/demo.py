@@ -105,10 +105,11 @@ def head_refresh(settings: Settings) -> dict[str, Figure]:
         ids = list(c.scalars(predicted))
     predictor = Predictor.load(folder_of(settings, champion.model))
 
-    def vectors(ids: Sequence[int]) -> np.ndarray:
+    def stored(ids: Sequence[int]) -> tuple[np.ndarray, list[bytes]]:
         with reading(engine) as c:
-            stored = features.get(c, predictor.encoder_sha, ids)
-        return np.frombuffer(b"".join(stored[one].vector for one in ids), "<f4").reshape(len(ids), -1)
+            found = features.get(c, predictor.encoder_sha, ids)
+        vectors = np.frombuffer(b"".join(found[one].vector for one in ids), "<f4").reshape(len(ids), -1)
+        return vectors, [found[one].sketch for one in ids]
 
     def encode() -> list[str]:
         with reading(engine) as c:
@@ -116,7 +117,7 @@ def head_refresh(settings: Settings) -> dict[str, Figure]:
         return [one.label for one in predictor.predict([texts[one] for one in ids])]
 
     def rescore() -> list[str]:
-        return [one.label for one in predictor.from_vectors(vectors(ids))]
+        return [one.label for one in predictor.from_vectors(*stored(ids))]
 
     def refit() -> object:
         taught, calibration = (
@@ -124,10 +125,10 @@ def head_refresh(settings: Settings) -> dict[str, Figure]:
             for split in ("train", "calibration")
         )
         return fit_head(
-            vectors(taught.ids),
+            stored(taught.ids)[0],
             taught.labels_idx,
             len(predictor.labels),
-            vectors(calibration.ids),
+            stored(calibration.ids)[0],
             calibration.labels_idx,
         )
 

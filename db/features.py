@@ -14,19 +14,29 @@ from db.tables import as_stored, feature
 
 @dataclass(frozen=True)
 class Feature:
-    """One report version's vector: float32, little-endian bytes."""
+    """One report version's vector: float32, little-endian bytes. `sketch`: what is kept of its words."""
 
     report_version_id: int
     vector: bytes
     tokens_seen: int
     tokens_total: int
+    sketch: bytes
 
 
 def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> dict[int, Feature]:
-    """The stored vectors by report version; versions without one are left out."""
+    """The stored vectors by report version; versions without one are left out.
+
+    One without a sketch was stored before there were any: its text must be read once more.
+    """
     found: dict[int, Feature] = {}
-    columns = (feature.c.report_version_id, feature.c.vector, feature.c.tokens_seen, feature.c.tokens_total)
-    ours = select(*columns).where(feature.c.encoder_sha == encoder_sha)
+    columns = (
+        feature.c.report_version_id,
+        feature.c.vector,
+        feature.c.tokens_seen,
+        feature.c.tokens_total,
+        feature.c.sketch,
+    )
+    ours = select(*columns).where(feature.c.encoder_sha == encoder_sha, feature.c.sketch.is_not(None))
     version_id = feature.c.report_version_id
     for some in chunks(report_version_ids):
         # the range beside the list: by it PostgreSQL sees how little of a table that grew fast it must read
@@ -35,22 +45,32 @@ def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> d
     return found
 
 
+# the vector beside a new sketch is the one that the answer was made from
+_KNOWN = """
+    ON CONFLICT (encoder_sha, report_version_id) DO UPDATE
+    SET vector = excluded.vector, sketch = excluded.sketch
+    WHERE feature.sketch IS NULL
+    """
 # as in db.predictions: one statement with arrays on PostgreSQL, plain tuples on SQLite
 _UNNEST = text(
     """
-    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, created_at)
-    SELECT :encoder_sha, version_id, vector, seen, total, :created_at
-    FROM unnest(CAST(:versions AS bigint[]), CAST(:vectors AS bytea[]),
-                CAST(:seen AS integer[]), CAST(:total AS integer[]))
-         AS read (version_id, vector, seen, total)
-    ON CONFLICT DO NOTHING
+    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, sketch,
+                         created_at)
+    SELECT :encoder_sha, version_id, vector, seen, total, sketch, :created_at
+    FROM unnest(CAST(:versions AS bigint[]), CAST(:vectors AS bytea[]), CAST(:seen AS integer[]),
+                CAST(:total AS integer[]), CAST(:sketches AS bytea[]))
+         AS read (version_id, vector, seen, total, sketch)
     """
+    + _KNOWN
 )
-_VALUES = """
-    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, created_at)
-    VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO NOTHING
+_VALUES = (
     """
+    INSERT INTO feature (encoder_sha, report_version_id, vector, tokens_seen, tokens_total, sketch,
+                         created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    """
+    + _KNOWN
+)
 
 
 def put(c: Connection, encoder_sha: str, features: Iterable[Feature], now: datetime) -> None:
@@ -65,6 +85,7 @@ def put(c: Connection, encoder_sha: str, features: Iterable[Feature], now: datet
             "vectors": [one.vector for one in rows],
             "seen": [one.tokens_seen for one in rows],
             "total": [one.tokens_total for one in rows],
+            "sketches": [one.sketch for one in rows],
         }
         c.execute(_UNNEST, {"encoder_sha": encoder_sha, "created_at": now, **columns})
         return
@@ -72,7 +93,15 @@ def put(c: Connection, encoder_sha: str, features: Iterable[Feature], now: datet
     c.exec_driver_sql(
         _VALUES,
         [
-            (encoder_sha, one.report_version_id, one.vector, one.tokens_seen, one.tokens_total, at)
+            (
+                encoder_sha,
+                one.report_version_id,
+                one.vector,
+                one.tokens_seen,
+                one.tokens_total,
+                one.sketch,
+                at,
+            )
             for one in rows
         ],
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 
 from db.tables import as_stored, prediction, report, report_version, source
 
@@ -27,6 +27,7 @@ class Scored:
     decision: Literal["auto", "review"]
     tokens_seen: int
     tokens_total: int
+    review_because: Literal["unsure", "unfamiliar"] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,26 +45,30 @@ class Exported:
     tokens_total: int
     model_id: int
     at: datetime
+    review_because: str | None
 
 
 # PostgreSQL: one statement with arrays, several times faster than executemany
 _UNNEST = text(
     """
     INSERT INTO prediction (model_id, report_version_id, label, probabilities, decision,
-                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at)
+                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at,
+                            review_because)
     SELECT :model_id, version_id, label, probabilities, decision, seen, total,
-           :backend, :job_id, :chunk_seq, :fence, :at
+           :backend, :job_id, :chunk_seq, :fence, :at, because
     FROM unnest(CAST(:versions AS bigint[]), CAST(:labels AS text[]), CAST(:probabilities AS json[]),
-                CAST(:decisions AS text[]), CAST(:seen AS integer[]), CAST(:total AS integer[]))
-         AS scored (version_id, label, probabilities, decision, seen, total)
+                CAST(:decisions AS text[]), CAST(:seen AS integer[]), CAST(:total AS integer[]),
+                CAST(:because AS text[]))
+         AS scored (version_id, label, probabilities, decision, seen, total, because)
     """
 )
 
 # SQLite: plain tuples straight to the driver, without a statement's own binding
 _VALUES = """
     INSERT INTO prediction (model_id, report_version_id, label, probabilities, decision,
-                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at,
+                            review_because)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     """
 
 
@@ -90,6 +95,7 @@ def add(
             "decisions": [one.decision for one in scored],
             "seen": [one.tokens_seen for one in scored],
             "total": [one.tokens_total for one in scored],
+            "because": [one.review_because for one in scored],
         }
         lease = {"job_id": job_id, "chunk_seq": chunk_seq, "fence": fence}
         c.execute(_UNNEST, {"model_id": model_id, "backend": backend, "at": now, **lease, **columns})
@@ -97,7 +103,7 @@ def add(
     at = as_stored(now, c.dialect)
     rows = [
         (model_id, one.report_version_id, one.label, written, one.decision, one.tokens_seen, one.tokens_total,
-         backend, job_id, chunk_seq, fence, at)
+         backend, job_id, chunk_seq, fence, at, one.review_because)
         for one, written in zip(scored, probabilities, strict=True)
     ]  # fmt: skip
     c.exec_driver_sql(_VALUES, rows)
@@ -129,7 +135,7 @@ def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:
 
 def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:
     """The model's predictions of current reports in the order they came in, a page at a time."""
-    query = (
+    query: Select[Any] = (
         select(
             source.c.name,
             report.c.external_id,
@@ -142,6 +148,7 @@ def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:
             prediction.c.tokens_total,
             prediction.c.model_id,
             prediction.c.at,
+            prediction.c.review_because,
         )
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)

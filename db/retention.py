@@ -108,9 +108,11 @@ def count_superseded(c: Connection, before: datetime) -> int:
 
 
 def forget_texts(c: Connection, before: datetime, after: int) -> Sequence[int]:
-    """Empty the next texts of `superseded`; of which versions. Hash, date and predictions stay."""
+    """Empty the next texts of `superseded`; of which versions. Hash, date, vectors and predictions stay."""
     query = superseded(before).where(report_version.c.id > after).order_by(report_version.c.id)
     ids = list(c.scalars(query.limit(ROWS_A_BATCH)))
     if ids:
         c.execute(update(report_version).where(among(c, report_version.c.id, ids)).values(text=None))
+        # hashes of its words would let a guess at them be tried
+        c.execute(update(feature).where(among(c, feature.c.report_version_id, ids)).values(sketch=None))
     return ids

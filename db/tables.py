@@ -464,6 +464,12 @@ prediction = Table(
     Column("chunk_seq", Integer, nullable=False, comment="the chunk of that job"),
     Column("fence", Integer, nullable=False, comment="the lease it was written under"),
     Column("at", Instant, nullable=False, comment="when it was written"),
+    Column(
+        "review_because",
+        String(16),
+        comment="unsure (the labels are not told apart) or unfamiliar (unlike the training reports); null "
+        "for auto, and for what was written before it was told",
+    ),
     _one_of("decision", "auto", "review"),
     ForeignKeyConstraint(["job_id", "chunk_seq"], ["score_chunk.job_id", "score_chunk.seq"]),
     Index("ix_prediction_report_version_id", "report_version_id"),
@@ -484,6 +490,12 @@ feature = Table(
     Column("tokens_seen", Integer, nullable=False, comment="tokens the encoder read"),
     Column("tokens_total", Integer, nullable=False, comment="equal to tokens_seen unless the report was cut"),
     Column("created_at", Instant, nullable=False, comment="when it was computed"),
+    Column(
+        "sketch",
+        LargeBinary,
+        comment="hashes of some of its pairs of words: whether it is like the training reports; null where "
+        "it was computed before they were kept, or its text was emptied since",
+    ),
     Index("ix_feature_report_version_id", "report_version_id"),
     comment="a report version as an encoder sees it, so that a new head costs no encoding",
 )

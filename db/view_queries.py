@@ -65,10 +65,11 @@ _ANSWER = (
     report.c.id.label("report_id"),
     report_version.c.id.label("report_version_id"),
 )
+_WHY = prediction.c.review_because
 
 
 def current_prediction() -> Select[Any]:
-    return _answers(champion.c.classifier, *_REPORT, *_ANSWER)
+    return _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY)
 
 
 def prediction_history() -> Select[Any]:
@@ -85,6 +86,7 @@ def prediction_history() -> Select[Any]:
             *_ANSWER,
             because.is_not(None).label("superseded"),
             because.label("superseded_because"),
+            _WHY,
         )
         .select_from(_predictions())
         .outerjoin(champion, champion.c.model_id == prediction.c.model_id)
@@ -99,7 +101,7 @@ def review_queue() -> Select[Any]:
     )
     waits = and_(prediction.c.decision == "review", ~answered)
     return (
-        _answers(champion.c.classifier, *_REPORT, *_ANSWER)
+        _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY)
         .where(waits)
         .order_by(report_version.c.created_at, report_version.c.id)
     )

@@ -46,13 +46,17 @@ _ANSWER = {
     "report_id": "joins report.id",
     "report_version_id": "joins report_version.id, label.report_version_id and the other views",
 }
+_WHY = {
+    "review_because": "unsure (the labels are not told apart) or unfamiliar (unlike the training reports); "
+    "null for auto, and for what was written before it was told"
+}
 _CLASSIFIER = {"classifier": "name of the question in laudos.toml"}
 
 VIEWS = (
     View(
         "current_prediction",
         "one row a classifier and report: what the champion says of each present report's current version",
-        {**_CLASSIFIER, **_REPORT, **_ANSWER},
+        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY},
         queries.current_prediction(),
     ),
     View(
@@ -65,6 +69,7 @@ VIEWS = (
             "superseded": "whether it no longer counts (SQLite: 1 or 0)",
             "superseded_because": "report_erased, report_gone (at its source), report_amended (there is a "
             "newer version) or champion_changed (another model answers now); null where it counts",
+            **_WHY,
         },
         queries.prediction_history(),
     ),
@@ -72,7 +77,7 @@ VIEWS = (
         "review_queue",
         "one row a current prediction that a person must look at and nobody has answered by a feedback label "
         "yet; the report that has waited longest comes first",
-        {**_CLASSIFIER, **_REPORT, **_ANSWER},
+        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY},
         queries.review_queue(),
     ),
     View(

@@ -116,6 +116,10 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
         out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
     for one in judged:
         print_judged(one, str(story.config["critical"]), out)
+    if story.review:
+        heading(out, "Who goes to a person")
+    for sentence in story.review:
+        out.print(escape(sentence))
     for past in story.decisions:
         heading(out, f"Decided {moment(past.at, zone)} by {past.actor}: {past.decision.replace('_', ' ')}")
         print_rules(past.reasons, out)

@@ -87,7 +87,8 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     """The champion's predictions of current reports as .parquet or .csv: ids and figures, no text.
 
     Columns: source, external_id, version, report_date, label, decision, one `p_<label>` a label,
-    tokens_seen, tokens_total, model_id, at. The file appears whole or not at all.
+    tokens_seen, tokens_total, model_id, at,
+    review_because. The file appears whole or not at all.
     """
     name = the_classifier(settings, classifier)
     with reading(open_database(settings)) as c:
@@ -128,6 +129,7 @@ def _schema(labels: list[str]) -> pa.Schema:
             ("tokens_total", pa.int32()),
             ("model_id", pa.int64()),
             ("at", pa.timestamp("us", tz="UTC")),
+            ("review_because", pa.string()),
         ]
     )
 

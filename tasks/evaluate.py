@@ -82,9 +82,16 @@ def probabilities_on(
 
     Raises BrokenArtifact where the folder is not what was published.
     """
+    return answers_on(engine, settings, model, part, now)[0]
+
+
+def answers_on(
+    engine: Engine, settings: Settings, model: Model, part: Part, now: datetime
+) -> tuple[Probabilities, NDArray[np.bool_]]:
+    """`probabilities_on`, and (reports,) which reports are unlike those that taught the model."""
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
-    vectors, _ = vectors_of(engine, part, model.encoder_sha, predictor.vectors, now)
-    return predictor.probabilities(vectors)
+    stored = vectors_of(engine, part, model.encoder_sha, predictor.vectors, now)
+    return predictor.probabilities(stored.vectors), predictor.unfamiliar(stored.sketches)
 
 
 def baselines_on(engine: Engine, settings: Settings, model: Model, holdout: Part) -> dict[str, Probabilities]:

@@ -69,6 +69,18 @@ def read_part(engine: Engine, snapshot_id: int, split: Split, labels: Sequence[s
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What is stored of each report of a part: (reports, hidden) vectors, and sketches of its words.
+
+    `encoded`: how many were not stored yet and had to be read.
+    """
+
+    vectors: Vectors
+    sketches: list[bytes]
+    encoded: int
+
+
 def vectors_of(
     engine: Engine,
     part: Part,
@@ -76,26 +88,33 @@ def vectors_of(
     encode: Callable[[list[str]], Encoded],
     now: datetime,
     progress: Progress | None = None,
-) -> tuple[Vectors, int]:
-    """What the head reads of each report, (reports, hidden), and how many had to be encoded.
+) -> Stored:
+    """What the head reads of each report, encoded where it is not stored.
 
     No transaction is open while the encoder computes; each chunk is stored as soon as it is ready.
     """
     with reading(engine) as c:
-        known = {at: one.vector for at, one in features.get(c, encoder_sha, part.ids).items()}
+        known = features.get(c, encoder_sha, part.ids)
     missing = [index for index, at in enumerate(part.ids) if at not in known]
     for start in range(0, len(missing), TEXTS_A_CHUNK):
         chunk = missing[start : start + TEXTS_A_CHUNK]
         encoded = encode([part.texts[index] for index in chunk])
         rows = [
-            Feature(part.ids[index], vector.astype("<f4").tobytes(), int(seen), int(total))
-            for index, vector, seen, total in zip(
-                chunk, encoded.vectors, encoded.tokens_seen, encoded.tokens_total, strict=True
+            Feature(part.ids[index], vector.astype("<f4").tobytes(), int(seen), int(total), sketch)
+            for index, vector, seen, total, sketch in zip(
+                chunk,
+                encoded.vectors,
+                encoded.tokens_seen,
+                encoded.tokens_total,
+                encoded.sketches,
+                strict=True,
             )
         ]
         with writing(engine) as c:
             features.put(c, encoder_sha, rows, now)
-        known.update((row.report_version_id, row.vector) for row in rows)
+        known.update((row.report_version_id, row) for row in rows)
         if progress is not None:
             progress(start + len(chunk), len(missing))
-    return np.stack([np.frombuffer(known[at], "<f4") for at in part.ids]), len(missing)
+    stored = [known[at] for at in part.ids]
+    vectors = np.stack([np.frombuffer(one.vector, "<f4") for one in stored])
+    return Stored(vectors, [one.sketch for one in stored], len(missing))

@@ -13,7 +13,7 @@ from db.models import Model, Promotion
 from tasks import behaviour
 from tasks.artifacts import publish_model_report
 from tasks.database import open_database
-from tasks.evaluate import baselines_on, model_row, probabilities_on
+from tasks.evaluate import answers_on, baselines_on, model_row
 from tasks.learning_data import read_part
 from tasks.ml.artifact import read_facts
 from tasks.ml.evaluation import Figure
@@ -58,7 +58,8 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         outcome = "promoted" if decision.decision == "promoted" else "refused"
     assert snapshot is not None  # a model's row refers to it
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
-    scored = {"model": probabilities_on(engine, settings, model, holdout, model.created_at)}
+    probabilities, unfamiliar = answers_on(engine, settings, model, holdout, model.created_at)
+    facts = read_facts(folder_of(settings, model))
     card = ModelCard(
         classifier=model.classifier,
         model_id=model.id,
@@ -70,9 +71,11 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         created_at=model.created_at,
         counts=[Count(*count) for count in counts],
         figures={subject: _figures(figures, subject) for subject in {row.subject for row in figures}},
-        scored=scored | baselines_on(engine, settings, model, holdout),
+        scored={"model": probabilities} | baselines_on(engine, settings, model, holdout),
         labels_idx=holdout.labels_idx,
-        thresholds=read_facts(folder_of(settings, model)).thresholds,
+        thresholds=facts.thresholds,
+        familiarity=facts.familiarity,
+        unfamiliar=unfamiliar,
         decision=outcome,
         reasons=[] if decision is None else [Reason(**reason) for reason in decision.reasons],
         by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},

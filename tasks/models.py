@@ -15,6 +15,9 @@ from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
+from tasks.ml.artifact import read_facts
+from tasks.ml.errors import BrokenArtifact
+from tasks.ml.familiarity import explained
 from tasks.model_folders import REMOVED, fault_of, folder_of, point_at_champion, report_path
 from tasks.person import person
 from tasks.settings import Settings
@@ -39,12 +42,14 @@ class ModelLine:
 class ModelStory:
     """One model: what it learnt from, its figures beside the baselines, every decision about it.
 
-    `report`: the page for a physician, None where it was not written.
+    `report`: the page for a physician, None where it was not written; `review`: which reports go to a
+    person, a sentence each, empty where its folder cannot be read.
     """
 
     model: ModelLine
     fault: str | None
     report: str | None
+    review: list[str]
     config: dict[str, Any]
     training_set: dict[str, Any]
     figures: list[Metric]
@@ -87,11 +92,20 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         _line(settings, model, answering, history),
         fault_of(settings, model),
         str(page) if page.exists() else None,
+        _review(settings, model),
         model.config,
         {} if snapshot is None else snapshot.recipe,
         figures,
         [past for past in history if model_id in (past.model_id, past.previous_model_id)],
     )
+
+
+def _review(settings: Settings, model: Model) -> list[str]:
+    try:
+        facts = read_facts(folder_of(settings, model))
+    except BrokenArtifact:
+        return []
+    return explained(facts.labels, facts.thresholds, facts.familiarity)
 
 
 def rollback(settings: Settings, classifier: str, to: int | None = None) -> RolledBack:

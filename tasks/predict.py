@@ -27,12 +27,13 @@ ROWS_A_PIECE = 2000
 class Answer:
     """What the model says of one text; `problem` says why where it says nothing (`label` None).
 
-    `decision`: auto, or review: a person must look.
+    `decision`: auto, or review: a person must look, `because` the model is unsure or the text unfamiliar.
     """
 
     label: str | None
     probabilities: dict[str, float]
     decision: str
+    because: str | None
     tokens: int
     problem: str | None
 
@@ -70,8 +71,8 @@ def predict_file(
 ) -> FileAnswers:
     """Answers for every row of a .csv or .parquet file, in its order, with its other columns beside.
 
-    Added columns: label, p_<label> a label, decision, tokens, problem. A text that cannot be read
-    keeps its row, with an empty label, decision review and the reason as its problem.
+    Added columns: label, p_<label> a label, decision, because, tokens, problem. A text that cannot be
+    read keeps its row, with an empty label, decision review and the reason as its problem.
     """
     tables = pieces(source, ROWS_A_PIECE)
     first = next(tables, None)
@@ -106,17 +107,20 @@ def _answers(predictor: Predictor, raw: Sequence[Any], batch_tokens: int) -> lis
     if cleaned:
         read = read_each(predictor, list(cleaned.values()), batch_tokens=batch_tokens)
         fine = readable(read)
-        said = iter(predictor.from_vectors(read.vectors[fine], read.tokens_seen[fine].tolist()))
+        sketches = [sketch for sketch, is_fine in zip(read.sketches, fine, strict=True) if is_fine]
+        said = iter(predictor.from_vectors(read.vectors[fine], sketches, read.tokens_seen[fine].tolist()))
         for place, is_fine in zip(cleaned, fine, strict=True):
             answers[place] = _silent("scoring_failed")
             if is_fine:
                 one = next(said)
-                answers[place] = Answer(one.label, one.probabilities, one.decision, one.tokens_seen, None)
+                answers[place] = Answer(
+                    one.label, one.probabilities, one.decision, one.because, one.tokens_seen, None
+                )
     return [answers[place] for place in range(len(raw))]
 
 
 def _silent(reason: str) -> Answer:
-    return Answer(None, {}, "review", 0, reason)
+    return Answer(None, {}, "review", None, 0, reason)
 
 
 def load(settings: Settings, model: Path | None, classifier: str | None) -> tuple[Path, Predictor]:
@@ -162,6 +166,7 @@ def _schema(kept: pa.Schema, labels: Sequence[str]) -> pa.Schema:
         pa.field("label", pa.string()),
         *(pa.field(f"p_{label}", pa.float64()) for label in labels),
         pa.field("decision", pa.string()),
+        pa.field("because", pa.string()),
         pa.field("tokens", pa.int64()),
         pa.field("problem", pa.string()),
     ]

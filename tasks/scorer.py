@@ -197,11 +197,17 @@ class Scorer:
         )
         fine = readable(read)
         columns = zip(
-            texts, fine, read.vectors.astype("<f4"), read.tokens_seen, read.tokens_total, strict=True
+            texts,
+            fine,
+            read.vectors.astype("<f4"),
+            read.tokens_seen,
+            read.tokens_total,
+            read.sketches,
+            strict=True,
         )
         fresh = {
-            version: Feature(version, vector.tobytes(), int(seen), int(total))
-            for version, is_fine, vector, seen, total in columns
+            version: Feature(version, vector.tobytes(), int(seen), int(total), sketch)
+            for version, is_fine, vector, seen, total, sketch in columns
             if is_fine
         }
         failed = [version for version, is_fine in zip(texts, fine, strict=True) if not is_fine]
@@ -215,7 +221,10 @@ class Scorer:
         rows = sorted(known.values(), key=lambda one: one.report_version_id)
         vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1)
         answers = self.predictor.from_vectors(
-            vectors, [row.tokens_seen for row in rows], [row.tokens_total for row in rows]
+            vectors,
+            [row.sketch for row in rows],
+            [row.tokens_seen for row in rows],
+            [row.tokens_total for row in rows],
         )
         return [
             Scored(
@@ -225,6 +234,7 @@ class Scorer:
                 decision=answer.decision,
                 tokens_seen=answer.tokens_seen,
                 tokens_total=answer.tokens_total,
+                review_because=answer.because,
             )
             for row, answer in zip(rows, answers, strict=True)
         ]

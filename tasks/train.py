@@ -20,6 +20,7 @@ from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
@@ -97,6 +98,7 @@ def train_planned(
         *network,
         fitted.head,
         _facts(settings, classifier, snapshot, fitted, now),
+        fitted.familiarity,
     )
     reach("train.row.due")
     with writing(engine) as c:
@@ -128,6 +130,7 @@ def train_planned(
 class _Fitted:
     head: Head
     thresholds: Thresholds
+    familiarity: Familiarity
     encoder_sha: str
     encoded: int
 
@@ -141,7 +144,7 @@ def _fit_head(
     calibration: Part,
     now: datetime,
 ) -> _Fitted:
-    """The last layer on stored vectors; the calibration split gives C, temperature and thresholds."""
+    """The last layer on stored vectors; the calibration split gives C, temperature and every limit."""
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
     sha = encoder_sha(model, tokenizer, window, stride)
@@ -154,20 +157,22 @@ def _fit_head(
         batch_tokens=settings.scoring.batch_tokens,
     )
     with progress_bar("encoding the training set") as progress:
-        vectors, encoded = vectors_of(engine, taught, sha, read, now, progress)
-        calibration_vectors, more = vectors_of(engine, calibration, sha, read, now, progress)
+        known = vectors_of(engine, taught, sha, read, now, progress)
+        held = vectors_of(engine, calibration, sha, read, now, progress)
     head = fit_head(
-        vectors,
+        known.vectors,
         taught.labels_idx,
         len(asked.labels),
-        calibration_vectors,
+        held.vectors,
         calibration.labels_idx,
         seed=settings.seed,
         bias=last_linear(model)[1].bias is not None,
     )
-    found = probabilities(head, calibration_vectors)
+    found = probabilities(head, held.vectors)
     thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
-    return _Fitted(head, thresholds, sha, encoded + more)
+    pairs = known_pairs(taught.texts, taught.patients)
+    familiarity = Familiarity(pairs, fit_limit(pairs, held.sketches))
+    return _Fitted(head, thresholds, familiarity, sha, known.encoded + held.encoded)
 
 
 def _facts(

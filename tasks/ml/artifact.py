@@ -1,7 +1,7 @@
 """A model folder: plain Hugging Face files, laudos.json, and a manifest that proves it whole.
 
     config.json  model.safetensors  tokenizer.json  tokenizer_config.json   what any pipeline loads
-    laudos.json                                                            what laudos adds
+    laudos.json  familiarity.safetensors                                   what laudos adds
     MANIFEST.json                                                          sha256 and size of each file
 
 A folder appears under its name whole or not at all: everything is written and fsynced in a hidden
@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tasks.ml.conformal import Thresholds
 from tasks.ml.disk import room_in
 from tasks.ml.encoder import refuse_pickles
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
 from tasks.ml.quiet import quietly
@@ -62,6 +63,7 @@ class LaudosJson:
     temperature: float = 1.0  # for the record: it is already folded into the head
     versions: Mapping[str, str] = field(default_factory=dict)  # package -> version
     caveat: str = CAVEAT
+    familiarity: Limit | None = None  # None: made before there was one; every text is answered alike
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
@@ -78,7 +80,9 @@ class LaudosJson:
                 "use the laudos version that made the model, or retrain"
             )
         try:
-            known = {name: content[name] for name in cls.__dataclass_fields__}
+            known = {name: content[name] for name in cls.__dataclass_fields__ if name != "familiarity"}
+            limit = content.get("familiarity")
+            known["familiarity"] = None if limit is None else Limit(**limit)
             known["labels"] = tuple(known["labels"])
             known["created_at"] = datetime.fromisoformat(known["created_at"])
             known["thresholds"] = Thresholds.from_json(known["thresholds"])
@@ -102,6 +106,7 @@ def publish(
     tokenizer: PreTrainedTokenizerBase,
     head: Head | None,
     facts: LaudosJson,
+    familiarity: Familiarity | None = None,
 ) -> Published:
     """Write `folder_root/name`; `head`, where given, is first folded into the model.
 
@@ -125,6 +130,9 @@ def publish(
             model.save_pretrained(partial)
             reach("publish.weights.written")
             tokenizer.save_pretrained(partial)
+            if familiarity is not None:
+                familiarity.save(partial)
+                facts = replace(facts, familiarity=familiarity.limit)
             _write_json(partial / FACTS, facts.as_json())
             _seal(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.errors import UnfitEncoder
+from tasks.ml.familiarity import sketches_of
 from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
@@ -32,6 +33,7 @@ class Encoded:
     tokens_seen: Ints  # (texts,)
     tokens_total: Ints  # (texts,) equal to tokens_seen: nothing is cut
     windows: Ints  # (texts,)
+    sketches: list[bytes]  # what is kept of each text's words, see familiarity.py
 
 
 def last_linear(model: PreTrainedModel) -> tuple[str, nn.Linear]:
@@ -87,7 +89,7 @@ def encode(
                 progress(done, len(windows.ids))
     counts = windows.per_text
     vectors = (sums / counts[:, None]).astype(np.float32)
-    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts)
+    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts, sketches_of(texts))
 
 
 @contextmanager

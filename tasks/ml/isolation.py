@@ -69,7 +69,7 @@ def readable(read: Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 def _unread(predictor: Predictor) -> Encoded:
     predictor.vectors([PROBE])  # raises where the model is what is broken
     nothing = np.zeros(1, np.int64)
-    return Encoded(np.full((1, predictor.hidden), np.nan, np.float32), nothing, nothing, nothing)
+    return Encoded(np.full((1, predictor.hidden), np.nan, np.float32), nothing, nothing, nothing, [b""])
 
 
 def _joined(parts: Sequence[Encoded]) -> Encoded:
@@ -78,4 +78,5 @@ def _joined(parts: Sequence[Encoded]) -> Encoded:
         np.concatenate([part.tokens_seen for part in parts]),
         np.concatenate([part.tokens_total for part in parts]),
         np.concatenate([part.windows for part in parts]),
+        [sketch for part in parts for sketch in part.sketches],
     )

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.ml import pictures
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
+from tasks.ml.familiarity import Limit, explained
 from tasks.ml.promotion import Reason
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
 from tasks.ml.resampling import Floats, Ints
@@ -42,7 +44,8 @@ class ModelCard:
     figures: subject ("model", or a baseline's name) -> its figures on the whole holdout; by_origin: origin ->
     the model's figures on holdout labels of that origin, where there are several; behaviour: its figures on
     its behaviour suite, where it has one; scored: "model" and the
-    baselines -> (holdout reports, labels) probabilities; labels_idx: (holdout reports,) the truth.
+    baselines -> (holdout reports, labels) probabilities; labels_idx: (holdout reports,) the truth;
+    unfamiliar: (holdout reports,) which are unlike the training reports, where the model can tell.
     """
 
     classifier: str
@@ -62,6 +65,8 @@ class ModelCard:
     reasons: Sequence[Reason]
     by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     behaviour: Sequence[Figure] = ()
+    familiarity: Limit | None = None
+    unfamiliar: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,8 @@ def _per_label(card: ModelCard) -> list[Block]:
 def _review(card: ModelCard) -> list[Block]:
     probs, truth = card.scored["model"], card.labels_idx
     sure = np.array([decision == "auto" for decision in decide(probs, card.thresholds)])
+    foreign = np.zeros(len(truth), np.bool_) if card.unfamiliar is None else card.unfamiliar
+    unsure, sure = int((~sure & ~foreign).sum()), sure & ~foreign
     right = np.argmax(probs, axis=1) == truth
     fates = np.select([~sure, right], [1, 0], default=2)  # decided right, to a person, decided wrong
     counts = np.zeros((len(card.labels), 3))
@@ -207,10 +214,11 @@ def _review(card: ModelCard) -> list[Block]:
         Heading("Who goes to a person"),
         Paragraph(
             f"Of {len(truth)} holdout reports it decided {decided} alone ({decided / len(truth):.1%}), "
-            f"{wrong} of them wrongly; {shown_to} ({shown_to / len(truth):.1%}) go to a person."
+            f"{wrong} of them wrongly; {shown_to} ({shown_to / len(truth):.1%}) go to a person: {unsure} "
+            f"because it is unsure, {int(foreign.sum())} because they are unlike the reports that taught it."
         ),
         Picture(pictures.review(counts, card.labels), "Decided or sent to a person, by label"),
-        Bullets(card.thresholds.explain(card.labels)),
+        Bullets(explained(card.labels, card.thresholds, card.familiarity)),
     ]
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.artifact import LaudosJson, read_facts, verify
 from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
+from tasks.ml.familiarity import Familiarity
 from tasks.ml.features import Encoded, Progress, Vectors, encode
 from tasks.ml.head import Floats, head_of, softmax_of
 
 BACKEND = "torch-fp32"
+
+# of a review: the labels are not told apart surely enough, or the report is unlike those that taught
+Because = Literal["unsure", "unfamiliar"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Prediction:
     label: str  # the most probable one
     probabilities: dict[str, float]  # label -> calibrated probability, summing to 1
     decision: Decision  # auto, or review: a person must look
+    because: Because | None  # of a review: why; None for auto
     tokens_seen: int
     tokens_total: int  # equal to tokens_seen: reports are read whole
     windows: int
@@ -41,6 +48,7 @@ class Predictor:
     tokenizer: PreTrainedTokenizerBase
     weight: Floats  # (labels, hidden)
     bias: Floats  # (labels,)
+    familiarity: Familiarity | None  # None: the folder was published before there was one
 
     @classmethod
     def load(cls, folder: Path, manifest_sha: str | None = None) -> Predictor:
@@ -59,7 +67,8 @@ class Predictor:
                 f"{folder} reads reports differently from when it was made (another transformers version?): "
                 "stored features would not fit it; retrain, or go back to the versions in laudos.json"
             )
-        return cls(facts, found_sha, model, tokenizer, *head_of(model))
+        familiarity = None if facts.familiarity is None else Familiarity.load(folder, facts.familiarity)
+        return cls(facts, found_sha, model, tokenizer, *head_of(model), familiarity)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,19 +107,27 @@ class Predictor:
             )
         return softmax_of(self.weight, self.bias, vectors)
 
+    def unfamiliar(self, sketches: Sequence[bytes]) -> NDArray[np.bool_]:
+        """(reports,) which are so unlike the training reports that a person must look."""
+        if self.familiarity is None:
+            return np.zeros(len(sketches), np.bool_)
+        return self.familiarity.unfamiliar(sketches)
+
     def from_vectors(
         self,
         vectors: Vectors,
+        sketches: Sequence[bytes],
         tokens_seen: Sequence[int] | None = None,
         tokens_total: Sequence[int] | None = None,
         windows: Sequence[int] | None = None,
     ) -> list[Prediction]:
-        """Predictions from vectors, stored or fresh; the counts are passed on (0 where not given)."""
+        """Predictions from vectors and sketches, stored or fresh; the counts are passed on (0 if absent)."""
         probs = self.probabilities(vectors)
         nothing = [0] * len(probs)
         columns = zip(
             probs,
             decide(probs, self.facts.thresholds) if len(probs) else [],
+            self.unfamiliar(sketches),
             tokens_seen if tokens_seen is not None else nothing,
             tokens_total if tokens_total is not None else nothing,
             windows if windows is not None else nothing,
@@ -120,12 +137,13 @@ class Predictor:
             Prediction(
                 label=self.labels[int(np.argmax(row))],
                 probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                decision=decision,
+                decision="review" if is_unfamiliar else decision,
+                because="unfamiliar" if is_unfamiliar else "unsure" if decision == "review" else None,
                 tokens_seen=int(seen),
                 tokens_total=int(total),
                 windows=int(count),
             )
-            for row, decision, seen, total, count in columns
+            for row, decision, is_unfamiliar, seen, total, count in columns
         ]
 
     def predict(
@@ -134,5 +152,9 @@ class Predictor:
         """Read whole texts and answer, in their order; `progress(windows done, windows)`."""
         read = self.vectors(texts, batch_tokens=batch_tokens, progress=progress)
         return self.from_vectors(
-            read.vectors, read.tokens_seen.tolist(), read.tokens_total.tolist(), read.windows.tolist()
+            read.vectors,
+            read.sketches,
+            read.tokens_seen.tolist(),
+            read.tokens_total.tolist(),
+            read.windows.tolist(),
         )

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from tasks.ml.artifact import read_facts, verify
+from tasks.ml.familiarity import sketches_of
 from tasks.ml.features import Encoded, Progress
 from tasks.ml.predictor import Predictor
 
@@ -32,7 +33,7 @@ class StandIn(Predictor):
         hidden = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
         weight = rng.normal(0, 1, (len(facts.labels), hidden))
         nothing = cast(Any, None)
-        return cls(facts, found_sha, nothing, nothing, weight, np.zeros(len(facts.labels)))
+        return cls(facts, found_sha, nothing, nothing, weight, np.zeros(len(facts.labels)), None)
 
     def vectors(
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
@@ -46,4 +47,4 @@ class StandIn(Predictor):
         whole = np.frombuffer(b"".join(digests), "<u4").reshape(len(texts), self.hidden)
         tokens = np.array([len(text.split()) for text in texts], np.int64)
         vectors = (whole / 2**31 - 1).astype(np.float32)
-        return Encoded(vectors, tokens, tokens, np.ones(len(texts), np.int64))
+        return Encoded(vectors, tokens, tokens, np.ones(len(texts), np.int64), sketches_of(texts))

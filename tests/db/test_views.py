@@ -19,9 +19,9 @@ ANSWER = (
     "tokens_total report_id report_version_id"
 )
 CONTRACT = {
-    "current_prediction": f"classifier {REPORT} {ANSWER}",
-    "prediction_history": f"classifier {REPORT} {ANSWER} superseded superseded_because",
-    "review_queue": f"classifier {REPORT} {ANSWER}",
+    "current_prediction": f"classifier {REPORT} {ANSWER} review_because",
+    "prediction_history": f"classifier {REPORT} {ANSWER} superseded superseded_because review_because",
+    "review_queue": f"classifier {REPORT} {ANSWER} review_because",
     "changed_tonight": f"change {REPORT} at classifier label_before label_now because since report_id "
     "report_version_id",
     "metric_history": "at classifier model_id subject population slice name value low high n run_id",

@@ -177,6 +177,10 @@ def test_the_list_marks_the_champion_and_the_story_tells_its_figures(world: Worl
     assert {figure.subject for figure in story.figures} >= {"model", "tfidf_word", "tfidf_char"}
     assert sum(story.training_set["patients"].values()) == 90
     assert [past.decision for past in story.decisions] == ["promoted"]
+    *promises, unlike = story.review
+    assert [f"{label}: " in promise for label, promise in zip(LABELS, promises, strict=True)] == [True, True]
+    assert "are too few to promise 2.0% wrong sure answers (49 are needed)" in promises[1]
+    assert "calibration reports)" in unlike
     alter(world, oldest.id)
     assert "model.safetensors was altered" in (show_model(world.settings, oldest.id).fault or "")
 

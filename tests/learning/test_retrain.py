@@ -13,6 +13,7 @@ from db.engine import reading
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, metric, promotion
 from tasks.evaluate import evaluate_model
+from tasks.ml.predictor import Predictor
 from tasks.ml.splits import split_of
 from tasks.model_folders import folder_of, pointer_path
 from tasks.model_report import write_model_report
@@ -28,7 +29,7 @@ from tests.learning.retraining import (
     retrain,
     weights_of,
 )
-from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key
+from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
 
 HOSPITAL = range(100)
 
@@ -51,6 +52,9 @@ def test_the_first_model_is_trained_whole_and_answers(both: World) -> None:
     assert pointer["manifest_sha"] == champion_of(both).model.manifest_sha
     answer = pipeline("text-classification", model=str(folder))("nucleos pleomorfismo acentuado")[0]
     assert answer["label"] in LABELS
+    foreign, own = Predictor.load(folder).predict(["lorem ipsum dolor sit amet " * 9, text_of(1, "maligno")])
+    assert (foreign.decision, foreign.because) == ("review", "unfamiliar")
+    assert own.because != "unfamiliar"
 
 
 def test_the_same_training_set_again_trains_encodes_measures_and_decides_nothing(both: World) -> None:

@@ -37,7 +37,13 @@ class Small:
             if batch_tokens > self.batch_tokens_max or any(len(text) > self.letters_max for text in texts):
                 self.fails()
         lengths = np.array([len(text) for text in texts], np.int64)
-        return Encoded(np.repeat(lengths[:, None], 2, 1).astype(np.float32), lengths, lengths, lengths)
+        return Encoded(
+            np.repeat(lengths[:, None], 2, 1).astype(np.float32),
+            lengths,
+            lengths,
+            lengths,
+            [b""] * len(texts),
+        )
 
 
 def read(model: Small, texts: Sequence[str], **options: Any) -> Encoded:

@@ -16,6 +16,7 @@ from tasks.ml import pictures
 from tasks.ml.conformal import fit_thresholds
 from tasks.ml.document import as_markdown
 from tasks.ml.evaluation import Figure, evaluate
+from tasks.ml.familiarity import Limit
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
 from tasks.ml.promotion import Rules, judge
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
@@ -105,6 +106,19 @@ def test_the_report_shows_figures_with_intervals_beside_every_baseline(report: M
         (row, _) = [row for row in rows if row.startswith(f"| {subject} |")]
         assert len(re.findall(shown, row)) >= 3, row
     assert "| maligno | synthetic | 600 (100) | 600 (100) | 600 (100) |" in rows
+
+
+def test_who_goes_to_a_person_and_what_cannot_be_promised_is_told(two_labels: ModelCard) -> None:
+    foreign = np.arange(600) % 10 == 0
+    few = fit_thresholds(two_labels.scored["model"][:30], two_labels.labels_idx[:30], [0.02, 0.02])
+    limit = Limit(0.55, 0.02, 400)
+    told = model_report(replace(two_labels, thresholds=few, familiarity=limit, unfamiliar=foreign)).markdown
+    assert re.search(r"600 \(100\.0%\) go to a person: 540 because it is unsure, 60 because", told)
+    assert told.count("are too few to promise 2.0% wrong sure answers") == 2
+    assert "at most 2.0% of ordinary reports" in told
+    before = model_report(two_labels).markdown  # of a folder that knows no familiarity
+    assert ", 0 because they are unlike" in before
+    assert "it was made before laudos told" in before
 
 
 def test_a_better_baseline_is_named_as_better(two_labels: ModelCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_stored_vectors_give_the_same_predictions_as_the_texts(
     read = predictor.vectors(texts)
     stored = np.frombuffer(read.vectors.astype("<f4").tobytes(), "<f4").reshape(read.vectors.shape)
     assert predictor.from_vectors(
-        stored, read.tokens_seen.tolist(), read.tokens_total.tolist(), read.windows.tolist()
+        stored, read.sketches, read.tokens_seen.tolist(), read.tokens_total.tolist(), read.windows.tolist()
     ) == predictor.predict(texts)
 
 
@@ -68,6 +69,18 @@ def test_a_report_is_read_whole_however_long(tiny: Callable[[], Network], facts_
     assert [answer.tokens_seen == answer.tokens_total for answer in answers] == [True] * 3
     assert answers[1].windows > 100
     assert answers[2].tokens_total == 0
+
+
+def test_a_folder_from_before_familiarity_answers_every_text_by_its_probabilities(
+    tiny: Callable[[], Network], facts_of, tmp_path: Path
+):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    facts = json.loads((tmp_path / "m1" / "laudos.json").read_text())
+    del facts["familiarity"]
+    assert LaudosJson.from_json(facts) == predictor.facts
+    (answer,) = predictor.predict(["lorem ipsum"])
+    assert answer.because == ("unsure" if answer.decision == "review" else None)
 
 
 def test_nothing_rules_out_a_label_with_too_few_calibration_reports(tiny, facts_of, tmp_path: Path):
@@ -82,14 +95,14 @@ def test_vectors_of_another_encoder_are_refused(tiny: Callable[[], Network], fac
     network = tiny()
     predictor, _ = with_head(network, facts_of(network), tmp_path)
     with pytest.raises(UnfitData, match="another encoder"):
-        predictor.from_vectors(np.zeros((3, 7), np.float32))
+        predictor.from_vectors(np.zeros((3, 7), np.float32), [b""] * 3)
 
 
 def test_no_reports_get_no_predictions(tiny: Callable[[], Network], facts_of, tmp_path: Path):
     network = tiny()
     predictor, _ = with_head(network, facts_of(network), tmp_path)
     assert predictor.predict([]) == []
-    assert predictor.from_vectors(np.zeros((0, predictor.hidden), np.float32)) == []
+    assert predictor.from_vectors(np.zeros((0, predictor.hidden), np.float32), []) == []
 
 
 def test_an_altered_folder_is_not_loaded(tiny: Callable[[], Network], facts_of, tmp_path: Path):

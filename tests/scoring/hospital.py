@@ -19,6 +19,7 @@ from db.tables import prediction, report, report_version, run, snapshot, source
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
+from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
 from tasks.ml.features import last_linear
 from tasks.ml.head import Head
 from tasks.model_folders import point_at_champion
@@ -90,8 +91,11 @@ class Hospital:
         with writing(self.engine) as c:
             c.execute(update(report).where(report.c.external_id == external_id).values(values))
 
-    def crown(self, *, body: int = 0, head: int = 0) -> int:
-        """Publish a model and promote it. Another `body` is another encoder; another `head` is not."""
+    def crown(self, *, body: int = 0, head: int = 0, familiar: bool = False) -> int:
+        """Publish a model and promote it. Another `body` is another encoder; another `head` is not.
+
+        `familiar`: it can tell reports in words and pairs of words that are none of this hospital's.
+        """
         spec = EncoderSpec(window_tokens=WINDOW, hidden_size=16, layers=1, attention_heads=2, vocabulary=150)
         network = make_scratch([text_of(number) for number in range(40)], LABELS, spec, seed=body)
         rng = np.random.default_rng(head)
@@ -110,7 +114,11 @@ class Hospital:
         )
         name = f"body{body}-head{head}"
         root = self.settings.folder / "models" / CLASSIFIER
-        published = publish(root, name, *network, Head(weight, np.zeros(2, np.float32), 1.0, 1.0, 0.5), facts)
+        taught = [text_of(number) for number in range(40)]
+        pairs = known_pairs(taught, [f"p{number}" for number in range(40)])
+        familiarity = Familiarity(pairs, fit_limit(pairs, sketches_of(taught))) if familiar else None
+        fitted = Head(weight, np.zeros(2, np.float32), 1.0, 1.0, 0.5)
+        published = publish(root, name, *network, fitted, facts, familiarity)
         return self._promote(f"{CLASSIFIER}/{name}", published.manifest_sha, facts.encoder_sha)
 
     def crown_row(self, number: int = 0) -> int:

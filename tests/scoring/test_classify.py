@@ -20,6 +20,7 @@ from db.takeover import TakenOver
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
+from tasks.predict import predict_text
 from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
@@ -70,6 +71,54 @@ def test_a_new_head_scores_the_backlog_from_stored_features(both: Hospital) -> N
         list(texts.values()), abs=1e-5
     )
     assert doctor(both.settings) == []
+
+
+FOREIGN = "The specimen is received in formalin and consists of tan tissue; sections show a carcinoma. " * 4
+
+
+def test_a_report_unlike_those_that_taught_goes_to_a_person_by_text_and_by_features_alike(
+    both: Hospital,
+) -> None:
+    both.receive(20)
+    both.receive(2, text=FOREIGN)
+    first = both.crown(familiar=True)
+    classify(both)
+    second = both.crown(head=1, familiar=True)
+    again = classify(both)
+    assert again is not None
+    assert (again.written, again.encoded, again.from_features) == (22, 0, 22)
+    with reading(both.engine) as c:
+        texts = {row.id: row.text for row in c.execute(select(report_version.c.id, report_version.c.text))}
+        written = c.execute(select(prediction)).all()
+    for model_id in (first, second):
+        ours = [row for row in written if row.model_id == model_id]
+        answers = Predictor.load(both.folder_of(model_id)).predict(
+            [texts[row.report_version_id] for row in ours]
+        )
+        told = [(row.label, row.decision, row.review_because) for row in ours]
+        assert told == [(one.label, one.decision, one.because) for one in answers]
+        foreign = [row.report_version_id for row in ours if row.review_because == "unfamiliar"]
+        assert foreign == [version for version, text in texts.items() if text == FOREIGN]
+        one = predict_text(both.settings, FOREIGN, model=both.folder_of(model_id))
+        assert (one.decision, one.because) == ("review", "unfamiliar")
+
+
+def test_a_vector_stored_before_there_were_sketches_is_read_once_more(both: Hospital) -> None:
+    both.receive(5)
+    both.receive(1, text=FOREIGN)
+    both.crown(familiar=True)
+    classify(both)
+    with writing(both.engine) as c:
+        c.execute(update(feature).where(feature.c.report_version_id != 2).values(sketch=None))
+    both.crown(head=1, familiar=True)
+    after = classify(both)
+    assert after is not None
+    assert (after.encoded, after.from_features) == (5, 1)
+    assert both.count(prediction, prediction.c.review_because == "unfamiliar") == 2
+    both.crown(head=2, familiar=True)
+    last = classify(both)
+    assert last is not None
+    assert (last.encoded, last.from_features) == (0, 6)
 
 
 def test_nothing_new_does_not_even_load_the_model(
@@ -259,7 +308,7 @@ def test_a_vector_that_another_worker_stored_meanwhile_is_no_obstacle(
             model = models.get(c, model_id)
         assert model is not None
         with writing(both.engine) as c:
-            features.put(c, model.encoder_sha, [Feature(2, b"theirs", 1, 1)], both.now)
+            features.put(c, model.encoder_sha, [Feature(2, b"theirs", 1, 1, b"")], both.now)
 
     meanwhile(monkeypatch, store)
     summary = classify(both)

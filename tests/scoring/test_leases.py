@@ -227,7 +227,7 @@ def test_a_chunk_never_holds_more_than_a_worker_should_have_in_memory(both: Hosp
 
 def test_workers_that_store_the_same_vectors_at_once_keep_one_of_each(both: Hospital) -> None:
     both.receive(40)
-    vectors = [Feature(version, bytes([version]) * 8, 3, 3) for version in range(1, 41)]
+    vectors = [Feature(version, bytes([version]) * 8, 3, 3, b"") for version in range(1, 41)]
 
     def store(order: int) -> None:
         with writing(both.engine) as c:

@@ -240,7 +240,7 @@ def test_checkpoints_go_when_their_training_ended_or_nobody_went_on_with_it(kept
 
 def vectors(hospital: Hospital, encoder: str, versions: list[int], when: datetime) -> None:
     with writing(hospital.engine) as c:
-        row = {"vector": b"1234", "tokens_seen": 1, "tokens_total": 1, "created_at": when}
+        row = {"vector": b"1234", "sketch": b"12", "tokens_seen": 1, "tokens_total": 1, "created_at": when}
         rows = [{"encoder_sha": encoder * 64, "report_version_id": one, **row} for one in versions]
         c.execute(insert(feature), rows)
 
@@ -272,6 +272,7 @@ def test_texts_of_superseded_versions_go_only_when_asked_and_never_those_a_train
     with writing(hospital.engine) as c:
         item = {"snapshot_id": 1, "report_version_id": 1, "label": "maligno", "origin": "source"}
         c.execute(insert(snapshot_item).values(**item, split="train"))
+    vectors(hospital, "e", [1, 2, 3], hospital.now)
     assert tidied(hospital).texts == 0
     assert tidied(kept(superseded_text_after="9000d")).texts == 0
     asked = kept(superseded_text_after="1d")
@@ -280,7 +281,9 @@ def test_texts_of_superseded_versions_go_only_when_asked_and_never_those_a_train
     with reading(hospital.engine) as c:
         query = select(report_version.c.id, report_version.c.raw_sha).where(report_version.c.text.is_(None))
         ((emptied, sha),) = c.execute(query).all()
+        sketched = set(c.scalars(select(feature.c.report_version_id).where(feature.c.sketch.is_not(None))))
     assert (emptied, len(sha)) == (2, 64)
+    assert sketched == {1, 3}  # hashes of a text's words go with the text
 
 
 def test_a_dry_run_says_everything_and_changes_nothing(kept: Configured) -> None:
