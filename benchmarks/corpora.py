@@ -51,8 +51,7 @@ class Missing(Exception):
 
 def corpus(limit: int | None = None) -> tuple[Rows, Rows]:
     """Rows to train on and rows to report on. `limit`: so many of each, of labels both hold often."""
-    default = Path(__file__).parent.parent.parent / "shared" / "corpora"
-    folder = Path(os.environ.get("LAUDOS_CORPORA", default)) / "tcga_pathrep"
+    folder = corpora_folder() / "tcga_pathrep"
     if not (folder / "val.csv").exists():
         raise Missing(
             f"no TCGA reports at {folder}; set LAUDOS_CORPORA to the folder that holds tcga_pathrep"
@@ -64,6 +63,12 @@ def corpus(limit: int | None = None) -> tuple[Rows, Rows]:
         return train, test
     common = ("BRCA", "KIRC")
     return tuple([row for row in rows if row["type_code"] in common][:limit] for rows in (train, test))  # type: ignore[return-value]
+
+
+def corpora_folder() -> Path:
+    """Where the real reports lie, which are no part of the project."""
+    default = Path(__file__).parent.parent.parent / "shared" / "corpora"
+    return Path(os.environ.get("LAUDOS_CORPORA", default))
 
 
 def encoder_folder() -> Path:
