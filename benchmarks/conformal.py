@@ -109,18 +109,12 @@ def cover(
 
     `one_a_patient`: only one report of each, drawn anew. `pooled`: one limit for all labels, the control.
     """
-    patients, owner = np.unique(answered.patients, return_inverse=True)
+    owner = np.unique(answered.patients, return_inverse=True)[1]
     labels = range(len(answered.labels))
     missed, review = np.full((2, splits, len(labels)), np.nan)
     review_all = np.zeros(splits)
     for split in range(splits):
-        rng = np.random.default_rng([split, one_a_patient])
-        calibrates = np.zeros(len(patients), np.bool_)
-        calibrates[rng.permutation(len(patients))[: len(patients) // 2]] = True
-        used = rng.permutation(len(owner))
-        if one_a_patient:
-            used = used[np.unique(owner[used], return_index=True)[1]]
-        known, asked = used[calibrates[owner[used]]], used[~calibrates[owner[used]]]
+        known, asked = halves(owner, np.random.default_rng([split, one_a_patient]), one_a_patient)
         errors = [error] * len(labels)
         thresholds = fit_thresholds(answered.probs[known], answered.truth[known], errors)
         if pooled:
@@ -136,6 +130,19 @@ def cover(
                 missed[split, label] = 1 - possible[theirs, label].mean()
                 review[split, label] = to_a_person[theirs].mean()
     return Coverage(missed, review, review_all)
+
+
+def halves(
+    owner: NDArray[np.int64], rng: np.random.Generator, one_a_patient: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the reports of one half of the patients, and of the other's; `owner`: whose each one is."""
+    patients = int(owner.max()) + 1
+    calibrates = np.zeros(patients, np.bool_)
+    calibrates[rng.permutation(patients)[: patients // 2]] = True
+    used = rng.permutation(len(owner))
+    if one_a_patient:
+        used = used[np.unique(owner[used], return_index=True)[1]]
+    return used[calibrates[owner[used]]], used[~calibrates[owner[used]]]
 
 
 def coverage(name: str, answered: Answered, splits: int) -> dict[str, Figure]:
