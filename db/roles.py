@@ -47,6 +47,7 @@ _FREE_FORM_FOR_ALL = {
     "quarantine.external_id",
     "snapshot.recipe",
     "synthetic_set.audit",
+    "synthetic_set.kept",
     "model.path",
     "model.config",
     "prediction.probabilities",

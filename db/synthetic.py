@@ -24,14 +24,7 @@ class NewReport:
     repairs: dict[str, int]
     cleaning_revision: int
     label: str
-
-
-@dataclass(frozen=True)
-class CurrentSet:
-    """The set in force: the id of one of its reports, and when the latest was written."""
-
-    example_id: str
-    written_at: datetime
+    institution: str  # whose words it is in
 
 
 @dataclass(frozen=True)
@@ -54,19 +47,6 @@ def source_of(c: Connection, classifier: str) -> int:
         return int(known)
     made = insert(source).values(name=name, kind="synthetic").returning(source.c.id)
     return int(c.execute(made).scalar_one())
-
-
-def current_set(c: Connection, source_id: int) -> CurrentSet | None:
-    """What the latest set wrote that is still in force; None before the first."""
-    query = (
-        select(report.c.external_id, report_version.c.created_at)
-        .join(report, report.c.id == report_version.c.report_id)
-        .where(report.c.source_id == source_id, report.c.deleted_at.is_(None))
-        .order_by(report_version.c.created_at.desc(), report_version.c.id.desc())
-        .limit(1)
-    )
-    found = c.execute(query).one_or_none()
-    return CurrentSet(*found) if found else None
 
 
 def take_in(
@@ -164,6 +144,7 @@ def _insert_versions(
             "text": row.text,
             "cleaning_revision": row.cleaning_revision,
             "repairs": row.repairs,
+            "institution": row.institution,
             "run_id": run_id,
             "created_at": now,
         }

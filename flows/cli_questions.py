@@ -1,4 +1,4 @@
-"""Commands that answer a question: status, doctor, predict, export."""
+"""Commands that answer a question: status, doctor, data-card, predict, export."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
     """Hang the commands that stand alone on the root."""
     app.command(epilog="Example: laudos status --json")(status)
     app.command(epilog="Example: laudos doctor")(doctor)
+    app.command("data-card", epilog="Example: laudos data-card 3")(data_card)
     app.command(
         epilog="Example: laudos predict 'Esfregaço...'  or  laudos predict --csv in.csv --out out.csv"
     )(predict)
@@ -63,6 +64,21 @@ def doctor(
 
         tell_findings(findings)
     end_with(not one.ok for one in findings)
+
+
+def data_card(
+    snapshot_id: Annotated[int, typer.Argument(help="Its number; `laudos models show` names it.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a training set is made of, and what it must not be used for, as Markdown; no report's text."""
+    settings = ready()
+    from tasks.data_card import read_data_card
+
+    card = read_data_card(settings, snapshot_id)
+    if as_json:
+        show({"snapshot_id": snapshot_id, "markdown": card}, as_json)
+    else:
+        typer.echo(card, nl=False)
 
 
 def predict(

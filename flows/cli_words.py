@@ -110,6 +110,8 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     if story.fault:
         out.print(f"[bold red]It cannot answer:[/] {escape(story.fault)}")
     heading(out, f"What taught it (snapshot {model.snapshot_id})")
+    if story.data_card:
+        out.print(f"data card {story.data_card}", soft_wrap=True, markup=False)
     patients = story.training_set.get("patients", {})
     for split, labels in story.training_set.get("reports", {}).items():
         counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.data_card import write_data_card
 from tasks.database import open_database
 from tasks.errors import LaudosError, NothingToWorkOn
 from tasks.evaluate import evaluate_model
@@ -69,6 +70,7 @@ def _retrain_one(settings: Settings, classifier: str, how: How) -> RetrainSummar
     settings.classifier(classifier)
     with recorded_run(open_database(settings), settings, "retrain", exclusive="model") as run:
         snapshot_id = freeze_training_set(run.id, classifier)
+        write_data_card(snapshot_id)
         challenger = train(run.id, classifier, snapshot_id, how)
         judged = evaluate_model(run.id, challenger.model_id)
         decided = promote_if_earned(run.id, challenger.model_id)

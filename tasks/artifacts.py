@@ -1,4 +1,7 @@
-"""What a person sees in the Prefect UI: one page "tonight" and one a model. Text-free by contract."""
+"""What a person sees in the Prefect UI: one page "tonight", one a model and one a training set.
+
+Text-free by contract.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,11 @@ def publish_tonight(markdown: str) -> None:
 def publish_model_report(model_id: int, classifier: str, markdown: str) -> None:
     """Show a model's figures and curves, under the key `model-<id>`."""
     _publish(f"model-{model_id}", markdown, f"How model {model_id} for {classifier} was judged")
+
+
+def publish_data_card(snapshot_id: int, markdown: str) -> None:
+    """Show what a training set is made of, under the key `training-set-<id>`."""
+    _publish(f"training-set-{snapshot_id}", markdown, "What it is made of, and what it must not be used for")
 
 
 def _publish(key: str, markdown: str, description: str) -> None:

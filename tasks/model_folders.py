@@ -4,6 +4,7 @@
 <folder>/champion-<classifier>.json          which one answers, for predictions without a database
 <folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
 <folder>/reports/model-3.md, .html           what a physician reads
+<folder>/reports/training-set-2.md, .html    what a training set is made of
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def pointer_path(settings: Settings, classifier: str) -> Path:
 
 def report_path(settings: Settings, model_id: int, ending: Literal["md", "html"]) -> Path:
     return settings.folder / "reports" / f"model-{model_id}.{ending}"
+
+
+def card_path(settings: Settings, snapshot_id: int, ending: Literal["md", "html"]) -> Path:
+    return settings.folder / "reports" / f"training-set-{snapshot_id}.{ending}"
 
 
 def baselines_path(settings: Settings, model_id: int) -> Path:

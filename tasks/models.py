@@ -18,7 +18,7 @@ from tasks.database import open_database
 from tasks.ml.artifact import read_facts
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.familiarity import explained
-from tasks.model_folders import REMOVED, fault_of, folder_of, point_at_champion, report_path
+from tasks.model_folders import REMOVED, card_path, fault_of, folder_of, point_at_champion, report_path
 from tasks.person import person
 from tasks.settings import Settings
 
@@ -42,13 +42,15 @@ class ModelLine:
 class ModelStory:
     """One model: what it learnt from, its figures beside the baselines, every decision about it.
 
-    `report`: the page for a physician, None where it was not written; `review`: which reports go to a
+    `report`: the page for a physician, `data_card`: what its training set is made of, each None where it was
+    not written; `review`: which reports go to a
     person, a sentence each, empty where its folder cannot be read.
     """
 
     model: ModelLine
     fault: str | None
     report: str | None
+    data_card: str | None
     review: list[str]
     config: dict[str, Any]
     training_set: dict[str, Any]
@@ -88,10 +90,12 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         snapshot = snapshots.get(c, model.snapshot_id)
     answering = {champion.model.id} if champion is not None else set()
     page = report_path(settings, model_id, "html")
+    card = card_path(settings, model.snapshot_id, "html")
     return ModelStory(
         _line(settings, model, answering, history),
         fault_of(settings, model),
         str(page) if page.exists() else None,
+        str(card) if card.exists() else None,
         _review(settings, model),
         model.config,
         {} if snapshot is None else snapshot.recipe,

@@ -88,6 +88,13 @@ class SyntheticSettings(_Strict):
         default=timedelta(days=7),
         description="how old a synthetic set may grow before the nightly run writes a new one",
     )
+    kept_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        description="share of a new set's training reports that may be hard ones of the set before: "
+        "those that the champion got wrong or was unsure of",
+    )
 
 
 class TrainingSettings(_Strict):

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
 from sqlalchemy import Engine
 
-from db import ledger, synthetic
+from db import ledger, synthetic, synthetic_sets
 from db.engine import reading, writing
 from db.errors import ConfigurationError
 from db.synthetic import NewReport
+from db.synthetic_sets import RecordedSet, SetRecipe
 from tasks.database import open_database
 from tasks.ml.cleaning import CLEANING_REVISION, clean, raw_sha
+from tasks.ml.renewal import Candidate, Recipe, grammar_sha, hardest, renewed
+from tasks.ml.report_ids import institution_of
 from tasks.ml.splits import is_reserved
 from tasks.ml.synthesis.exams import Row, generator
-from tasks.ml.synthesis.reports import SyntheticReport, seed_of, synthesize
+from tasks.ml.synthesis.reports import SyntheticReport
 from tasks.progress import progress_bar
+from tasks.renewal import hard_reports
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 from tasks.synthetic_audit import require_sound
+
+# of the set in force: what its reader finds hard
+Hard = Callable[[RecordedSet], Sequence[Candidate]]
 
 PAGE_REPORTS = 500  # a transaction: short enough that nobody waits long for SQLite's one writer
 
 
 @dataclass(frozen=True)
 class SetWritten:
-    """One classifier's set. `retired` reports of earlier sets teach no more."""
+    """One classifier's set. `kept` hard reports of earlier sets stay in it; `retired` ones teach no more."""
 
     classifier: str
     seed: int
     rows: int
     counts: ledger.Counts
+    kept: int
     retired: int
 
 
@@ -52,7 +60,16 @@ def write_synthetic_reports(run_id: int, classifier: str, seed: int | None = Non
     settings = Settings.load()
     asked = settings.classifier(classifier)
     engine = open_database(settings)
-    return write_set(engine, run_id, classifier, asked, settings.seed, seed, datetime.now(UTC))
+    now = datetime.now(UTC)
+
+    def hard(standing: RecordedSet) -> list[Candidate]:
+        return hard_reports(engine, settings, classifier, standing, now)
+
+    return write_set(engine, run_id, classifier, asked, settings.seed, seed, now, hard)
+
+
+def nothing_is_hard(standing: RecordedSet) -> Sequence[Candidate]:
+    return ()
 
 
 def write_set(
@@ -63,6 +80,7 @@ def write_set(
     first_seed: int,
     seed: int | None,
     now: datetime,
+    hard: Hard = nothing_is_hard,
 ) -> SetWritten:
     """Page by page, each with its share of the ledger; the older sets go last, when the new one stands.
 
@@ -71,18 +89,16 @@ def write_set(
     rows = _rows_to_write(classifier, asked)
     with writing(engine) as c:
         source_id = synthetic.source_of(c, classifier)
+    with reading(engine) as c:
+        standing = synthetic_sets.standing(c, classifier)
     if seed is None:
-        seed = _seed_due(engine, source_id, asked, first_seed, now)
-    recipe = asked.synthetic
-    require_sound(engine, run_id, source_id, classifier, asked, seed, rows, now)
-    reports = synthesize(
-        recipe.exam,
-        mode=recipe.mode,
-        reports_per_row=recipe.reports_per_row,
-        seed=seed,
-        rows=rows,
-        reserved_share=recipe.reserved_share,
-    )
+        seed = _seed_due(standing, asked, first_seed, now)
+    recipe = _recipe_of(asked)
+    words = grammar_sha(recipe.exam, recipe.reserved_share)
+    planned = SetRecipe(source_id=source_id, seed=seed, grammar_sha=words, **vars(recipe))
+    kept = _kept(engine, planned, standing, asked, rows, hard)
+    sound = require_sound(engine, run_id, planned, classifier, asked, rows, kept, now)
+    reports = renewed(recipe, seed, rows, sound.kept)
     counts, written = ledger.Counts(), set[str]()
     with progress_bar(f"writing reports for {classifier}") as progress:
         for page in _pages(reports, asked):
@@ -93,8 +109,11 @@ def write_set(
             written |= {report.external_id for report in page}
             progress(counts.read, len(rows) * recipe.reports_per_row)
     with writing(engine) as c:
+        # after the kept ones were read and written: whatever is not named here goes
         retired = synthetic.retire_others(c, source_id, written, now)
-    return SetWritten(classifier, seed, len(rows), counts, retired)
+        if standing is None or standing.sha != sound.sha:  # else its age goes on counting
+            synthetic_sets.came_into_force(c, source_id, sound.sha, now)
+    return SetWritten(classifier, seed, len(rows), counts, len(sound.kept), retired)
 
 
 def _rows_to_write(classifier: str, asked: ClassifierSettings) -> list[Row]:
@@ -119,15 +138,41 @@ def _rows_to_write(classifier: str, asked: ClassifierSettings) -> list[Row]:
     return [row for row in rows if not is_reserved(row.key, asked.synthetic.reserved_share)]
 
 
-def _seed_due(
-    engine: Engine, source_id: int, asked: ClassifierSettings, first_seed: int, now: datetime
-) -> int:
-    with reading(engine) as c:
-        current = synthetic.current_set(c, source_id)
-    if current is None:
+def _seed_due(standing: RecordedSet | None, asked: ClassifierSettings, first_seed: int, now: datetime) -> int:
+    """That of the set in force, or the next where it is too old."""
+    if standing is None or standing.written_at is None:
         return first_seed
-    seed = seed_of(current.example_id)
-    return seed + 1 if now - current.written_at > asked.synthetic.renew_after else seed
+    too_old = now - standing.written_at > asked.synthetic.renew_after
+    return standing.seed + 1 if too_old else standing.seed
+
+
+def _kept(
+    engine: Engine,
+    planned: SetRecipe,
+    standing: RecordedSet | None,
+    asked: ClassifierSettings,
+    rows: Sequence[Row],
+    hard: Hard,
+) -> dict[str, int]:
+    """What this set kept when it was written before; else what is hard in the set that it replaces.
+
+    Nothing where exam, mode, words or reserved rows are others than they were: then the ids of the set in
+    force would stand for other texts, or for rows that must not teach.
+    """
+    with reading(engine) as c:
+        before = synthetic_sets.kept_of(c, planned)
+    if before is not None:
+        return before
+    same = ("exam", "mode", "grammar_sha", "reserved_share")
+    if standing is None or any(getattr(standing, name) != getattr(planned, name) for name in same):
+        return {}
+    share = asked.synthetic.kept_share
+    return hardest(hard(standing), _recipe_of(asked), planned.seed, rows, share) if share else {}
+
+
+def _recipe_of(asked: ClassifierSettings) -> Recipe:
+    one = asked.synthetic
+    return Recipe(one.exam, one.mode, one.reports_per_row, one.reserved_share)
 
 
 def _pages(reports: Iterator[SyntheticReport], asked: ClassifierSettings) -> Iterator[list[NewReport]]:
@@ -146,4 +191,5 @@ def _cleaned(report: SyntheticReport, asked: ClassifierSettings) -> NewReport:
         repairs=cleaned.repairs,
         cleaning_revision=CLEANING_REVISION,
         label=asked.label_values.get(report.label, report.label),
+        institution=institution_of(asked.synthetic.exam, report.external_id),
     )

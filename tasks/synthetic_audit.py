@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,17 +15,17 @@ from sqlalchemy import Engine
 from db import synthetic_sets
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
-from db.synthetic_sets import AuditedSet, Taught
+from db.synthetic_sets import AuditedSet, SetRecipe, Taught
 from tasks.database import open_database
 from tasks.ml.audit.audit import REVISION, audit
 from tasks.ml.audit.corpus import GROUPS_MAX, REPORTS_MAX, Corpus
 from tasks.ml.audit.result import Audit, Check, Evidence
 from tasks.ml.cleaning import clean
 from tasks.ml.errors import Unreadable
+from tasks.ml.renewal import Recipe, renewed, sampled
 from tasks.ml.splits import is_reserved, unit_interval
 from tasks.ml.synthesis.audit import audit_reports
-from tasks.ml.synthesis.exams import Mode, Row, generator
-from tasks.ml.synthesis.reports import synthesize
+from tasks.ml.synthesis.exams import Row, generator
 from tasks.settings import ClassifierSettings, Settings, SyntheticSettings
 from tasks.settings_errors import nearest
 from tasks.table_files import pieces
@@ -41,6 +41,15 @@ class FileAudit:
 
     audit: Audit
     left_out: int
+
+
+@dataclass(frozen=True)
+class _Report:
+    """One of a set that is about to be written."""
+
+    text: str
+    label: str
+    row_key: str
 
 
 @dataclass(frozen=True)
@@ -96,58 +105,83 @@ def audit_file(path: Path, columns: Columns, label_words: Sequence[str] = ()) ->
     return FileAudit(audit(corpus), left_out)
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A set that may teach: its sha, and the hard reports of earlier sets that it keeps."""
+
+    sha: str
+    kept: Mapping[str, int]
+
+
 def require_sound(
     engine: Engine,
     run_id: int,
-    source_id: int,
+    planned: SetRecipe,
     classifier: str,
     asked: ClassifierSettings,
-    seed: int,
     rows: Sequence[Row],
+    kept: Mapping[str, int],
     now: datetime,
-) -> None:
+) -> Sound:
     """Audit a set before any of it is written, and keep what was found; a set seen before is not read again.
 
-    Raises LaudosError, naming the checks that failed, for a set that must not teach.
+    What is hard is chosen by looking at labels, so it could tell them; a set that is sound only without its
+    kept reports goes without. Raises LaudosError, naming the checks that failed, for one that must not teach.
     """
     recipe = asked.synthetic
-    reports = _sample(recipe, asked.label_values, seed, rows)
-    sha = _sha(reports)
+    failed: tuple[str, ...] = ()
+    for mixed in [kept, {}] if kept else [{}]:
+        reports = _sample(recipe, asked.label_values, planned.seed, rows, mixed)
+        sha = _sha(reports, planned, mixed)
+        failed = _failed_checks(engine, run_id, planned, recipe, sha, reports, len(rows), mixed, now)
+        if not failed:
+            return Sound(sha, mixed)
+    raise LaudosError(
+        f"{classifier}: the synthetic set of seed {planned.seed} gives its labels or rows away "
+        f"({', '.join(failed)}) and may not teach; nothing of it was written, and the set before stays. "
+        f'To see which phrases: "laudos synth audit --exam {recipe.exam} --mode {recipe.mode} '
+        f"--seed {planned.seed} --reports-per-row {recipe.reports_per_row} "
+        f'--reserved-share {recipe.reserved_share}"'
+    )
+
+
+def _failed_checks(
+    engine: Engine,
+    run_id: int,
+    planned: SetRecipe,
+    recipe: SyntheticSettings,
+    sha: str,
+    reports: Sequence[_Report],
+    rows: int,
+    kept: Mapping[str, int],
+    now: datetime,
+) -> tuple[str, ...]:
+    """Names of checks, none where the set was accepted, now or before; what was found is recorded once."""
     with reading(engine) as c:
-        state = synthetic_sets.state_of(c, source_id, sha)
+        state = synthetic_sets.state_of(c, planned.source_id, sha)
     if state == "accepted":
-        return
-    found = _audited(recipe, reports, len(rows))
+        return ()
+    found = _audited(recipe, reports, rows)
     if state is None:
-        kept = AuditedSet(
-            source_id=source_id,
+        audited = AuditedSet(
+            **vars(planned),
             sha=sha,
-            seed=seed,
-            exam=recipe.exam,
-            mode=recipe.mode,
-            reports_per_row=recipe.reports_per_row,
-            rows=len(rows),
-            reports=len(rows) * recipe.reports_per_row,
+            kept=kept,
+            rows=rows,
+            reports=rows * recipe.reports_per_row,
             state="accepted" if found.passed else "refused",
             audit=found.numbers,
         )
         with writing(engine) as c:
-            synthetic_sets.record(c, run_id, kept, now)
-    if not found.passed:
-        failed = ", ".join(check.name for check in found.failed)
-        raise LaudosError(
-            f"{classifier}: the synthetic set of seed {seed} gives its labels or rows away ({failed}) and "
-            "may not teach; nothing of it was written, and the set before stays. To see which phrases: "
-            f'"laudos synth audit --exam {recipe.exam} --mode {recipe.mode} --seed {seed} '
-            f'--reports-per-row {recipe.reports_per_row} --reserved-share {recipe.reserved_share}"'
-        )
+            synthetic_sets.record(c, run_id, audited, now)
+    return tuple(check.name for check in found.failed)
 
 
-def _audited(recipe: SyntheticSettings, reports: Sequence[Taught], rows: int) -> Audit:
+def _audited(recipe: SyntheticSettings, reports: Sequence[_Report], rows: int) -> Audit:
     return replace(_audit(recipe, reports), of_reports=rows * recipe.reports_per_row)
 
 
-def _audit(recipe: SyntheticSettings, reports: Sequence[Taught]) -> Audit:
+def _audit(recipe: SyntheticSettings, reports: Sequence[_Report | Taught]) -> Audit:
     return audit_reports(
         recipe.exam,
         recipe.mode,
@@ -158,31 +192,37 @@ def _audit(recipe: SyntheticSettings, reports: Sequence[Taught]) -> Audit:
 
 
 def _sample(
-    recipe: SyntheticSettings, label_values: Mapping[str, str], seed: int, rows: Sequence[Row]
-) -> list[Taught]:
+    recipe: SyntheticSettings,
+    label_values: Mapping[str, str],
+    seed: int,
+    rows: Sequence[Row],
+    kept: Collection[str] = (),
+) -> list[_Report]:
     """The set's reports as they would be written, or of a large one so many that an audit takes seconds.
 
     Every report has a random stream of its own, so a part of a set is written as it stands in the whole.
     """
-    mode: Mode = recipe.mode
     chosen = sorted(rows, key=lambda row: unit_interval(row.key, "audit"))[:GROUPS_MAX]
     each = min(recipe.reports_per_row, max(1, REPORTS_MAX // max(1, len(chosen))))
-    reports = synthesize(
-        recipe.exam,
-        mode=mode,
-        reports_per_row=each,
-        seed=seed,
-        rows=chosen,
-        reserved_share=recipe.reserved_share,
+    reports = renewed(
+        Recipe(recipe.exam, recipe.mode, each, recipe.reserved_share),
+        seed,
+        chosen,
+        sampled(kept, recipe.reports_per_row, each),
     )
     return [
-        Taught(clean(one.text).text, label_values.get(one.label, one.label), one.row_key) for one in reports
+        _Report(clean(one.text).text, label_values.get(one.label, one.label), one.row_key) for one in reports
     ]
 
 
-def _sha(reports: Sequence[Taught]) -> str:
-    """Of what was audited and of the audit itself: either may change, and then it is a new question."""
+def _sha(reports: Sequence[_Report], planned: SetRecipe, kept: Mapping[str, int]) -> str:
+    """Of the set and of the audit itself: either may change, and then it is a new question.
+
+    The source is left out: the same set in another database has the same sha.
+    """
+    facts = {name: value for name, value in vars(planned).items() if name != "source_id"}
     digest = hashlib.sha256(f"audit {REVISION}".encode())
+    digest.update(json.dumps([facts, sorted(kept.items())]).encode())
     for one in reports:
         digest.update(json.dumps([one.row_key, one.label, one.text]).encode())
     return digest.hexdigest()

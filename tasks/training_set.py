@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from db import snapshots
+from db import snapshots, synthetic_sets
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.snapshots import Labelled
+from tasks.data_card import card_of
 from tasks.database import open_database
 from tasks.learning_data import read_part
 from tasks.ml.dataset_files import write_dataset
@@ -39,10 +40,11 @@ def freeze(engine: Engine, run_id: int, classifier: str, asked: ClassifierSettin
     """Read the labels, check that they suffice, write the snapshot; returns its id."""
     with reading(engine) as c:
         found = snapshots.labelled(c, classifier, asked.training_labels, asked.sources)
+        written = synthetic_sets.standing(c, classifier)
     fitting = [one for one in found if one.label in asked.labels]
     splits = [split_of(one.patient_key) for one in fitting]
     check_sufficient(fitting, splits, classifier, asked)
-    recipe = {
+    recipe: dict[str, Any] = {
         "labels": asked.labels,
         "origins": asked.training_labels,
         "reports": _counts(fitting, splits),
@@ -50,6 +52,8 @@ def freeze(engine: Engine, run_id: int, classifier: str, asked: ClassifierSettin
         # the configuration no longer names these labels
         "left_out_labels": len(found) - len(fitting),
     }
+    if written is not None and "synthetic" in asked.training_labels:
+        recipe["synthetic_set"] = written.id
     items = [
         {"report_version_id": one.report_version_id, "label": one.label, "origin": one.origin, "split": split}
         for one, split in zip(fitting, splits, strict=True)
@@ -114,6 +118,8 @@ class ExportedSnapshot:
 def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> ExportedSnapshot:
     """Write a snapshot, texts included, as Parquet files and a `datasets` folder into a new folder.
 
+    Its data card goes with it, as data-card.md.
+
     This is the one place where laudos puts reports on disk outside the database, because a person
     asked for exactly that: the folder can be entered, and its files read, by its owner only.
     Raises LaudosError where the snapshot is unknown, the folder exists or a report was erased since.
@@ -137,7 +143,7 @@ def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> Expor
         }
         for split, part in parts.items()
     }
-    write_dataset(folder, columns)
+    write_dataset(folder, columns, {"data-card.md": card_of(engine, snapshot_id).markdown})
     return ExportedSnapshot(str(folder), {split: len(part.ids) for split, part in parts.items()})
 
 

@@ -16,11 +16,14 @@ from datasets import (
 )
 
 
-def write_dataset(folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
+def write_dataset(
+    folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]], beside: Mapping[str, str]
+) -> None:
     """Write `splits` (name -> column -> values) below `folder`, which only its owner can enter.
 
     parquet/<split>.parquet     for pandas.read_parquet and load_dataset("parquet", ...)
     datasets/                   for datasets.load_from_disk
+    <name>                      each of `beside`: what is to be read about it
 
     Raises FileExistsError where `folder` is there already.
     """
@@ -31,6 +34,8 @@ def write_dataset(folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]
         for name, part in parts.items():
             part.to_parquet(folder / "parquet" / f"{name}.parquet")
         parts.save_to_disk(folder / "datasets")
+    for name, text in beside.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from sqlalchemy import select
 
 from db.engine import reading
@@ -14,7 +16,7 @@ from flows.retrain import retrain
 from tasks.database import open_database
 from tasks.errors import Busy, NothingToWorkOn
 from tasks.ledger import recorded_run
-from tasks.model_folders import report_path
+from tasks.model_folders import card_path, report_path
 from tasks.settings import Settings
 from tests.learning.world import CLASSIFIER, TABLES, World
 
@@ -44,6 +46,12 @@ def test_a_retraining_runs_whole_and_the_second_finds_nothing_to_do(world: World
     page = report_path(world.settings, first.model_id or 0, "html")
     written = page.stat().st_mtime_ns
     assert f"Model {first.model_id} for {CLASSIFIER}" in page.read_text()
+    card = card_path(world.settings, first.snapshot_id or 0, "md").read_text()
+    assert "80 labelled reports" in card
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[f"training-set-{first.snapshot_id}"]))
+        [shown] = client.read_artifacts(artifact_filter=wanted)
+    assert shown.data == card
     [second] = retrain(CLASSIFIER)
     assert (second.decision, second.reused, second.encoded) == ("unchanged", True, 0)
     assert (second.snapshot_id, second.model_id) == (first.snapshot_id, first.model_id)

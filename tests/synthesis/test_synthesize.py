@@ -181,8 +181,7 @@ def leaking(*args: object, **asked: object) -> Iterator[SyntheticReport]:
 def test_a_set_that_fails_the_audit_is_refused_and_the_one_before_stays(
     engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("tasks.synthesize", "tasks.synthetic_audit"):
-        monkeypatch.setattr(f"{place}.synthesize", leaking)
+    monkeypatch.setattr("tasks.ml.renewal.synthesize", leaking)
     write(seed=0)
     before = present(engine)
     for _ in range(2):  # the second time it is known already, and refused again
