@@ -40,7 +40,7 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cut:
+class Cut:
     """A report in windows. `sentence`: (windows, tokens) the sentence each token stands in, -1 for none."""
 
     ids: torch.Tensor
@@ -65,7 +65,7 @@ def integrated_gradients(
 
 def attention(network: Network, text: str, spans: Sequence[Span], _label: int) -> Floats:
     """(sentences,) mean attention that a token of the sentence is given, over layers, heads and queries."""
-    cut = _cut(network, text, spans)
+    cut = cut_of(network, text, spans)
     with torch.no_grad():
         layers = network.model(input_ids=cut.ids, attention_mask=cut.mask, output_attentions=True).attentions
     asking = cut.mask[None, :, None, :, None]  # a padded token asks nothing
@@ -75,17 +75,19 @@ def attention(network: Network, text: str, spans: Sequence[Span], _label: int) -
 
 
 def _along(network: Network, text: str, spans: Sequence[Span], label: int, places: Sequence[float]) -> Floats:
-    cut = _cut(network, text, spans)
+    cut = cut_of(network, text, spans)
     words = network.model.get_input_embeddings()(cut.ids).detach()
     total = torch.zeros_like(words)
     for place in places:
         shown = (words * place).requires_grad_(True)
-        odds = _log_odds(network.model, shown, cut.mask, label)
+        odds = log_odds_from(network.model, shown, cut.mask, label)
         total += torch.autograd.grad(odds, shown)[0]
     return _by_sentence(cut, (words * total / len(places)).sum(dim=-1), len(spans))
 
 
-def _log_odds(model: PreTrainedModel, shown: torch.Tensor, mask: torch.Tensor, label: int) -> torch.Tensor:
+def log_odds_from(
+    model: PreTrainedModel, shown: torch.Tensor, mask: torch.Tensor, label: int
+) -> torch.Tensor:
     """Of the label, from the mean over windows of what the head reads: as in tasks/ml/features.py."""
     _, head = last_linear(model)
     heard: list[torch.Tensor] = []
@@ -99,13 +101,13 @@ def _log_odds(model: PreTrainedModel, shown: torch.Tensor, mask: torch.Tensor, l
     return logits[label] - torch.logsumexp(logits[others], dim=0)
 
 
-def _by_sentence(cut: _Cut, tokens: torch.Tensor, sentences: int) -> Floats:
+def _by_sentence(cut: Cut, tokens: torch.Tensor, sentences: int) -> Floats:
     inside = cut.sentence >= 0
     weights = tokens.detach().double().numpy()[inside]
     return np.bincount(cut.sentence[inside], weights=weights, minlength=sentences).astype(np.float64)
 
 
-def _cut(network: Network, text: str, spans: Sequence[Span]) -> _Cut:
+def cut_of(network: Network, text: str, spans: Sequence[Span]) -> Cut:
     tokenizer = network.tokenizer
     windows = windows_of(tokenizer, [text], network.window_tokens, network.stride_tokens)
     ids, mask = padded(windows.ids, tokenizer.pad_token_id)
@@ -121,4 +123,4 @@ def _cut(network: Network, text: str, spans: Sequence[Span]) -> _Cut:
     for window, start in enumerate(starts):
         part = number[start : start + room]
         sentence[window, before : before + len(part)] = part
-    return _Cut(ids, mask, sentence)
+    return Cut(ids, mask, sentence)

@@ -481,6 +481,36 @@ prediction = Table(
     comment="exactly one row a (report version, model)",
 )
 
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("model_id", Id, primary_key=True, autoincrement=False, comment="the model that answered"),
+    Column(
+        "report_version_id", Id, primary_key=True, autoincrement=False, comment="the content it answered for"
+    ),
+    Column(
+        "begins",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="the passage's first character in report_version.text, counted from 0",
+    ),
+    Column("ends", Integer, nullable=False, comment="the character after its last"),
+    Column(
+        "score",
+        Float,
+        nullable=False,
+        comment="how far the label's log odds fall without the passage, in nats; below 0: it speaks against",
+    ),
+    Column("method", String(16), nullable=False, comment="how it was computed, such as occlusion-1"),
+    Column("at", Instant, nullable=False, comment="when it was computed: once, when it was first asked for"),
+    CheckConstraint("begins >= 0 AND ends > begins", name="stands_somewhere"),
+    ForeignKeyConstraint(
+        ["model_id", "report_version_id"], ["prediction.model_id", "prediction.report_version_id"]
+    ),
+    comment="the sentences of a report and what each did for an answer: places and scores, never text",
+)
+
 feature = Table(
     "feature",
     metadata,

@@ -1,7 +1,7 @@
 """The `laudos` command: starts a flow, or answers a question.
 
-Exit codes: 0 done; 1 it failed, or `doctor` or `synth audit` found something; 2 configuration or usage;
-3 something must come first (the message names the command); 4 another run holds the lock; 5 the
+Exit codes: 0 done; 1 it failed, or `doctor`, `verify` or `synth audit` found something; 2 configuration
+or usage; 3 something must come first (the message names the command); 4 another run holds the lock; 5 the
 database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside
 the commands, so that `--help` is quick.
 """
@@ -16,6 +16,7 @@ import typer
 from flows import (
     cli_behaviour,
     cli_database,
+    cli_evidence,
     cli_jobs,
     cli_models,
     cli_quarantine,
@@ -38,6 +39,7 @@ app = typer.Typer(
     epilog="Start with: laudos demo --folder demo    or, for your own database: laudos init",
 )
 cli_questions.add_to(app)
+cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
 cli_setup.add_to(app)
 cli_torture.add_to(app)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from scipy.special import logsumexp
 from tasks.ml.predictor import Predictor
 
 Floats = NDArray[np.float64]
+Degree = Literal["strong", "some", "against", "none"]
 Read = Callable[[Sequence[str]], Floats]  # texts -> probabilities (texts, labels)
 
 METHOD: Final = "occlusion-1"  # raise the number when scores change
 # each passage costs one reading of the whole report; neighbours of a longer one are taken together
 PASSAGES_MAX: Final = 64
+STRONG: Final = 0.5  # of the highest score
+SOME: Final = 0.1
 
 # a point inside a number ends nothing: "1.5 cm"
 _END = re.compile(r"[.;](?=\s|$)|\n")
@@ -102,3 +105,20 @@ def log_odds(probabilities: Floats, label: int) -> Floats:
 def reader(predictor: Predictor, batch_tokens: int = 8192) -> Read:
     """How a model reads: whole texts, in batches of so many tokens."""
     return lambda texts: predictor.probabilities(predictor.vectors(texts, batch_tokens=batch_tokens).vectors)
+
+
+def degrees(scores: Sequence[float]) -> list[Degree]:
+    """How each passage is marked, beside the one that speaks most for the label.
+
+    strong: at least half as much; some: at least a tenth; against: at least a tenth the other way.
+    """
+    most = max([0.0, *scores])
+    return [_degree(score / most) if most else "none" for score in scores]
+
+
+def _degree(share: float) -> Degree:
+    if share >= STRONG:
+        return "strong"
+    if share >= SOME:
+        return "some"
+    return "against" if share <= -SOME else "none"
