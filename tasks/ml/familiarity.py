@@ -4,9 +4,9 @@ A text is taken as its pairs of neighbouring words, each word cut to its first l
 alike, so that endings and measures matter little and the order of words matters much. Its score is the
 share of its pairs that no two training patients' reports hold. The calibration split tells how high the
 score of an ordinary report may be: a conformal limit (Laxhammar & Falkman 2010, "Conformal prediction for
-distribution-independent anomaly detection"; Bates, Candes, Lei, Romano & Sesia 2023, "Testing for outliers
-with conformal p-values", Annals of Statistics 51:149). Above it the network's probabilities mean nothing,
-however sure they look, and a person reads the report.
+distribution-independent anomaly detection in streaming vessel data"; Bates, Candes, Lei, Romano & Sesia 2023,
+"Testing for outliers with conformal p-values", Annals of Statistics 51:149). Above it the network's
+probabilities mean nothing, however sure they look, and a person reads the report.
 
 Pairs are kept as 32-bit hashes, in a model folder and beside a stored vector: no word can be read off
 them. Of a long report only the pairs with the smallest hashes are kept, a sample that is the same for the
