@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from db import ledger
+from db import ledger, synthetic_sets
 from db.engine import reading, writing
 from db.synthetic_sets import RecordedSet
 from db.tables import report, report_version, synthetic_set
@@ -125,7 +125,10 @@ def write(engine: Engine, now: datetime, monkeypatch: pytest.MonkeyPatch) -> Wri
     monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
 
     def hard(standing: RecordedSet) -> list[Candidate]:
-        return [Candidate(name, 0.1, standing.kept.get(name, 0)) for name in present(engine)]
+        with reading(engine) as c:
+            found = synthetic_sets.in_force(c, "mama")
+        ids = [one.external_id for one in found]
+        return [Candidate(name, 0.1, standing.kept.get(name, 0)) for name in ids]
 
     def written(
         classifier: ClassifierSettings | None = None, *, seed: int | None = None, days: float = 0
