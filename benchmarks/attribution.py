@@ -1,126 +1,80 @@
-"""What gradients and attention say of a report's sentences: the contrasts of benchmarks/evidence.py."""
+"""Other ways of naming the sentences that carried an answer: the contrasts of benchmarks/evidence.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from scipy.special import logsumexp
 
-from tasks.ml.evidence import Span
-from tasks.ml.features import encode, last_linear
+from tasks.ml.evidence import Network, Span, contributions
+from tasks.ml.features import encode
 from tasks.ml.head import head_of, softmax_of
-from tasks.ml.windows import padded, window_starts, windows_of
+from tasks.ml.windows import padded, places_in, windows_of
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A trained network whose head is folded in, and how it cuts reports into windows."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    window_tokens: int
-    stride_tokens: int
-
-    def read(self, texts: Sequence[str]) -> Floats:
-        """Probabilities (texts, labels)."""
-        vectors = encode(
-            self.model,
-            self.tokenizer,
-            texts,
-            window_tokens=self.window_tokens,
-            stride_tokens=self.stride_tokens,
-        ).vectors
-        return softmax_of(*head_of(self.model), vectors)
+def read(network: Network, texts: Sequence[str]) -> Floats:
+    """Probabilities (texts, labels)."""
+    vectors = encode(
+        network.model,
+        network.tokenizer,
+        texts,
+        window_tokens=network.window_tokens,
+        stride_tokens=network.stride_tokens,
+    ).vectors
+    return softmax_of(*head_of(network.model), vectors)
 
 
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A report in windows. `sentence`: (windows, tokens) the sentence each token stands in, -1 for none."""
+def occlusion(network: Network, text: str, spans: Sequence[Span], label: int) -> Floats:
+    """(sentences,) how far the label's log odds fall without each; all variants are read in one call.
 
-    ids: torch.Tensor
-    mask: torch.Tensor
-    sentence: NDArray[np.int64]
+    Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", over sentences.
+    """
+    odds = log_odds(read(network, [text, *(without(text, [span]) for span in spans)]), label)
+    return odds[0] - odds[1:]
 
 
 def gradient_x_input(network: Network, text: str, spans: Sequence[Span], label: int) -> Floats:
-    """(sentences,) the gradient of the label's log odds times the word embeddings, summed."""
-    return _along(network, text, spans, label, [1.0])
-
-
-def integrated_gradients(
-    network: Network, text: str, spans: Sequence[Span], label: int, steps: int = 16
-) -> Floats:
-    """(sentences,) the same, the gradient averaged on the way from embeddings of zero (midpoint rule).
-
-    Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks".
-    """
-    return _along(network, text, spans, label, [(step + 0.5) / steps for step in range(steps)])
+    """(sentences,) the gradient of the label's log odds at the report, times the word embeddings."""
+    return contributions(network, text, spans, label, [1.0])
 
 
 def attention(network: Network, text: str, spans: Sequence[Span], _label: int) -> Floats:
     """(sentences,) mean attention that a token of the sentence is given, over layers, heads and queries."""
-    cut = cut_of(network, text, spans)
+    windows = windows_of(network.tokenizer, [text], network.window_tokens, network.stride_tokens)
+    ids, mask = padded(windows.ids, network.tokenizer.pad_token_id)
     with torch.no_grad():
-        layers = network.model(input_ids=cut.ids, attention_mask=cut.mask, output_attentions=True).attentions
-    asking = cut.mask[None, :, None, :, None]  # a padded token asks nothing
-    given = (torch.stack(layers) * asking).sum(dim=(0, 2, 3)) / cut.mask.sum(dim=1, keepdim=True)
-    tokens = np.bincount(cut.sentence[cut.sentence >= 0], minlength=len(spans))
-    return _by_sentence(cut, given, len(spans)) / np.maximum(tokens, 1)
+        layers = network.model(input_ids=ids, attention_mask=mask, output_attentions=True).attentions
+    asking = mask[None, :, None, :, None]  # a padded token asks nothing
+    given = (
+        ((torch.stack(layers) * asking).sum(dim=(0, 2, 3)) / mask.sum(dim=1, keepdim=True)).double().numpy()
+    )
+    total, tokens = np.zeros(len(spans)), np.zeros(len(spans))
+    for row, places in zip(
+        given, places_in(network.tokenizer, text, network.window_tokens, network.stride_tokens), strict=True
+    ):
+        for number, span in enumerate(spans):
+            inside = (places >= span.start) & (places < span.end)
+            total[number] += row[: len(places)][inside].sum()
+            tokens[number] += inside.sum()
+    return total / np.maximum(tokens, 1)
 
 
-def _along(network: Network, text: str, spans: Sequence[Span], label: int, places: Sequence[float]) -> Floats:
-    cut = cut_of(network, text, spans)
-    words = network.model.get_input_embeddings()(cut.ids).detach()
-    total = torch.zeros_like(words)
-    for place in places:
-        shown = (words * place).requires_grad_(True)
-        odds = log_odds_from(network.model, shown, cut.mask, label)
-        total += torch.autograd.grad(odds, shown)[0]
-    return _by_sentence(cut, (words * total / len(places)).sum(dim=-1), len(spans))
+def without(text: str, spans: Sequence[Span]) -> str:
+    """What is left of a text; the white space around what was left out stays."""
+    parts, reached = [], 0
+    for span in sorted(spans, key=lambda one: one.start):
+        parts.append(text[reached : span.start])
+        reached = span.end
+    return "".join([*parts, text[reached:]])
 
 
-def log_odds_from(
-    model: PreTrainedModel, shown: torch.Tensor, mask: torch.Tensor, label: int
-) -> torch.Tensor:
-    """Of the label, from the mean over windows of what the head reads: as in tasks/ml/features.py."""
-    _, head = last_linear(model)
-    heard: list[torch.Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _module, inputs: heard.append(inputs[0]))
-    try:
-        model(inputs_embeds=shown, attention_mask=mask)
-    finally:
-        hook.remove()
-    logits = head(heard[0].mean(dim=0))
-    others = torch.arange(len(logits)) != label
-    return logits[label] - torch.logsumexp(logits[others], dim=0)
-
-
-def _by_sentence(cut: Cut, tokens: torch.Tensor, sentences: int) -> Floats:
-    inside = cut.sentence >= 0
-    weights = tokens.detach().double().numpy()[inside]
-    return np.bincount(cut.sentence[inside], weights=weights, minlength=sentences).astype(np.float64)
-
-
-def cut_of(network: Network, text: str, spans: Sequence[Span]) -> Cut:
-    tokenizer = network.tokenizer
-    windows = windows_of(tokenizer, [text], network.window_tokens, network.stride_tokens)
-    ids, mask = padded(windows.ids, tokenizer.pad_token_id)
-    told = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    begins = np.array([start for start, _ in told["offset_mapping"]], np.int64)
-    number = np.searchsorted([span.start for span in spans], begins, side="right") - 1
-    ends = np.array([span.end for span in spans])
-    number = np.where((number >= 0) & (begins < ends[np.maximum(number, 0)]), number, -1)
-    before = int(np.argmin(tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]))
-    room = network.window_tokens - tokenizer.num_special_tokens_to_add()
-    sentence = np.full(tuple(ids.shape), -1, np.int64)
-    starts = window_starts(len(begins), room, network.stride_tokens)
-    for window, start in enumerate(starts):
-        part = number[start : start + room]
-        sentence[window, before : before + len(part)] = part
-    return Cut(ids, mask, sentence)
+def log_odds(probabilities: Floats, label: int) -> Floats:
+    """log p - log(1 - p) of a label, (texts,); exact where p is nearly 1, for 1 - p is summed."""
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    odds: Floats = logs[:, label] - logsumexp(np.delete(logs, label, axis=1), axis=1)
+    return odds

@@ -500,9 +500,9 @@ evidence = Table(
         "score",
         Float,
         nullable=False,
-        comment="how far the label's log odds fall without the passage, in nats; below 0: it speaks against",
+        comment="the passage's share of the label's log odds, in nats; below 0: it speaks against",
     ),
-    Column("method", String(16), nullable=False, comment="how it was computed, such as occlusion-1"),
+    Column("method", String(16), nullable=False, comment="how it was computed, such as integrated-1"),
     Column("at", Instant, nullable=False, comment="when it was computed: once, when it was first asked for"),
     CheckConstraint("begins >= 0 AND ends > begins", name="stands_somewhere"),
     ForeignKeyConstraint(

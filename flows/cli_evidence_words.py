@@ -56,7 +56,7 @@ def tell_verified(verified: Verified, zone: ZoneInfo) -> None:
     else:
         out.print(f"[bold red]NOT the same[/]: prediction {verified.prediction}")
         rows = [(escape(one.what), escape(one.recorded), escape(one.now)) for one in verified.differences]
-        out.print(table(("", "recorded", "now"), rows))
+        out.print(table(("", "recorded", "now"), rows, words=1))
     if verified.largest_difference is not None:
         out.print(f"largest difference of a probability: {verified.largest_difference:.1e}")
     reason = f" ({of.review_because})" if of.review_because else ""
@@ -92,7 +92,7 @@ def _tell_ranked(explained: Explained, out: Console) -> None:
     carrying: list[Marked] = [one for one in strongest if one.degree in ("strong", "some")]
     if carrying:
         rows = [(f"{one.start} to {one.end}", f"{one.score:+.2f}", one.degree) for one in carrying]
-        out.print(table(("characters", "score (nats)", ""), rows))
+        out.print(table(("characters", "score (nats)", ""), rows, words=2))
     else:
         out.print("No single sentence carried the answer.")
     out.print(escape(CAVEAT))

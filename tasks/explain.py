@@ -15,7 +15,7 @@ from db.evidence import Place
 from db.trace import Traced
 from tasks.classify import the_classifier
 from tasks.database import open_database
-from tasks.ml.evidence import METHOD, Degree, degrees, reader
+from tasks.ml.evidence import METHOD, Degree, Network, degrees
 from tasks.ml.evidence import evidence as evidence_of
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import REMOVED, folder_of
@@ -27,7 +27,7 @@ from tasks.settings import Settings
 class Marked:
     """A passage of the cleaned text: characters `start` up to `end`, the latter left out.
 
-    `score`: how far the label's log odds fall without it, in nats; `degree`: how it is marked.
+    `score`: its share of the label's log odds, in nats; `degree`: how it is marked.
     """
 
     start: int
@@ -128,13 +128,21 @@ def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> 
     if model.state == "removed":
         raise LaudosError(f"model {model.id} can explain nothing any more: {REMOVED}")
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
-    read = reader(predictor, settings.scoring.batch_tokens)
-    if predictor.labels[int(read([text])[0].argmax())] != traced.label:
+    (again,) = predictor.predict([text], batch_tokens=settings.scoring.batch_tokens)
+    if again.label != traced.label:
         raise LaudosError(
             f"model {model.id} says something else of report version {traced.report_version_id} than it did; "
             'run "laudos verify" with its number'
         )
-    found = evidence_of(read, text, predictor.labels.index(traced.label))
+    facts = predictor.facts
+    network = Network(
+        predictor.model,
+        predictor.tokenizer,
+        facts.window_tokens,
+        facts.stride_tokens,
+        settings.scoring.batch_tokens,
+    )
+    found = evidence_of(network, text, predictor.labels.index(traced.label))
     return [Place(one.start, one.end, one.score) for one in found]
 
 

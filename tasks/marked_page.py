@@ -15,8 +15,8 @@ WARNING = (
     "This page holds the text of a patient's report. Keep it where reports may be kept; delete it after use."
 )
 CAVEAT = (
-    "Marked is what changed the answer when it was left out. Where two sentences say the same, the other one "
-    "still carries the answer and neither may be marked. It says what the model went by, not what is true."
+    "Marked is what the model went by, not what is true. Sentences that say the same share what they carry: "
+    "one of them left out may change nothing."
 )
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser fetches nothing for it
 MARKS = """

@@ -74,15 +74,12 @@ def encode(
     _, head = last_linear(model)
     sums = np.zeros((len(texts), head.in_features), np.float64)
     done = 0
-    with _evaluating(model), torch.inference_mode(), _heard(head) as heard:
+    with evaluating(model), torch.inference_mode(), heard_by(head) as heard:
         for batch in token_budget_batches(windows.lengths, batch_tokens):
             rows = [windows.ids[index] for index in batch]
             ids, mask = padded(rows, tokenizer.pad_token_id)
             model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
-            read = heard.pop()
-            if read.ndim == 3:  # a decoder scores every token: the last real one has read them all
-                last = torch.as_tensor([len(row) - 1 for row in rows], device=read.device)
-                read = read[torch.arange(len(rows), device=read.device), last]
+            read = last_read(heard.pop(), [len(row) for row in rows])
             np.add.at(sums, windows.owner[batch], read.float().cpu().numpy())
             done += len(batch)
             if progress is not None:
@@ -92,8 +89,19 @@ def encode(
     return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts, sketches_of(texts))
 
 
+def last_read(heard: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """(windows, hidden) of what a head was given. `lengths`: tokens a window, padding left out.
+
+    A decoder scores every token: the last real one has read them all.
+    """
+    if heard.ndim == 2:
+        return heard
+    last = torch.as_tensor([length - 1 for length in lengths], device=heard.device)
+    return heard[torch.arange(len(lengths), device=heard.device), last]
+
+
 @contextmanager
-def _heard(head: nn.Linear) -> Iterator[list[torch.Tensor]]:
+def heard_by(head: nn.Linear) -> Iterator[list[torch.Tensor]]:
     """What the head is given at each forward pass, appended to the list."""
     heard: list[torch.Tensor] = []
 
@@ -108,7 +116,7 @@ def _heard(head: nn.Linear) -> Iterator[list[torch.Tensor]]:
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Dropout off inside the block."""
     training = model.training
     model.eval()

@@ -77,6 +77,29 @@ def windows_of(
     return Windows(ids, np.asarray(owner, np.int64), seen, total)
 
 
+def places_in(
+    tokenizer: PreTrainedTokenizerBase, text: str, window_tokens: int, stride_tokens: int
+) -> list[Ints]:
+    """Of each window of `windows_of` for this text: where in it each token's last character stands.
+
+    -1 for special tokens. The last character, for a token of some tokenizers begins with the blank before
+    its word. Raises UnfitEncoder for a tokenizer that does not tell.
+    """
+    if not tokenizer.is_fast:
+        raise UnfitEncoder("this encoder's tokenizer does not tell where its tokens stand; use a fast one")
+    prefix, suffix = (np.full(len(ids), -1, np.int64) for ids in _specials(tokenizer))
+    ends: list[int] = []
+    begun = 0
+    for piece in pieces(text):
+        told = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ends += [begun + end - 1 for _, end in told["offset_mapping"]]
+        begun += len(piece)
+    body = np.asarray(ends, np.int64)
+    room = window_tokens - len(prefix) - len(suffix)
+    starts = window_starts(len(body), room, stride_tokens)
+    return [np.concatenate([prefix, body[start : start + room], suffix]) for start in starts]
+
+
 def window_starts(tokens: int, room: int, stride: int) -> list[int]:
     """Where windows of `room` tokens begin over `tokens` tokens: evenly spread, sharing >= `stride`."""
     if tokens <= room:
