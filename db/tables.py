@@ -285,7 +285,7 @@ snapshot = Table(
         "recipe",
         JSON,
         nullable=False,
-        comment="how it was made: origins, seeds, counts by label and split",
+        comment="how it was made: origins, the synthetic set in force, counts by label and split",
     ),
     Column("reports", Integer, nullable=False, comment="how many report versions it holds"),
     Column("run_id", ForeignKey("run.id"), nullable=False, comment="the run that froze it"),

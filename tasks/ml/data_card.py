@@ -168,13 +168,17 @@ def _how(one: Written) -> str:
         "findings": "findings only, no conclusion",
         "full": "findings, and the conclusion that follows from them",
     }
+    kept = (
+        f"{one.kept} reports were kept from earlier sets, because the champion got them wrong or was unsure "
+        "of them: they have earlier seeds, and the split they always had."
+        if one.kept
+        else "None was kept from an earlier set."
+    )
     return (
         f"Exam {one.exam}, mode {one.mode} ({told.get(one.mode, 'a cautionary example')}). "
         f"{one.reports_per_row} reports on each of {one.rows} rows of measurements, {one.reports} in all; "
         f"{one.reserved_share:.0%} of the rows were reserved and are in no split. The writer sees the "
-        f"measurements and never the label. Seed {one.seed}; {one.kept} reports were kept from earlier sets, "
-        "because the champion got them wrong or was unsure of them: they have earlier seeds and the split "
-        "they always had."
+        f"measurements and never the label. Seed {one.seed}. {kept}"
     )
 
 
