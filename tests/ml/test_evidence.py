@@ -55,10 +55,10 @@ def best_of(network: Network, text: str) -> str:
 
 
 def reports() -> list[str]:
-    """The planted sentence among seven others, in every place; longer than a window."""
+    """The planted sentence among seven others: first, in the middle and last; longer than a window."""
     rng = np.random.default_rng(1)
     others = [said(rng.choice(SHARED, 8)) for _ in range(7)]
-    return [" ".join([*others[:at], said(["fundo", PLANTED]), *others[at:]]) for at in range(8)]
+    return [" ".join([*others[:at], said(["fundo", PLANTED]), *others[at:]]) for at in (0, 4, 7)]
 
 
 def test_the_sentence_with_the_word_that_alone_decides_is_found_wherever_it_stands(decided: Network) -> None:
@@ -74,7 +74,7 @@ def test_of_a_network_that_learnt_nothing_of_it_the_word_is_no_evidence(tiny_tex
 
 
 def test_what_speaks_for_one_label_speaks_against_the_other(decided: Network) -> None:
-    text = reports()[3]
+    text = reports()[1]
     for one, other in zip(evidence(decided, text, 1), evidence(decided, text, 0), strict=True):
         assert one.score == pytest.approx(-other.score, abs=1e-4)
 
@@ -170,3 +170,11 @@ def test_every_contrast_scores_every_sentence(tiny: Callable[[], Pair], tiny_tex
         scores = way(of(pair), text, sentences(text), 1)
         assert scores.shape == (3,)
         assert scores.all()
+
+
+def test_every_family_of_networks_can_be_explained(network: Pair, tiny_texts: list[str]) -> None:
+    text = "\n".join(tiny_texts[:2])
+    scores = [one.score for one in evidence(of(network), text, 1)]
+    assert len(scores) == 2
+    assert np.isfinite(scores).all()
+    assert all(scores)
