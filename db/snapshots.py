@@ -124,6 +124,18 @@ def counts(c: Connection, snapshot_id: int) -> list[tuple[str, str, str, int, in
     return [tuple(row) for row in c.execute(query)]
 
 
+def holdout_patients(c: Connection, snapshot_ids: Collection[int]) -> dict[int, int]:
+    """How many patients the holdout of each snapshot holds; one without any is left out."""
+    query = (
+        select(snapshot_item.c.snapshot_id, func.count(report.c.patient_key.distinct()))
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(snapshot_item.c.snapshot_id.in_(list(snapshot_ids)), snapshot_item.c.split == "holdout")
+        .group_by(snapshot_item.c.snapshot_id)
+    )
+    return {row[0]: row[1] for row in c.execute(query)}
+
+
 def with_texts(
     c: Connection, snapshot_id: int, split: str, page: int = 1000
 ) -> Iterator[list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ from tasks.learning_data import read_part
 from tasks.ml.artifact import read_facts
 from tasks.ml.evaluation import Figure
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
-from tasks.ml.promotion import Reason
+from tasks.ml.rules import Reason
 from tasks.model_folders import folder_of, report_path, write_atomically
 from tasks.settings import Settings
 from tasks.step import step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -181,6 +181,14 @@ def before(history: Sequence[Promotion], model_id: int) -> int | None:
         if past.model_id == model_id and past.decision == "promoted":
             return past.previous_model_id
     return None
+
+
+def reference(history: Sequence[Promotion], comparable: Collection[int]) -> int | None:
+    """The model that small steps may not lead away from: the last one that a person had answer again, else
+    the first champion. Only of the `comparable` ones; newest decision first."""
+    by_person = [past.model_id for past in history if past.decision == "rolled_back"]
+    by_itself = [past.model_id for past in reversed(history) if past.decision == "promoted"]
+    return next((one for one in [*by_person[:1], *by_itself] if one in comparable), None)
 
 
 def _before(c: Connection, champion: Champion) -> int:

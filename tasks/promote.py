@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from db import audit, models
+from db import audit, models, snapshots
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
 from tasks.behaviour import run_of, suite_of
@@ -19,8 +19,11 @@ from tasks.learning_data import Part, read_part
 from tasks.ml.behaviour.gate import behaviour_reasons
 from tasks.ml.behaviour.suite import Suite
 from tasks.ml.faultpoints import reach
-from tasks.ml.promotion import Reason, Rules, Verdict, judge, rules_sha
+from tasks.ml.looks import next_look
+from tasks.ml.promotion import judge
+from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
 from tasks.model_folders import intact, point_at_champion
+from tasks.models import reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
@@ -63,8 +66,9 @@ def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: 
         # a run that was killed between the rows and the file left the file behind
         point_at_champion(engine, settings, model.classifier)
         return Decided(model_id, "unchanged", champion.model.id if champion else None, (settled,))
-    verdict = _verdict(engine, settings, model, champion, suite, now)
-    decided = record(engine, model, champion, verdict, run_id, now)
+    verdict = _verdict(engine, settings, model, champion, history, suite, now)
+    plan_before = next((past.plan_sha for past in history if past.plan_sha), None)
+    decided = record(engine, model, champion, verdict, run_id, now, plan_before)
     point_at_champion(engine, settings, model.classifier)
     return decided
 
@@ -101,10 +105,12 @@ def _verdict(
     settings: Settings,
     model: Model,
     champion: Champion | None,
+    history: Sequence[Promotion],
     suite: Suite | None,
     now: datetime,
 ) -> Verdict:
-    """Challenger and champion on the same holdout, that of the challenger's snapshot, and the same suite.
+    """Challenger, champion and reference on the same holdout, that of the challenger's snapshot, and the same
+    suite.
 
     Both are run on the suite as it is now: figures of an earlier one compare nothing.
     """
@@ -128,6 +134,9 @@ def _verdict(
         settings.seed,
         behaved,
         suite.sha if suite else None,
+        reference=_reference_on(engine, settings, model, champion, history, holdout, now),
+        newer=champion is None or champion.model.snapshot_id < model.snapshot_id,
+        look=_look(engine, model, history),
     )
     reasons = verdict.reasons if why_not is None else (*verdict.reasons, why_not)
     return Verdict(verdict.promoted, reasons, verdict.rules_sha)
@@ -154,6 +163,44 @@ def _champion_on(
     return probabilities_on(engine, settings, champion.model, holdout, now), None
 
 
+def _reference_on(
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    champion: Champion | None,
+    history: Sequence[Promotion],
+    holdout: Part,
+    now: datetime,
+) -> Probabilities | None:
+    """The reference's probabilities; None where it is the champion, or no intact one has these labels."""
+    with reading(engine) as c:
+        every = {one.id: one for one in models.of_classifier(c, model.classifier)}
+    comparable = [
+        one.id
+        for one in every.values()
+        if one.state in ("ready", "retired") and one.config["labels"] == model.config["labels"]
+    ]
+    found = reference(history, comparable)
+    if champion is None or found is None or found == champion.model.id:
+        return None
+    if intact(engine, settings, every[found], ACTOR, now) is not None:
+        return None
+    return probabilities_on(engine, settings, every[found], holdout, now)
+
+
+def _look(engine: Engine, model: Model, history: Sequence[Promotion]) -> int:
+    """The how-manieth comparison with a champion on this holdout the coming one is."""
+    compared = {
+        past.model_id
+        for past in history
+        if past.previous_model_id is not None and past.decision != "rolled_back" and past.model_id != model.id
+    }
+    with reading(engine) as c:
+        asked = [one.snapshot_id for one in models.of_classifier(c, model.classifier) if one.id in compared]
+        patients = snapshots.holdout_patients(c, {model.snapshot_id, *asked})
+    return next_look(asked, patients, patients.get(model.snapshot_id, 0))
+
+
 def record(
     engine: Engine,
     model: Model,
@@ -161,6 +208,7 @@ def record(
     verdict: Verdict,
     run_id: int,
     now: datetime,
+    plan_before: str | None = None,
 ) -> Decided:
     """Write the verdict: champion, promotion and audit in one transaction; the pointer file is the caller's.
 
@@ -188,6 +236,12 @@ def record(
             run_id=run_id,
             now=now,
         )
+        if plan_before not in (None, verdict.rules_sha):
+            changed = {"from": plan_before, "to": verdict.rules_sha}
+            audit.record(
+                c, actor=ACTOR, action="plan changed", subject=f"classifier {model.classifier}"[:128],
+                detail=changed, now=now,
+            )  # fmt: skip
         detail = {"run": run_id, "champion_before": before, "epoch": epoch, "rules_sha": verdict.rules_sha}
         audit.record(c, actor=ACTOR, action=decision, subject=f"model {model.id}", detail=detail, now=now)
         reach("promote.recorded")

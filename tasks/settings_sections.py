@@ -139,10 +139,19 @@ class PromotionSettings(_Strict):
 
     margin: Share = Field(
         default=0.02,
-        description="how much worse than the champion it may be, overall and per class, "
-        "at the lower end of a one-sided 95 % interval",
+        description="how much worse than the champion it may be in macro F1, at the lower end of an interval "
+        "that is wider at every look at one holdout",
     )
     class_margin: Share = Field(default=0.05, description="the same, for each class's recall")
+    ece_margin: Share = Field(
+        default=0.03, description="the same, for the expected calibration error, of which less is better"
+    )
+    error: Share = Field(
+        default=0.05,
+        gt=0,
+        description="with what probability any challenger that is worse by a margin may get through, "
+        "over all looks at one holdout",
+    )
     holdout_patients_min: int = Field(default=20, ge=2, description="fewer patients than this decide nothing")
     beat_baselines: bool = Field(
         default=True, description="must beat the keyword rule and the majority class"

@@ -135,7 +135,7 @@ class ReportMeasures:
         half = 0.5 if len(labels) == 2 else 1.0  # two labels: the usual (p - y)^2 of one of them
         errors = ((given.probabilities - np.eye(len(labels))[given.truth]) ** 2).sum(axis=1) * half
         self.squared_error = given.per_patient(errors[:, None])
-        self.gap = given.per_patient(_gap_by_bin(given))
+        self.gap = given.per_patient(gap_by_bin(given))
 
     def under(self, weights: Floats) -> Columns:
         """Every figure for each row of (draws, patients) weights."""
@@ -205,7 +205,7 @@ def _areas(given: Sample, labels: Sequence[str], critical: int, weights: Floats,
     return areas
 
 
-def _gap_by_bin(given: Sample) -> Floats:
+def gap_by_bin(given: Sample) -> Floats:
     """(reports, bins): right (1 or 0) minus confidence, in the bin its confidence falls into."""
     confidence = given.probabilities.max(axis=1)
     gaps = np.zeros((given.reports, ECE_BINS))

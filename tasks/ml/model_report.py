@@ -15,9 +15,9 @@ from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
 from tasks.ml.familiarity import Limit, explained
-from tasks.ml.promotion import Reason
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
 from tasks.ml.resampling import Floats, Ints
+from tasks.ml.rules import Reason
 
 CAVEAT: Final = (
     "This model learnt from synthetic reports. They were written from WDBC, a table of nuclear measurements "

@@ -1,80 +1,30 @@
 """Promotion is earned: what a challenger must show, on the same holdout, before it answers.
 
 Every rule must hold. A worse challenger therefore gets through with at most the error of the one rule it
-breaks (5 %), and no correction for several rules is needed (intersection-union test, Berger 1982).
+breaks, and no correction for several rules is needed (intersection-union test, Berger 1982). What a
+comparison may err with is less at every look at one holdout (see looks.py).
+
+Two ways in. *Fresh*: trained on newer data, and not worse than the champion by more than the margin.
+*Better*: on the same data it must be superior. Either way it must not be worse than a fixed reference, the
+model a person last let answer, by more than the same margin: many small steps down would add up.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tasks.ml.baselines import TRIVIAL
+from tasks.ml.comparison import Measured, compared, lower_end_of, measured, told
 from tasks.ml.errors import UnfitData
-from tasks.ml.measures import Sample, Shares, Tally
-from tasks.ml.resampling import Floats, lower_end, patient_weights, share_interval
+from tasks.ml.looks import error_left, error_of
+from tasks.ml.measures import Sample
+from tasks.ml.resampling import patient_weights, share_interval
+from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
 
-Bools = NDArray[np.bool_]
-
-RULES_REVISION: Final = 2  # raise when the meaning of a rule changes
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is asked. Margins are how much worse than the champion the lower end of a one-sided 95 %
-    interval of the difference may be: `margin` in macro F1, `class_margin` in each label's recall,
-    `behaviour_margin` in the share of the behaviour suite's pairs that it gets right, and `negation_margin`
-    in that of the pairs on negation, of which there are fewer. `behaviour_floor` is the least that share may
-    be by the lower end of its 95 % interval; 0 asks nothing."""
-
-    margin: float = 0.02
-    class_margin: float = 0.05
-    behaviour_margin: float = 0.05
-    negation_margin: float = 0.05
-    behaviour_floor: float = 0.0
-    holdout_patients_min: int = 20
-    beat_baselines: bool = True
-    n_boot: int = 1000
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One rule, whether it held, what was found and what was asked, in words."""
-
-    rule: str
-    passed: bool
-    found: str
-    asked: str
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.rule}: {self.found}; asked: {self.asked}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The decision, with every rule that was looked at and the sha of the rules in force."""
-
-    promoted: bool
-    reasons: tuple[Reason, ...]
-    rules_sha: str
-
-    @property
-    def refusals(self) -> tuple[Reason, ...]:
-        return tuple(reason for reason in self.reasons if not reason.passed)
-
-
-def rules_sha(rules: Rules, critical: str, floor: float, suite_sha: str | None = None) -> str:
-    """sha256 of everything that decides, the behaviour suite included, for the promotion row."""
-    plan = {"revision": RULES_REVISION, "critical": critical, "sensitivity_floor": floor, **asdict(rules)}
-    plan["behaviour_suite"] = suite_sha
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+TRIVIAL_ERROR = 0.05  # of each comparison with a trivial baseline, which no look wears
 
 
 def judge(
@@ -90,6 +40,10 @@ def judge(
     seed: int,
     further: Sequence[Reason] = (),
     suite_sha: str | None = None,
+    *,
+    reference: ArrayLike | None = None,
+    newer: bool = True,
+    look: int = 1,
 ) -> Verdict:
     """Challenger against champion (None: there is none yet) and baselines, all on the same holdout.
 
@@ -98,16 +52,21 @@ def judge(
     must be beaten; the others are for the report. further: what other rules found, which must hold as well,
     and suite_sha: of the behaviour suite that they were found on. Raises UnfitData where the input does not
     fit together.
+
+    reference: the model that small steps may not lead away from, where it is another than the champion;
+    newer: whether the challenger was trained on newer data than the champion; look: the how-manieth
+    comparison on this holdout this is, from 1.
     """
     given = Sample.of(challenger, labels_idx, patients, len(labels))
-    ours = _shares(given, rules, seed)
+    draws = list(patient_weights(given.patients, given.reports, rules.n_boot, seed))
+    ours = measured(given, draws)
     reasons = [
         _enough_patients(given, rules),
         _sensitivity(given, ours, list(labels).index(critical), critical, floor),
     ]
 
-    def against(other: ArrayLike) -> Shares:
-        return _shares(Sample.of(other, labels_idx, patients, len(labels)), rules, seed)
+    def against(other: ArrayLike) -> Measured:
+        return measured(Sample.of(other, labels_idx, patients, len(labels)), draws)
 
     if rules.beat_baselines:
         missing = [name for name in TRIVIAL if name not in baselines]
@@ -115,26 +74,15 @@ def judge(
             raise UnfitData(f"cannot judge without the baseline {missing[0]!r}")
         reasons += [_beats(name, ours, against(baselines[name])) for name in TRIVIAL]
     if champion is not None:
-        theirs = against(champion)
-        reasons.append(_overall(ours, theirs, rules))
-        reasons += [
-            _recall(label, ours.recall[:, index], theirs.recall[:, index], given.truth == index, given, rules)
-            for index, label in enumerate(labels)
-        ]
+        spend = error_of(look, rules.error)
+        reasons.append(_wear(look, rules))
+        reasons += compared("the champion", ours, against(champion), given, labels, rules, spend, newer=newer)
+        if reference is not None:
+            reasons += compared("the reference", ours, against(reference), given, labels, rules, spend)
     reasons += further
     return Verdict(
         all(reason.passed for reason in reasons), tuple(reasons), rules_sha(rules, critical, floor, suite_sha)
     )
-
-
-def _shares(given: Sample, rules: Rules, seed: int) -> Shares:
-    """First row the holdout itself, then one row a draw; the same seed draws the same patients."""
-    tally = Tally.of(given)
-    draws = [tally.shares(w) for w in patient_weights(given.patients, given.reports, rules.n_boot, seed)]
-    stacked = {
-        field.name: np.concatenate([getattr(draw, field.name) for draw in draws]) for field in fields(Shares)
-    }
-    return Shares(**stacked)
 
 
 def _enough_patients(given: Sample, rules: Rules) -> Reason:
@@ -146,12 +94,12 @@ def _enough_patients(given: Sample, rules: Rules) -> Reason:
     )
 
 
-def _sensitivity(given: Sample, ours: Shares, index: int, critical: str, floor: float) -> Reason:
+def _sensitivity(given: Sample, ours: Measured, index: int, critical: str, floor: float) -> Reason:
     rule, asked = f"sensitivity for {critical}", f"a lower end of at least {floor:.3f}"
     is_critical = given.truth == index
     if not is_critical.any():
         return Reason(rule, False, f"the holdout holds no report of {critical}", asked)
-    column, behind = ours.recall[:, index], len(np.unique(given.patient[is_critical]))
+    column, behind = ours.shares.recall[:, index], len(np.unique(given.patient[is_critical]))
     ends = share_interval(float(column[0]), column[1:], behind)
     if ends is None:
         found = f"{column[0]:.3f}, with no interval: it stands on {behind} patients only"
@@ -160,51 +108,21 @@ def _sensitivity(given: Sample, ours: Shares, index: int, critical: str, floor: 
     return Reason(rule, ends[0] >= floor, found, asked)
 
 
-def _beats(name: str, ours: Shares, theirs: Shares) -> Reason:
-    low = _lower_end(ours.macro_f1, theirs.macro_f1)
+def _beats(name: str, ours: Measured, theirs: Measured) -> Reason:
+    low = lower_end_of(ours.shares.macro_f1 - theirs.shares.macro_f1, TRIVIAL_ERROR)
     return Reason(
         rule=f"better than {name.replace('_', ' ')}",
         passed=low is not None and low > 0,
-        found=_compared("macro F1", ours.macro_f1, theirs.macro_f1, low),
+        found=told("macro F1", ours.shares.macro_f1, theirs.shares.macro_f1, low),
         asked="a lower end above 0",
     )
 
 
-def _overall(ours: Shares, theirs: Shares, rules: Rules) -> Reason:
-    low = _lower_end(ours.macro_f1, theirs.macro_f1)
+def _wear(look: int, rules: Rules) -> Reason:
     return Reason(
-        rule="not worse than the champion overall",
-        passed=low is not None and low >= -rules.margin,
-        found=_compared("macro F1", ours.macro_f1, theirs.macro_f1, low),
-        asked=f"a lower end of at least {-rules.margin:+.3f}",
-    )
-
-
-def _recall(label: str, ours: Floats, theirs: Floats, is_label: Bools, given: Sample, rules: Rules) -> Reason:
-    rule, asked = (
-        f"not worse than the champion on {label}",
-        f"a lower end of at least {-rules.class_margin:+.3f}",
-    )
-    if not is_label.any():
-        return Reason(rule, True, "the holdout holds no report of it, so nothing can be said", asked)
-    low = _lower_end(ours, theirs)
-    found = _compared("recall", ours, theirs, low)
-    if low is None:
-        # too few patients for an interval: what was seen must not be worse by more than the margin
-        found += f", on {len(np.unique(given.patient[is_label]))} patients"
-        # a plain bool: reasons are recorded as JSON, which knows none of numpy's
-        not_worse = bool(ours[0] - theirs[0] >= -rules.class_margin)
-        return Reason(rule, not_worse, found, f"{-rules.class_margin:+.3f} at least")
-    return Reason(rule, low >= -rules.class_margin, found, asked)
-
-
-def _lower_end(ours: Floats, theirs: Floats) -> float | None:
-    """Of the difference, from paired draws: a one-sided 95 % interval."""
-    return lower_end(ours[1:] - theirs[1:])
-
-
-def _compared(name: str, ours: Floats, theirs: Floats, low: float | None) -> str:
-    sure = "no interval" if low is None else f"lower end {low:+.3f}"
-    return (
-        f"{name} {ours[0]:.3f} against {theirs[0]:.3f}, a difference of {ours[0] - theirs[0]:+.3f} ({sure})"
+        rule="wear of the holdout",
+        passed=True,
+        found=f"look {look} at it; this one may err with {error_of(look, rules.error):.2g}, and "
+        f"{error_left(look, rules.error):.2g} is left for all that follow",
+        asked=f"{rules.error:g} over all looks",
     )

@@ -19,8 +19,8 @@ from tasks.ml.artifact import publish
 from tasks.ml.errors import MlError
 from tasks.ml.head import Head
 from tasks.ml.predictor import Predictor
-from tasks.ml.promotion import Verdict
 from tasks.ml.quiet import on_one_core
+from tasks.ml.rules import Verdict
 from tasks.model_folders import folder_of, models_folder, point_at_champion
 from tasks.predict import load as load_as_predict_does
 from tasks.promote import record

@@ -18,8 +18,9 @@ from tasks.ml.document import as_markdown
 from tasks.ml.evaluation import Figure, evaluate
 from tasks.ml.familiarity import Limit
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
-from tasks.ml.promotion import Rules, judge
+from tasks.ml.promotion import judge
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
+from tasks.ml.rules import Rules
 
 LARGEST_BYTES = 200_000  # beyond this Prefect's UI gets slow to open
 

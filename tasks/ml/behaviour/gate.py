@@ -8,7 +8,7 @@ from typing import Final
 from tasks.ml.behaviour.run import Bools, SuiteRun
 from tasks.ml.behaviour.suite_file import NEGATION
 from tasks.ml.errors import UnfitData
-from tasks.ml.promotion import Reason, Rules
+from tasks.ml.rules import Reason, Rules
 
 Z_ONE_SIDED_95: Final = 1.6448536269514722
 
