@@ -19,6 +19,7 @@ from flows import (
     cli_evidence,
     cli_jobs,
     cli_models,
+    cli_plan,
     cli_quarantine,
     cli_questions,
     cli_setup,
@@ -41,6 +42,7 @@ app = typer.Typer(
 cli_questions.add_to(app)
 cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
+cli_plan.add_to(app)
 cli_setup.add_to(app)
 cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")

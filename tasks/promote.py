@@ -89,7 +89,7 @@ def _settled(
         return f"model {model.id} is tainted: its folder is not what was published"
     against = None if champion is None else champion.model.id
     last = next((past for past in history if past.model_id == model.id), None)
-    plan = rules_sha(_rules(asked), asked.critical, asked.sensitivity_floor, suite.sha if suite else None)
+    plan = rules_sha(rules_of(asked), asked.critical, asked.sensitivity_floor, suite.sha if suite else None)
     if last is not None and (last.decision, last.previous_model_id, last.plan_sha) == (
         "refused",
         against,
@@ -120,7 +120,7 @@ def _verdict(
     behaved: list[Reason] = []
     if suite is not None:
         opponent = None if champion is None or theirs is None else run_of(settings, champion.model, suite)
-        behaved = behaviour_reasons(run_of(settings, model, suite), opponent, _rules(asked))
+        behaved = behaviour_reasons(run_of(settings, model, suite), opponent, rules_of(asked))
     verdict = judge(
         probabilities_on(engine, settings, model, holdout, now),
         theirs,
@@ -129,14 +129,14 @@ def _verdict(
         holdout.patients,
         labels,
         asked.critical,
-        _rules(asked),
+        rules_of(asked),
         asked.sensitivity_floor,
         settings.seed,
         behaved,
         suite.sha if suite else None,
         reference=_reference_on(engine, settings, model, champion, history, holdout, now),
         newer=champion is None or champion.model.snapshot_id < model.snapshot_id,
-        look=_look(engine, model, history),
+        look=look_at(engine, model.classifier, model.snapshot_id, history),
     )
     reasons = verdict.reasons if why_not is None else (*verdict.reasons, why_not)
     return Verdict(verdict.promoted, reasons, verdict.rules_sha)
@@ -188,17 +188,17 @@ def _reference_on(
     return probabilities_on(engine, settings, every[found], holdout, now)
 
 
-def _look(engine: Engine, model: Model, history: Sequence[Promotion]) -> int:
-    """The how-manieth comparison with a champion on this holdout the coming one is."""
+def look_at(engine: Engine, classifier: str, snapshot_id: int, history: Sequence[Promotion]) -> int:
+    """The how-manieth comparison with a champion on this snapshot's holdout the coming one is."""
     compared = {
         past.model_id
         for past in history
-        if past.previous_model_id is not None and past.decision != "rolled_back" and past.model_id != model.id
+        if past.previous_model_id is not None and past.decision != "rolled_back"
     }
     with reading(engine) as c:
-        asked = [one.snapshot_id for one in models.of_classifier(c, model.classifier) if one.id in compared]
-        patients = snapshots.holdout_patients(c, {model.snapshot_id, *asked})
-    return next_look(asked, patients, patients.get(model.snapshot_id, 0))
+        asked = [one.snapshot_id for one in models.of_classifier(c, classifier) if one.id in compared]
+        patients = snapshots.holdout_patients(c, {snapshot_id, *asked})
+    return next_look(asked, patients, patients.get(snapshot_id, 0))
 
 
 def record(
@@ -250,7 +250,8 @@ def record(
     return Decided(model.id, decision, model.id if verdict.promoted else before, sentences)
 
 
-def _rules(asked: ClassifierSettings) -> Rules:
+def rules_of(asked: ClassifierSettings) -> Rules:
+    """The rules in force."""
     return Rules(**asked.promotion.model_dump())
 
 

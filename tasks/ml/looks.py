@@ -10,6 +10,7 @@ up to it. The idea of spending: Lan & DeMets 1983, "Discrete sequential boundari
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -18,6 +19,7 @@ import numpy as np
 from tasks.ml.resampling import DEFINED_SHARE, Floats
 
 DRAWS_BEYOND: Final = 10  # so many draws must lie beyond an end for the draws alone to place it
+POWER: Final = 0.8  # of what a plan is said to see
 WORN_SHARE: Final = 0.5  # a holdout of fewer patients than this share of today's is another holdout
 
 
@@ -55,3 +57,15 @@ def sure_lower_end(observed: float, draws: Floats, error: float) -> float | None
     if error * defined.size >= DRAWS_BEYOND:
         low = min(low, float(np.quantile(defined, error)))
     return low
+
+
+def least_gain(patients: Sequence[int], margin: float, error: float, disagree: float) -> float:
+    """How much better a challenger must truly be to get through in four cases of five; below 0: how much worse
+    it may be.
+
+    patients: of each label whose recall is averaged (one: the recall of that label). disagree: the share of
+    them whose reports champion and challenger answer differently, which is what a paired difference varies by.
+    """
+    spread = sqrt(sum(disagree / n for n in patients)) / len(patients)
+    sure = NormalDist()
+    return (sure.inv_cdf(1 - error) + sure.inv_cdf(POWER)) * spread - margin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -12,11 +13,12 @@ from sqlalchemy import delete, insert, select, update
 
 from db import audit, models
 from db.engine import reading, writing
-from db.errors import Busy, ConfigurationError, LaudosError
+from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import snapshot
 from tasks.model_folders import point_at_champion, pointer_path
-from tasks.models import list_models, roll_back, rollback, show_model
+from tasks.models import list_models, reference, roll_back, rollback, show_model
+from tasks.plan_check import check_plan
 from tasks.promote import decide
 from tests.learning.retraining import alter, challenge, champion_of, decisions, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, World
@@ -231,3 +233,57 @@ def test_audit_rows_written_at_once_make_one_chain(both: World) -> None:
     with reading(both.engine) as c:
         assert audit.broken(c) == []
         assert len(c.execute(select(audit_table)).all()) == 12
+
+
+def test_small_steps_are_measured_from_the_model_a_person_chose_or_the_first_champion(both: World) -> None:
+    models_made = [bare_model(both, number) for number in range(4)]
+    told = [("promoted", 0), ("promoted", 1), ("refused", 2), ("rolled_back", 0), ("promoted", 3)]
+    history: list[models.Promotion] = []
+    for decision, number in told:
+        with writing(both.engine) as c:
+            models.add_promotion(
+                c, classifier=CLASSIFIER, decision=decision, model_id=models_made[number],  # type: ignore[arg-type]
+                previous_model_id=None, epoch=None, reasons=[], plan_sha="", actor="a", run_id=None, now=both.now,
+            )  # fmt: skip
+            history = models.promotions(c, CLASSIFIER)
+    newest = list(reversed(history))
+    assert reference(list(reversed(newest[:2])), models_made) == models_made[0]
+    assert (
+        reference(list(reversed(newest[:3])), models_made[1:]) == models_made[1]
+    )  # the first has other labels
+    assert reference(history, models_made) == models_made[0]
+    assert reference(history, []) is None
+
+
+def test_a_change_of_the_rules_is_on_record_by_itself(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    retrain(world)
+    world.add(range(80, 86))
+    retrain(reconfigured(world, promotion={"holdout_patients_min": 5, "margin": 0.03}))
+    with reading(world.engine) as c:
+        actions = [row.action for row in c.execute(select(audit_table).order_by(audit_table.c.id))]
+    assert actions.count("plan changed") == 1
+    world.add(range(86, 90))
+    again = retrain(reconfigured(world, promotion={"holdout_patients_min": 5, "margin": 0.03}))
+    with reading(world.engine) as c:
+        actions = [row.action for row in c.execute(select(audit_table).order_by(audit_table.c.id))]
+    assert actions.count("plan changed") == 1
+    assert any("look 2 at it" in reason for reason in again.decided.reasons)
+
+
+def test_the_plan_says_what_it_can_see(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NothingToWorkOn, match="no champion"):
+        check_plan(world.settings)
+    world.add(HOSPITAL)
+    retrain(world)
+    few = check_plan(world.settings, disagree=0.3)
+    overall, *by_label = few.measures
+    assert (few.looks, few.error_of_next) == (0, 0.025)
+    assert overall.patients == few.patients == sum(one.patients for one in by_label)
+    assert overall.least_gain is not None
+    assert 0 < overall.least_gain < (overall.least_gain_later or 0)
+    alike = check_plan(world.settings, disagree=0.001).measures[0].least_gain
+    assert alike is not None
+    assert alike < overall.least_gain

@@ -242,10 +242,23 @@ def test_a_model_folder_can_be_the_encoder_of_another(
     world.add(HOSPITAL)
     first = model_of(world, retrain(world).trained.model_id)
     onwards = reconfigured(world, encoder=str(folder_of(world.settings, first)))
+    world.add(range(len(HOSPITAL), len(HOSPITAL) + 6))
     second = retrain(onwards)
     assert (second.trained.trained, second.decided.decision) == ("full", "promoted")
     assert second.trained.notes[0].startswith("encoder changed")
     assert weights_of(onwards, second.trained.model_id).keys() == weights_of(world, first.id).keys()
+
+
+def test_on_the_same_data_another_model_must_be_better_and_not_only_as_good(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = model_of(world, retrain(world).trained.model_id)
+    again = retrain(reconfigured(world, encoder=str(folder_of(world.settings, first))))
+    assert again.decided.decision == "refused"
+    (reason,) = [one for one in again.decided.reasons if one.startswith("NOT HELD")]
+    assert "better than the champion" in reason
+    assert "no data are newer" in reason
 
 
 def test_a_head_alone_stands_on_a_pretrained_encoder_as_it_was_loaded(

@@ -1,0 +1,68 @@
+"""`laudos plan-check`: what the rules of promotion can see on one's own holdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ready, show
+
+if TYPE_CHECKING:
+    from tasks.plan_check import PlanCheck
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command on the root."""
+    app.command(epilog="Example: laudos plan-check --disagree 0.05")(plan_check)
+
+
+def plan_check(
+    classifier: Annotated[str | None, typer.Option(help="Whose holdout; default: the only one's.")] = None,
+    disagree: Annotated[
+        float,
+        typer.Option(
+            min=0.001, max=1.0, help="Share of patients that champion and challenger answer differently."
+        ),
+    ] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Say how worn the holdout is, and what gains and losses the rules of promotion can see on it."""
+    settings = ready()
+    from tasks.plan_check import check_plan
+
+    found = check_plan(settings, classifier=classifier, disagree=disagree)
+    if as_json:
+        show(found, as_json)
+    else:
+        _tell(found)
+
+
+def _tell(found: PlanCheck) -> None:
+    from rich.table import Table
+
+    from flows.cli_words import console
+    from tasks.plan_check import LATER
+
+    out = console()
+    out.print(
+        f"{found.classifier}: {found.patients} held-out patients, looked at {found.looks} times. The next look "
+        f"may err with {found.error_of_next:.2g}; {found.error_left:.2g} of {found.error:g} is left."
+    )
+    table = Table(
+        "a challenger gets through, four times in five, if its", "patients", "now", f"{LATER} looks on"
+    )
+    for one in found.measures:
+        table.add_row(one.measure, str(one.patients), *map(_gain, (one.least_gain, one.least_gain_later)))
+    out.print(table)
+    out.print(f"Taken that the two answer {found.disagree:.0%} of patients differently.")
+
+
+def _gain(points: float | None) -> str:
+    if points is None:
+        return "nothing can be said"
+    return (
+        f"is {100 * points:.1f} points better"
+        if points > 0
+        else f"is at most {-100 * points:.1f} points worse"
+    )
