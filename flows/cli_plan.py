@@ -46,12 +46,12 @@ def _tell(found: PlanCheck) -> None:
 
     out = console()
     out.print(
-        f"{found.classifier}: {found.patients} held-out patients, looked at {found.looks} times. The next look "
-        f"may err with {found.error_of_next:.2g}; {found.error_left:.2g} of {found.error:g} is left."
+        f"{found.classifier}: {found.patients} held-out patients, looked at {found.looks} times. "
+        f"The next look may err with {found.error_of_next:.2g}; {found.error_left:.2g} of {found.error:g} "
+        "is left."
     )
-    table = Table(
-        "a challenger gets through, four times in five, if its", "patients", "now", f"{LATER} looks on"
-    )
+    asked = "a challenger gets through, four times in five, if its"
+    table = Table(asked, "patients", "now", f"{LATER} looks on")
     for one in found.measures:
         table.add_row(one.measure, str(one.patients), *map(_gain, (one.least_gain, one.least_gain_later)))
     out.print(table)

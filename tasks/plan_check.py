@@ -1,4 +1,4 @@
-"""`laudos plan-check`: what the rules of promotion can see at all on one's own holdout, and how worn it is."""
+"""`laudos plan-check`: what the rules of promotion can see on one's own holdout, and how worn it is."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def check_plan(settings: Settings, *, classifier: str | None = None, disagree: f
     with reading(engine) as c:
         champion, history = models.champion_of(c, name), models.promotions(c, name)
         if champion is None:
-            raise NothingToWorkOn(
-                f'{name!r} has no champion, and so no holdout yet; run "laudos retrain" first'
-            )
+            raise NothingToWorkOn(f'{name!r} has no champion, and so no holdout; run "laudos retrain" first')
         snapshot_id = champion.model.snapshot_id
         of_label: dict[str, int] = dict.fromkeys(asked.labels, 0)
         for _, label, split, _, patients in snapshots.counts(c, snapshot_id):

@@ -178,7 +178,7 @@ def _reference_on(
     comparable = [
         one.id
         for one in every.values()
-        if one.state in ("ready", "retired") and one.config["labels"] == model.config["labels"]
+        if one.state in ("ready", "retired") and one.config.get("labels") == model.config["labels"]
     ]
     found = reference(history, comparable)
     if champion is None or found is None or found == champion.model.id:

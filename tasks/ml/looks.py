@@ -60,11 +60,11 @@ def sure_lower_end(observed: float, draws: Floats, error: float) -> float | None
 
 
 def least_gain(patients: Sequence[int], margin: float, error: float, disagree: float) -> float:
-    """How much better a challenger must truly be to get through in four cases of five; below 0: how much worse
+    """How much better a challenger must truly be to get through four times in five; below 0, how much worse
     it may be.
 
     patients: of each label whose recall is averaged (one: the recall of that label). disagree: the share of
-    them whose reports champion and challenger answer differently, which is what a paired difference varies by.
+    them that champion and challenger answer differently, which is what a paired difference varies by.
     """
     spread = sqrt(sum(disagree / n for n in patients)) / len(patients)
     sure = NormalDist()

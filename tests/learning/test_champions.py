@@ -238,19 +238,18 @@ def test_audit_rows_written_at_once_make_one_chain(both: World) -> None:
 def test_small_steps_are_measured_from_the_model_a_person_chose_or_the_first_champion(both: World) -> None:
     models_made = [bare_model(both, number) for number in range(4)]
     told = [("promoted", 0), ("promoted", 1), ("refused", 2), ("rolled_back", 0), ("promoted", 3)]
-    history: list[models.Promotion] = []
+    history: list[models.Promotion] = []  # newest first
     for decision, number in told:
         with writing(both.engine) as c:
             models.add_promotion(
-                c, classifier=CLASSIFIER, decision=decision, model_id=models_made[number],  # type: ignore[arg-type]
-                previous_model_id=None, epoch=None, reasons=[], plan_sha="", actor="a", run_id=None, now=both.now,
+                c, classifier=CLASSIFIER, decision=decision, model_id=models_made[number],
+                previous_model_id=None, epoch=None, reasons=[], plan_sha="", actor="a", run_id=None,
+                now=both.now,
             )  # fmt: skip
             history = models.promotions(c, CLASSIFIER)
     newest = list(reversed(history))
     assert reference(list(reversed(newest[:2])), models_made) == models_made[0]
-    assert (
-        reference(list(reversed(newest[:3])), models_made[1:]) == models_made[1]
-    )  # the first has other labels
+    assert reference(list(reversed(newest[:3])), models_made[1:]) == models_made[1]
     assert reference(history, models_made) == models_made[0]
     assert reference(history, []) is None
 
