@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -176,6 +177,16 @@ def test_a_pipe_a_log_and_an_error_get_no_text_and_the_exit_code_says_what_happe
     assert {(one["start"], one["end"]) for one in found["passages"]} == {
         (span.start, span.end) for span in sentences(TEXT)
     }
+
+
+def test_the_person_at_the_terminal_sees_the_report(
+    answered: Hospital, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert ran(monkeypatch, "explain", "1") == 0
+    shown = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert TEXT in shown
+    assert "not what is true" in shown
 
 
 def test_a_prediction_is_computed_again_and_traced_to_all_that_it_stands_on(both: Hospital) -> None:
