@@ -1,6 +1,6 @@
 """Which way of naming the sentences that carried an answer is the most faithful to the network?
 
-    python -m benchmarks.evidence                                      three minutes on one core
+    python -m benchmarks.evidence                                      five and a half minutes on one core
     python -m benchmarks.evidence --reports-per-row 1 --epochs 1       a quick look
 
 A network from scratch is trained on the demo's task (`paaf`, findings only: 8 reports on each training row,
