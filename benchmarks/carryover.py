@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks import lever_texts
 from tasks.ml import synthesis
@@ -30,13 +31,15 @@ from tasks.ml.features import Vectors, encode
 from tasks.ml.head import fit_head, fold_in, probabilities
 from tasks.ml.splits import unit_interval
 from tasks.ml.synthesis.exams import Row, generator
+from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
+from tasks.ml.teaching import LESSONS, lessons_training, scratch_rate, teach
 from tasks.ml.training import BodyTraining, passes_over, train_body
 
 KEPT = Path(__file__).parent / "kept"
 EXAM, CRITICAL, LABELS = "paaf", "maligno", ("benigno", "maligno")
-CODE_REVISION = 1  # raise when a trial's meaning changes: what was kept is then run again
+CODE_REVISION = 2  # raise when a trial's meaning changes: what was kept is then run again
 BATCH_TOKENS = 8192
 OTHERS = ("critical", "rows", "pairs_right")  # of what is kept, all that are no scores
 
@@ -53,7 +56,8 @@ class Trial:
     asked: Wording = EVERYTHING
     reports_per_row: int = 30
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
-    training: BodyTraining = field(default_factory=BodyTraining)  # its epochs are set by passes_over
+    training: BodyTraining = field(default_factory=BodyTraining)  # epochs and learning rate: as shipped
+    lessons: int = LESSONS
     lever: str = ""  # a way to more variety, by its name in benchmarks/lever_texts.py
 
     @property
@@ -171,11 +175,18 @@ def trained(trial: Trial, taught: Written, calibration: Written) -> Predict:
     read = lever_texts.read_with(
         trial.lever, taught.texts, taught.rows, taught.truth, trial.seed, passes_over(len(taught.texts))
     )
-    config = replace(trial.training, epochs=read.passes, checkpoint_every_steps=1_000_000)
+    config = replace(
+        trial.training,
+        epochs=read.passes,
+        learning_rate=scratch_rate(trial.lessons),
+        checkpoint_every_steps=1_000_000,
+    )
     with tempfile.TemporaryDirectory(prefix="laudos-carryover-") as folder:
+        if trial.lessons:
+            learn(model, tokenizer, trial, config, Path(folder) / "lessons")
         train_body(
             model, tokenizer, read.texts, taught.truth[read.report],
-            config=config, checkpoint_folder=Path(folder), seed=trial.seed,
+            config=config, checkpoint_folder=Path(folder) / "reports", seed=trial.seed,
         )  # fmt: skip
 
     def vectors(texts: Sequence[str]) -> Vectors:
@@ -190,6 +201,22 @@ def trained(trial: Trial, taught: Written, calibration: Written) -> Predict:
     )  # fmt: skip
     fold_in(model, head)
     return lambda texts: probabilities(head, vectors(texts))[:, 1]
+
+
+def learn(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trial: Trial,
+    config: BodyTraining,
+    checkpoints: Path,
+) -> None:
+    """Lessons in the words that are taught, as the product has them read before reports."""
+    given = list(lessons(EXAM, count=trial.lessons, seed=trial.seed, wording=trial.taught))
+    teach(
+        model, tokenizer, [one.text for one in given], np.array([one.says for one in given]),
+        len(statements(EXAM)),
+        config=lessons_training(config), checkpoint_folder=checkpoints, seed=trial.seed,
+    )  # fmt: skip
 
 
 def _measurements(train: Sequence[Row]) -> dict[str, float]:

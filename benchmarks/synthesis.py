@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from os import cpu_count
 
@@ -150,6 +151,7 @@ def stream(reports: int) -> tuple[float, float]:
 def carryover(seeds: int, workers: int) -> dict[str, Figure]:
     conditions: dict[str, list[Trial]] = {
         "phrase_holdout": [halves(seed) for seed in range(seeds)],
+        "phrase_holdout_without_lessons": [replace(halves(seed), lessons=0) for seed in range(seeds)],
         "realisation_holdout": [realisations(seed) for seed in range(seeds)],
         "everything": [Trial(seed) for seed in range(seeds)],
     }

@@ -48,7 +48,8 @@ from tasks.ml.head import fit_head, probabilities
 from tasks.ml.training import COMPLETE, train_body
 from tasks.plan import Plan, config_sha, training_config
 from tasks.settings import Settings
-from tasks.train import body_training, encoder_spec, train_planned
+from tasks.train import train_planned
+from tasks.train_body import body_training, encoder_spec
 
 COMMAND = "python -m benchmarks.training"
 FULL, HEADS_A_FULL, SEEDS = 2, 3, 3

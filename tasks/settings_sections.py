@@ -115,7 +115,15 @@ class TrainingSettings(_Strict):
         "a pretrained one passes 3 times",
     )
     learning_rate: float | None = Field(
-        default=None, gt=0, description="default: 1e-3 for a scratch encoder, 3e-5 for a pretrained one"
+        default=None,
+        gt=0,
+        description="default: 1e-3 for a scratch encoder, 5e-4 after lessons, 3e-5 for a pretrained one",
+    )
+    lessons: int | None = Field(
+        default=None,
+        ge=0,
+        description="single clauses that the network reads before reports, each with the finding it states; "
+        "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
     )
     batch_reports: int = Field(default=32, ge=1)
     max_train_reports: int | None = Field(

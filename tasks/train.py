@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
 from sqlalchemy import Engine
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from db import audit, models, snapshots
 from db.engine import reading, writing
@@ -19,24 +18,21 @@ from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds, fit_thresholds
-from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.encoder import encoder_sha, load_encoder
 from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
 from tasks.ml.predictor import Predictor
-from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
-from tasks.ml.variety.augment import Augmentation, course
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
+from tasks.train_body import Network, encoder_spec, trained_body
 
 # whose versions a model's numbers depend on
 PACKAGES = ("laudos", "torch", "transformers", "tokenizers", "scikit-learn", "numpy")
-
-Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 @dataclass(frozen=True)
@@ -81,11 +77,9 @@ def train_planned(
     calibration = read_part(engine, snapshot_id, "calibration", asked.labels)
     notes = planned.notes
     if planned.trained == "full":
-        network, log = _train_body(settings, classifier, asked, snapshot, planned, taught)
-        if log.resumed_from_step:
-            notes += (
-                f"a training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
-            )
+        checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
+        network, more = trained_body(settings, asked, taught, checkpoints)
+        notes += more
     elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
@@ -195,70 +189,9 @@ def _facts(
     )
 
 
-def _train_body(
-    settings: Settings,
-    classifier: str,
-    asked: ClassifierSettings,
-    snapshot: Snapshot,
-    planned: Plan,
-    taught: Part,
-) -> tuple[Network, TrainLog]:
-    """A whole network trained on the training split, or what a killed run left of it."""
-    spec = encoder_spec(asked)
-    if spec.kind == "scratch":
-        model, tokenizer = make_scratch(
-            taught.texts, asked.labels, spec, settings.seed, patients=taught.patients
-        )
-    else:
-        model, tokenizer = load_encoder(spec, asked.labels, seed=settings.seed)
-    config = body_training(asked, len(taught.ids))
-    read = course(taught.texts, Augmentation.of(asked.training.augment), settings.seed, config.epochs)
-    with progress_bar("training the network") as progress:
-        log = train_body(
-            model,
-            tokenizer,
-            read.texts,
-            taught.labels_idx[read.report],
-            config=replace(config, epochs=read.passes),
-            checkpoint_folder=checkpoints_of(settings, classifier)
-            / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}",
-            seed=settings.seed,
-            progress=progress,
-        )
-    return (model, tokenizer), log
-
-
-def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
-    """How the settings have the whole network trained on so many; a pretrained one takes smaller steps."""
-    training = asked.training
-    scratch = asked.encoder == "scratch"
-    return BodyTraining(
-        window_tokens=training.window_tokens,
-        stride_tokens=training.stride_tokens,
-        epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
-        learning_rate=training.learning_rate or (1e-3 if scratch else 3e-5),
-        batch_windows=training.batch_reports,
-    )
-
-
 def review_errors(asked: ClassifierSettings) -> list[float]:
     """Per label, the share of its reports that may get a sure answer that is wrong."""
     return [
         asked.critical_review_error if label == asked.critical else asked.review_error
         for label in asked.labels
     ]
-
-
-def encoder_spec(asked: ClassifierSettings) -> EncoderSpec:
-    """Which encoder the configuration means: a revision goes with a hub name, and only with one."""
-    training = asked.training
-    if asked.encoder != "scratch":
-        return EncoderSpec("hub" if asked.revision else "folder", asked.encoder, asked.revision)
-    return EncoderSpec(
-        kind="scratch",
-        window_tokens=training.window_tokens,
-        hidden_size=training.hidden_size,
-        layers=training.layers,
-        attention_heads=training.attention_heads,
-        vocabulary=training.vocabulary,
-    )

@@ -54,7 +54,6 @@ def _break(world: Scratch, at: Break) -> int:
     """The command with its connection broken, then the same undisturbed; how many connections it cost."""
     assert world.server is not None
     child = world.start(networking.broken, at, world.server.socket)
-    child.hear(PATIENCE_S)
     ended = child.join(PATIENCE_S)
     cuts = int(sum(child.told))
     if ended is None or ended.error not in (None, "DatabaseFailure"):

@@ -43,6 +43,7 @@ hidden_size = 48
 layers = 1
 vocabulary = 800
 epochs = 4
+lessons = 200
 window_tokens = 128
 stride_tokens = 16
 """

@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 from tasks.ml import synthesis
@@ -66,6 +67,11 @@ def generator(exam: str) -> Generator:
     """Raises UnknownExam, naming those there are."""
     if exam not in exams():
         raise UnknownExam(f"no exam {exam!r} can be written; there is {', '.join(exams())}")
+    return _generator(exam)
+
+
+@cache  # reading the language files takes a third of a second
+def _generator(exam: str) -> Generator:
     made: Generator = importlib.import_module(f"{synthesis.__name__}.{_PREFIX}{exam}").generator()
     return made
 

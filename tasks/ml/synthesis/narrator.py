@@ -25,7 +25,12 @@ class Narrator:
 
     def clauses(self, observed: Observation, speaker: Speaker, rng: Rng) -> list[str]:
         """In the order of the exam or, in half of the reports, any."""
-        mentioned = self._mentioned(observed, rng)
+        return self.said_of(self._mentioned(observed, rng), observed, speaker, rng)
+
+    def said_of(
+        self, mentioned: Sequence[str], observed: Observation, speaker: Speaker, rng: Rng
+    ) -> list[str]:
+        """On these findings, in this order; none on one for which no wording that is allowed is found."""
         lists = list(self._lists(mentioned, observed, rng))
         said: list[Callable[[], str]] = []
         for name in mentioned:
@@ -33,8 +38,12 @@ class Narrator:
             if of is None:
                 said.append(partial(speaker.say_one, self._phrases(name, observed)))
             elif name == of[0]:
-                said.append(partial(self._listed, of, observed, speaker, rng))
+                said.append(partial(self._list_of, of, observed, speaker, rng))
         return [clause for say in said for clause in self._allowed(say)]
+
+    def listed(self, group: Sequence[str], observed: Observation, speaker: Speaker, rng: Rng) -> list[str]:
+        """On findings that are all at their first, or all at their last level: one clause, or none."""
+        return list(self._allowed(partial(self._list_of, group, observed, speaker, rng)))
 
     def _mentioned(self, observed: Observation, rng: Rng) -> list[str]:
         """What this observer writes down."""
@@ -58,7 +67,7 @@ class Narrator:
             if names:
                 yield shuffled(rng, names)[: integer(rng, 1, LISTED_MAX)]
 
-    def _listed(self, group: Sequence[str], observed: Observation, speaker: Speaker, rng: Rng) -> str:
+    def _list_of(self, group: Sequence[str], observed: Observation, speaker: Speaker, rng: Rng) -> str:
         listings = self._language.listings
         assert listings is not None
         forms, joins = _of(listings, denied=self._is_first(group[0], observed))

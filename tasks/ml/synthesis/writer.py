@@ -36,7 +36,7 @@ class ReportWriter:
         speaker = Speaker(language.symbols, language.once, rng)
 
         def findings() -> str:
-            return _joined(narrator.clauses(observed, speaker, rng), pick(rng, language.joints))
+            return joined(narrator.clauses(observed, speaker, rng), pick(rng, language.joints))
 
         sections = [
             (pick(rng, language.sections[name].headings), _body(name, language, findings, speaker, rng))
@@ -45,7 +45,7 @@ class ReportWriter:
         if conclude:
             said = language.conclusion.categories[self._categories[observed.category]]
             sections.append((pick(rng, language.conclusion.headings), _sentence(speaker.say_one(said))))
-        return typed(_tidy(_laid_out(sections, rng)), language.typing, rng)
+        return typed(tidy(_laid_out(sections, rng)), language.typing, rng)
 
 
 def _body(name: str, language: Language, findings: Callable[[], str], speaker: Speaker, rng: Rng) -> str:
@@ -61,7 +61,8 @@ def _body(name: str, language: Language, findings: Callable[[], str], speaker: S
     return body
 
 
-def _joined(clauses: Sequence[str], joint: Joint) -> str:
+def joined(clauses: Sequence[str], joint: Joint) -> str:
+    """Clauses as a list, as sentences, or as one sentence."""
     if joint == "list":
         return "\n" + "\n".join([f"- {clause}" for clause in clauses])
     if joint == "sentences":
@@ -73,7 +74,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
     """Without the blanks that phrases leave behind where a choice came out empty."""
     return _LOOSE.sub("", _BLANKS.sub(" ", text)).strip()
 
