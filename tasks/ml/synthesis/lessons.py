@@ -38,8 +38,8 @@ class Lesson:
 
 
 def statements(exam: str) -> tuple[str, ...]:
-    """What a lesson can say: finding=level, in the order of the exam's files; then, where its files hold lists,
-    that several findings are not there, or are there in the highest degree."""
+    """What a lesson can say: finding=level, in the order of the exam's files; then, where they hold lists:
+    several findings are not there, or are there in the highest degree."""
     grammar = generator(exam).grammar
     lists = LISTS if any(language.listings for language in grammar.languages.values()) else ()
     return (*coded_columns(grammar.exam), *lists)
