@@ -58,7 +58,7 @@ class Trial:
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
     training: BodyTraining = field(default_factory=BodyTraining)  # epochs and learning rate: as shipped
     lessons: int = LESSONS
-    lever: str = ""  # a way to more variety, by its name in benchmarks/lever_texts.py
+    lever: str = "clauses"  # a way to more variety, by its name in benchmarks/lever_texts.py; as shipped
 
     @property
     def key(self) -> str:

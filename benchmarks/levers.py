@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=cpu_count() or 1)
     parser.add_argument("--lever", action="append", choices=list(LEVERS))
     asked = parser.parse_args(arguments)
-    plain = [replace(halves(seed), reports_per_row=asked.reports_per_row) for seed in range(asked.seeds)]
+    plain = [
+        replace(halves(seed), reports_per_row=asked.reports_per_row, lever="") for seed in range(asked.seeds)
+    ]
     levers = asked.lever or list(LEVERS)
     conditions = {"": plain} | {name: [replace(one, lever=name) for one in plain] for name in levers}
     found = ran(conditions, asked.workers)

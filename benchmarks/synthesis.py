@@ -151,7 +151,9 @@ def stream(reports: int) -> tuple[float, float]:
 def carryover(seeds: int, workers: int) -> dict[str, Figure]:
     conditions: dict[str, list[Trial]] = {
         "phrase_holdout": [halves(seed) for seed in range(seeds)],
-        "phrase_holdout_without_lessons": [replace(halves(seed), lessons=0) for seed in range(seeds)],
+        "phrase_holdout_without_lessons": [
+            replace(halves(seed), lessons=0, lever="") for seed in range(seeds)
+        ],
         "realisation_holdout": [realisations(seed) for seed in range(seeds)],
         "everything": [Trial(seed) for seed in range(seeds)],
     }

@@ -129,10 +129,10 @@ class TrainingSettings(_Strict):
     max_train_reports: int | None = Field(
         default=None, ge=1, description="stop at so many reports of the training split; default all"
     )
-    augment: list[Literal["clauses", "synonyms", "noise", "sections"]] = Field(
-        default_factory=list,
-        description="how the reports change from epoch to epoch when the whole network is trained: "
-        "docs/variety.md",
+    augment: list[Literal["clauses", "synonyms", "noise", "sections"]] | None = Field(
+        default=None,
+        description="how the reports change from epoch to epoch when the whole network is trained "
+        "(docs/variety.md); default: clauses after lessons, else not at all",
     )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
-from tasks.ml.variety.augment import Augmentation, course
+from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+AFTER_LESSONS: tuple[Way, ...] = ("clauses",)
 
 
 def trained_body(
@@ -60,7 +62,7 @@ def _reports(
     settings: Settings, asked: ClassifierSettings, taught: Part, network: Network, checkpoints: Path
 ) -> TrainLog:
     config = body_training(asked, len(taught.ids))
-    read = course(taught.texts, Augmentation.of(asked.training.augment), settings.seed, config.epochs)
+    read = course(taught.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     with progress_bar("training the network") as progress:
         return train_body(
             *network,
@@ -85,6 +87,13 @@ def lessons_for(asked: ClassifierSettings) -> int:
         return 0
     default = LESSONS if asked.encoder == "scratch" else 0
     return default if asked.training.lessons is None else asked.training.lessons
+
+
+def augment_for(asked: ClassifierSettings) -> Sequence[Way]:
+    """Which ways. Findings that come and go teach what each is worth, where it is known what a finding is."""
+    if asked.training.augment is not None:
+        return asked.training.augment
+    return AFTER_LESSONS if lessons_for(asked) else ()
 
 
 def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:

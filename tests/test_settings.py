@@ -291,7 +291,16 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
     os.environ["HIS_PASSWORD"] = "secret"
     everything, plain = configured(opened_template()), configured(template())
     # without a default, or with one that depends on the encoder: an example stands there
-    examples = {"revision", "epochs", "learning_rate", "lessons", "max_train_reports", "sources", "behaviour"}
+    examples = {
+        "augment",
+        "revision",
+        "epochs",
+        "learning_rate",
+        "lessons",
+        "max_train_reports",
+        "sources",
+        "behaviour",
+    }
     opened, default = everything.classifier("paaf").model_dump(), plain.classifier("paaf").model_dump()
     assert {key for key in opened if opened[key] != default[key]} <= examples | {"training"}
     changed = {key for key in opened["training"] if opened["training"][key] != default["training"][key]}
