@@ -201,5 +201,6 @@ reports_per_row = 16
 reserved_share = {reserved_share}                  # the hospital's reports were written from these rows
 
 [classifiers.malignidade.training]
-epochs = 4
+epochs = 3
+lessons = 60000                       # the default is 100,000: here a night must not take long
 """

@@ -53,7 +53,7 @@ def teach(
 
     As resumable, and as repeatable, as train_body, and raises what that raises.
     """
-    with _another_head(model, answers, seed):
+    with _another_head(model, answers, seed), _one_thread():
         return train_body(
             model, tokenizer, texts, answers_idx,
             config=config, checkpoint_folder=checkpoint_folder, seed=seed, progress=progress,
@@ -73,6 +73,17 @@ def _another_head(model: PreTrainedModel, outputs: int, seed: int) -> Iterator[N
         yield
     finally:
         _put(model, parent, name, head, labels)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A step on a few short clauses is too little work to share: two threads take longer than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _put(

@@ -10,7 +10,7 @@ from tasks.ml.synthesis.lessons import LISTS, lessons, statements
 from tasks.ml.synthesis.wording import Wording
 from tasks.ml.teaching import LESSONS
 from tasks.settings import ClassifierSettings
-from tasks.train_body import lessons_for
+from tasks.train_body import augment_for, lessons_for
 
 EXAMS = ("paaf", "mammography")
 
@@ -70,3 +70,13 @@ def test_a_network_from_scratch_that_synthetic_reports_teach_has_lessons(
 ) -> None:
     taught = {"labels": ["benigno", "maligno"], "critical": "maligno", "training_labels": ["synthetic"]}
     assert lessons_for(ClassifierSettings.model_validate(taught | changes)) == count
+
+
+def test_findings_come_and_go_after_lessons_unless_the_settings_say_otherwise() -> None:
+    taught = {"labels": ["benigno", "maligno"], "critical": "maligno", "training_labels": ["synthetic"]}
+    shipped = ClassifierSettings.model_validate(taught)
+    assert list(augment_for(shipped)) == ["clauses"]
+    own = ClassifierSettings.model_validate(taught | {"training_labels": ["source"]})
+    assert list(augment_for(own)) == []
+    off = ClassifierSettings.model_validate(taught | {"training": {"augment": []}})
+    assert list(augment_for(off)) == []
