@@ -67,11 +67,11 @@ def generator(exam: str) -> Generator:
     """Raises UnknownExam, naming those there are."""
     if exam not in exams():
         raise UnknownExam(f"no exam {exam!r} can be written; there is {', '.join(exams())}")
-    return _generator(exam)
+    return _generator(exam, tuple(synthesis.__path__))
 
 
 @cache  # reading the language files takes a third of a second
-def _generator(exam: str) -> Generator:
+def _generator(exam: str, _folders: tuple[str, ...]) -> Generator:
     made: Generator = importlib.import_module(f"{synthesis.__name__}.{_PREFIX}{exam}").generator()
     return made
 
