@@ -34,10 +34,12 @@ from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
 from tasks.ml.features import Progress
+from tasks.ml.memory import give_back
 from tasks.ml.quiet import quietly
 from tasks.ml.windows import Ints, Windows, padded, windows_of
 
 COMPLETE = "COMPLETE"
+TRIM_STEPS = 4  # between two returns of freed memory
 READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 
 
@@ -203,6 +205,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        if state.global_step % TRIM_STEPS == 0:
+            give_back()
         if self.progress is not None:
             self.progress(state.global_step, state.max_steps)
 
