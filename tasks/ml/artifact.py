@@ -132,8 +132,9 @@ def publish(
             tokenizer.save_pretrained(partial)
             if familiarity is not None:
                 familiarity.save(partial)
-                facts = replace(facts, familiarity=familiarity.limit)
-            _write_json(partial / FACTS, facts.as_json())
+            # facts that were another folder's may name a limit whose file is not in this one
+            limit = None if familiarity is None else familiarity.limit
+            _write_json(partial / FACTS, replace(facts, familiarity=limit).as_json())
             _seal(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user
         _fsync(partial)

@@ -62,6 +62,7 @@ def keys(url: str, *, hidden: int = 16, page_rows: int = PAGE_ROWS, **how: Any) 
                     "holdout_patients_min": 2,
                     "margin": 1.0,
                     "class_margin": 1.0,
+                    "ece_margin": 1.0,
                     "beat_baselines": False,
                 },
             }

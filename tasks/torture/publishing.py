@@ -58,7 +58,9 @@ def publish_one(engine: Engine, settings: Settings, seed: int) -> None:
         head = Head(weight, np.zeros(len(base.labels), np.float32), 1.0, 1.0, 0.5)
         facts = replace(base.facts, created_at=now)
         root = models_folder(settings) / CLASSIFIER
-        published = publish(root, f"run{run.id}-head", base.model, base.tokenizer, head, facts)
+        published = publish(
+            root, f"run{run.id}-head", base.model, base.tokenizer, head, facts, base.familiarity
+        )
         old = champion.model
         with writing(engine) as c:
             model_id = models.add(
