@@ -286,7 +286,7 @@ def over_rows(name: str, trials: Sequence[Asked], figure: Callable[[Asked, Float
     weights = np.concatenate([np.ones((1, len(rows))), drawn])
     values = np.mean([figure(one, weights[:, [place[row] for row in one.rows]]) for one in trials], axis=0)
     low, high = interval(values[1:]) or (None, None)
-    return _told(name, float(values[0]), "", low, high, len(trials))
+    return _told(name, float(values[0]), "mean over seeds", low, high, len(trials))
 
 
 def _auroc(one: Asked, model: str, weights: Floats) -> Floats:

@@ -92,8 +92,8 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 PLACES = [
-    ("tasks.train.train_body", 100),
-    ("tasks.train.train_body", 100_000),
+    ("tasks.train_body.train_body", 100),
+    ("tasks.train_body.train_body", 100_000),
     ("tasks.train.publish", 100),
     ("tasks.train.publish", 2_000),
     ("tasks.train.publish", 50_000),

@@ -50,8 +50,8 @@ def test_a_retraining_runs_whole_and_the_second_finds_nothing_to_do(world: World
     assert "80 labelled reports" in card
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[f"training-set-{first.snapshot_id}"]))
-        [shown] = client.read_artifacts(artifact_filter=wanted)
-    assert shown.data == card
+        shown = [artifact.data for artifact in client.read_artifacts(artifact_filter=wanted)]
+    assert card in shown  # the server is shared: another test's world may have a set of this number
     [second] = retrain(CLASSIFIER)
     assert (second.decision, second.reused, second.encoded) == ("unchanged", True, 0)
     assert (second.snapshot_id, second.model_id) == (first.snapshot_id, first.model_id)

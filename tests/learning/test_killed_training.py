@@ -37,7 +37,7 @@ challenge(World(open_database(settings), settings, datetime.now(UTC)))
 def kill_after_a_checkpoint(child: subprocess.Popen[bytes], folder: Path) -> None:
     give_up = time.monotonic() + 120
     # an empty mark is one about to be written: such a checkpoint does not count as whole, and rightly so
-    while not any(mark.stat().st_size for mark in folder.glob("*/checkpoint-*/COMPLETE")):
+    while not any(mark.stat().st_size for mark in folder.glob("*/reports/checkpoint-*/COMPLETE")):
         assert child.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < give_up, "no checkpoint was written"
         time.sleep(0.01)
