@@ -16,7 +16,8 @@ from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.ml.windows import Ints
 
 LESSON_STEPS = 2.0  # of a report's learning rate
-LESSONS = 100_000  # after so many a small network from scratch reads 98 % of the clauses it was taught
+LESSON_RATE_MAX = 1e-3  # at twice as much a small network learnt next to nothing from lessons (one run)
+LESSONS = 100_000  # for a network from scratch
 
 
 def scratch_rate(lessons: int) -> float:
@@ -32,7 +33,7 @@ def lessons_training(reports: BodyTraining) -> BodyTraining:
     return replace(
         reports,
         epochs=1.0,
-        learning_rate=LESSON_STEPS * reports.learning_rate,
+        learning_rate=min(LESSON_RATE_MAX, LESSON_STEPS * reports.learning_rate),
         checkpoint_every_steps=5 * reports.checkpoint_every_steps,
     )
 
