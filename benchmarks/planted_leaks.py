@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from tasks.ml.audit.shortcuts import HEADING
 from tasks.ml.audit.words import Words, plain
+from tasks.ml.report_ids import parsed
 from tasks.ml.splits import split_of, unit_interval
 from tasks.ml.synthesis.audit import findings_words
 from tasks.ml.synthesis.exams import Row
-from tasks.ml.synthesis.reports import SyntheticReport, seed_of, synthesize
+from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 
 Reports = Sequence[SyntheticReport]
 
@@ -219,7 +220,7 @@ def findings_of_the_label(clean: Clean, share: float) -> list[SyntheticReport]:
     }
     rows = [replace(row, measurements=lent[row.key]) for row in clean.rows]
     a_row = len(clean.reports) // len(clean.rows)
-    seed = seed_of(clean.reports[0].external_id)
+    seed = parsed(clean.reports[0].external_id).seed
     others = synthesize(clean.exam, mode="findings", reports_per_row=a_row, seed=seed, rows=rows)
     instead = {one.external_id: one for one in others}
     return [instead[one.external_id] if drawn(one, share, "lent") else one for one in clean.reports]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from tasks.ml.synthesis.chance import Stream, pick
 from tasks.ml.synthesis.exams import generator
@@ -35,9 +33,4 @@ def institution_of(exam: str, external_id: str) -> str:
     UnknownExam.
     """
     one = parsed(external_id)
-    return pick(Stream(exam, one.seed, one.row_key, one.number), _institutions(exam))
-
-
-@lru_cache(maxsize=8)  # reading the language files takes a third of a second
-def _institutions(exam: str) -> Sequence[str]:
-    return tuple(generator(exam).grammar.languages)
+    return pick(Stream(exam, one.seed, one.row_key, one.number), tuple(generator(exam).grammar.languages))

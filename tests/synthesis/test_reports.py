@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from tasks.ml import synthesis
 from tasks.ml.errors import MlError, UnfitData
+from tasks.ml.report_ids import parsed
 from tasks.ml.splits import is_reserved, split_of
 from tasks.ml.synthesis import exam_paaf, reports
 from tasks.ml.synthesis.chance import Stream, stray
@@ -22,7 +23,7 @@ from tasks.ml.synthesis.exam_paaf import Paaf
 from tasks.ml.synthesis.exams import Row, exams, generator, training_rows
 from tasks.ml.synthesis.grammar import load
 from tasks.ml.synthesis.observer import PercentileObserver
-from tasks.ml.synthesis.reports import SyntheticReport, seed_of, synthesize
+from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 from tasks.ml.synthesis.variety import word_runs
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
 from tasks.ml.synthesis.writer import ReportWriter
@@ -114,7 +115,7 @@ def test_rows_and_numbers_do_not_lean_on_one_another() -> None:
 def test_a_report_s_id_tells_its_seed(seed: int) -> None:
     row = Paaf().rows()[:1]
     one = next(synthesize("paaf", mode="findings", reports_per_row=1, seed=seed, rows=row))
-    assert seed_of(one.external_id) == seed
+    assert parsed(one.external_id).seed == seed
 
 
 def test_percentiles_know_nothing_of_reserved_calibration_or_holdout_rows() -> None:

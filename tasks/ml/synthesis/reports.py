@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,11 +55,3 @@ def synthesize(
                 if unit_interval(external_id, "flip") < FLIPPED_SHARE:
                     label = next(other for other in labels if other != label)
             yield SyntheticReport(external_id, row.key, label, text)
-
-
-def seed_of(external_id: str) -> int:
-    """The seed of the set that a report with this id belongs to."""
-    written = re.match(r"s(-?\d+)-", external_id)
-    if written is None:
-        raise ValueError("not the id of a synthetic report")
-    return int(written[1])
