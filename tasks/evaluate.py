@@ -18,10 +18,13 @@ from db.metrics import Metric
 from db.models import Model
 from tasks import behaviour
 from tasks.database import open_database
+from tasks.finer_figures import finer_figures, holdout_fields
 from tasks.learning_data import Part, read_part, vectors_of
+from tasks.ml.artifact import read_facts
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
 from tasks.ml.predictor import Predictor
+from tasks.ml.recalibration import Calibration
 from tasks.ml.synthesis.exams import generator
 from tasks.model_folders import baselines_path, folder_of, write_atomically
 from tasks.progress import progress_bar
@@ -124,8 +127,8 @@ def baselines_on(engine: Engine, settings: Settings, model: Model, holdout: Part
 
 
 def _figures(engine: Engine, settings: Settings, model: Model, holdout: Part, now: datetime) -> list[Metric]:
-    """Of the model and each baseline on the whole holdout; of the model also by where labels came from."""
-    ours = probabilities_on(engine, settings, model, holdout, now)
+    """Of the model and each baseline on the whole holdout; of the model also on parts of it."""
+    ours, unfamiliar = answers_on(engine, settings, model, holdout, now)
     subjects = {"model": ours} | baselines_on(engine, settings, model, holdout)
     rows = [
         row
@@ -136,7 +139,11 @@ def _figures(engine: Engine, settings: Settings, model: Model, holdout: Part, no
     for origin in origins if len(origins) > 1 else ():
         chosen = np.flatnonzero(np.array(holdout.origins) == origin)
         rows += _judged(settings, model, "model", f"holdout_{origin}", ours, holdout, chosen)
-    return rows
+    held = read_part(engine, model.snapshot_id, "calibration", model.config["labels"])
+    fitted_on = Calibration(probabilities_on(engine, settings, model, held, now), held.labels_idx)
+    facts = read_facts(folder_of(settings, model))
+    fields = holdout_fields(engine, model.snapshot_id, holdout)
+    return rows + finer_figures(model, facts, fields, holdout, ours, unfamiliar, fitted_on, settings.seed)
 
 
 def _judged(

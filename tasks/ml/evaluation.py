@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.ml.measures import PatientMeasures, ReportMeasures, Sample
+from tasks.ml.measures import PatientMeasures, ReportMeasures, ReviewMeasures, Sample
 from tasks.ml.resampling import interval, patient_weights, share_interval
 
-SHARES: Final = frozenset({"accuracy", "precision", "recall", "sensitivity", "specificity"})
+SHARES: Final = frozenset({"accuracy", "precision", "recall", "sensitivity", "specificity", "review_share"})
+Measures = ReportMeasures | PatientMeasures | ReviewMeasures
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,12 @@ def evaluate(
     at = list(labels).index(critical)
     figures: list[Figure] = []
     for measures in (ReportMeasures(given, labels, at), PatientMeasures(by_patient, labels, at)):
-        figures += _with_intervals(measures, given, n_boot, seed)
+        figures += with_intervals(measures, given, n_boot, seed)
     return figures + _confusion(given, labels)
 
 
-def _with_intervals(
-    measures: ReportMeasures | PatientMeasures, given: Sample, n_boot: int, seed: int
-) -> list[Figure]:
+def with_intervals(measures: Measures, given: Sample, n_boot: int, seed: int) -> list[Figure]:
+    """Each figure of `measures`, with its interval under draws of the patients of `given`."""
     weightings = patient_weights(given.patients, given.reports, n_boot, seed)
     blocks = [measures.under(weights) for weights in weightings]
     figures = []
@@ -88,7 +88,7 @@ def _with_intervals(
     return figures
 
 
-def _stands_on(measures: ReportMeasures | PatientMeasures, name: str, slice_: str) -> NDArray[np.bool_]:
+def _stands_on(measures: Measures, name: str, slice_: str) -> NDArray[np.bool_]:
     """Which reports (or patients) a figure is a share of; all of them where it is not a share."""
     given, labels = measures.given, list(measures.labels)
     asked = measures.critical if slice_ == "all" else labels.index(slice_.removeprefix("label="))

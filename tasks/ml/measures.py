@@ -61,6 +61,10 @@ class Sample:
         """(reports,) the most probable label."""
         return np.asarray(np.argmax(self.probabilities, axis=1))
 
+    def part(self, inside: NDArray[np.bool_]) -> Sample:
+        """Some of the reports; patients keep their numbers, those without a report in it too."""
+        return Sample(self.probabilities[inside], self.truth[inside], self.patient[inside], self.patients)
+
     def per_patient(self, values: Floats) -> Floats:
         """Sum (reports, k) values over each patient's reports: (patients, k)."""
         sums = np.zeros((self.patients, values.shape[1]))
@@ -141,6 +145,7 @@ class ReportMeasures:
         """Every figure for each row of (draws, patients) weights."""
         shares = self.tally.shares(weights)
         total = weights @ self.tally.true.sum(axis=1)
+        total = np.where(total > 0, total, np.nan)  # a slice of few patients may be drawn without any
         columns = {
             ("accuracy", "all"): shares.accuracy,
             ("precision_macro", "all"): shares.macro_precision,
@@ -176,6 +181,23 @@ class PatientMeasures:
             ("specificity_patient", "all"): shares.specificity[:, self.critical],
             **{key: column for key, column in areas.items() if key[1] == "all"},
         }
+
+
+class ReviewMeasures:
+    """Which share of the reports goes to a person; to_person: (reports,)."""
+
+    def __init__(
+        self, given: Sample, to_person: NDArray[np.bool_], critical: int, labels: Sequence[str]
+    ) -> None:
+        self.given, self.labels, self.critical = given, labels, critical
+        counted = np.stack([to_person, np.ones(given.reports)], axis=1).astype(np.float64)
+        self.counts = given.per_patient(counted)  # (patients, 2): sent, and all
+
+    def under(self, weights: Floats) -> Columns:
+        """The share for each row of (draws, patients) weights."""
+        sent, reports = (weights @ self.counts).T
+        with np.errstate(invalid="ignore"):
+            return {("review_share", "all"): sent / reports}
 
 
 def confidence_bin(confidence: Floats) -> NDArray[np.intp]:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from tasks.ml import pictures
 from tasks.ml.conformal import Thresholds, decide
+from tasks.ml.decision_curve import decision_curve
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
 from tasks.ml.familiarity import Limit, explained
+from tasks.ml.measures import Sample
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
+from tasks.ml.report_slices import benefit_blocks, calibration_blocks, slice_blocks
 from tasks.ml.resampling import Floats, Ints
 from tasks.ml.rules import Reason
 
@@ -87,6 +90,9 @@ def model_report(card: ModelCard) -> ModelReport:
         *figure_blocks(card.figures, card.by_origin, card.labels, card.critical),
         *_pictures(card),
         *_per_label(card),
+        *slice_blocks(card.figures["model"], card.critical),
+        *calibration_blocks(card.figures),
+        *benefit_blocks(card.figures["model"], card.critical, _curve(card)),
         *behaviour_blocks(card.behaviour),
         *_review(card),
         *_limits(card),
@@ -173,6 +179,22 @@ def _pictures(card: ModelCard) -> list[Block]:
     else:
         blocks.append(Paragraph(f"No curves: the holdout does not hold both {card.critical} and others."))
     return [*blocks, Picture(pictures.calibration(probs, truth), "Calibration curve")]
+
+
+def _curve(card: ModelCard) -> bytes | None:
+    """The decision curve; None where none was measured, or the critical label or all others are lacking."""
+    at = list(card.labels).index(card.critical)
+    is_critical = card.labels_idx == at
+    measured = any(figure.name == "net_benefit" for figure in card.figures["model"])
+    if not measured or not is_critical.any() or is_critical.all():
+        return None
+    # patients play no part in what is drawn: each report counts once
+    given = Sample.of(
+        card.scored["model"], card.labels_idx, [str(one) for one in range(len(is_critical))], len(card.labels)
+    )
+    compared = ("tfidf_word", "tfidf_char", "keyword_rule")
+    scored = {name: card.scored[name] for name in ("model", *compared) if name in card.scored}
+    return decision_curve(given, at, scored)
 
 
 def _per_label(card: ModelCard) -> list[Block]:

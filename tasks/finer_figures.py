@@ -1,0 +1,67 @@
+"""What the whole holdout does not show of a model: its slices, what it is good for, other calibrations."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from db import slices
+from db.engine import reading
+from db.metrics import Metric
+from db.models import Model
+from tasks.learning_data import Part
+from tasks.ml.artifact import LaudosJson
+from tasks.ml.conformal import decide
+from tasks.ml.evaluation import Figure
+from tasks.ml.measures import Sample
+from tasks.ml.net_benefit import net_benefit_figures
+from tasks.ml.recalibration import Calibration, compared, recalibrated
+from tasks.ml.resampling import Floats
+from tasks.ml.slice_fields import Field, fields_of
+from tasks.ml.slices import slice_figures
+
+
+def finer_figures(
+    model: Model,
+    facts: LaudosJson,
+    fields: list[Field],
+    holdout: Part,
+    answers: Floats,
+    unfamiliar: NDArray[np.bool_],
+    calibration: Calibration,
+    seed: int,
+) -> list[Metric]:
+    """The rows for the table `metric`, population `holdout`: subject `model`, and for calibrations compared
+    uncalibrated, platt and isotonic. answers: (reports, labels); unfamiliar: (reports,).
+    """
+    labels, critical = model.config["labels"], model.config["critical"]
+    given = Sample.of(answers, holdout.labels_idx, holdout.patients, len(labels))
+    to_person = going_to_person(answers, unfamiliar, facts)
+    ours = slice_figures(given, fields, labels, critical, to_person, seed=seed)
+    ours += net_benefit_figures(given, list(labels).index(critical), seed=seed)
+    others = compared(given, recalibrated(calibration, answers, facts.temperature), seed=seed)
+    return _rows("model", ours) + [row for way, theirs in others.items() for row in _rows(way, theirs)]
+
+
+def holdout_fields(engine: Engine, snapshot_id: int, holdout: Part) -> list[Field]:
+    """What a holdout can be cut by. A hospital's report has its source for an institution."""
+    with reading(engine) as c:
+        known = slices.kinds(c, snapshot_id, "holdout")
+    kinds = [known[version_id] for version_id in holdout.ids]
+    return fields_of(
+        holdout.texts,
+        [kind.institution or kind.source for kind in kinds],
+        holdout.origins,
+        [kind.report_date for kind in kinds],
+    )
+
+
+def going_to_person(answers: Floats, unfamiliar: NDArray[np.bool_], facts: LaudosJson) -> NDArray[np.bool_]:
+    """(reports,) which of them a person must look at."""
+    unsure = np.array([decision == "review" for decision in decide(answers, facts.thresholds)])
+    return unsure | unfamiliar
+
+
+def _rows(subject: str, figures: list[Figure]) -> list[Metric]:
+    return [Metric(subject, "holdout", f.slice, f.name, f.value, f.low, f.high, f.n) for f in figures]

@@ -1,0 +1,142 @@
+"""The parts of a model report that look closer: slices, what acting on it is worth, other calibrations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table
+from tasks.ml.evaluation import Figure
+from tasks.ml.net_benefit import THRESHOLDS
+from tasks.ml.recalibration import clearly_better
+from tasks.ml.report_figures import Figures, by_name, shown
+from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
+
+COLUMNS: Final = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc_report": "AUROC",
+    "ece": "ECE ↓",
+    "review_share": "to a person",
+}
+WAYS: Final = {
+    "uncalibrated": "none: as the last layer came out of its fit",
+    "platt": "Platt's curve, each label against the rest",
+    "isotonic": "isotonic curve, each label against the rest",
+}
+# what a report's slices are not called by any field of the data
+UNKNOWN: Final = "No language is told apart: nothing here recognises one reliably in a short report."
+
+
+def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
+    """A model's figures slice by slice; nothing for a model that was measured before there were slices."""
+    found = by_name(figures)
+    names = [figure.slice for figure in figures if figure.name == "small"]
+    if ("review_share", "all") not in found:
+        return []
+    blocks: list[Block] = [Heading("Slice by slice")]
+    if not names:
+        blocks.append(Paragraph("Nothing is recorded by which the holdout reports differ."))
+        return [*blocks, Bullets([UNKNOWN])]
+    rows = [_row(found, name) for name in ("all", *sorted(names, key=_order))]
+    notes = [
+        f"† small: fewer than {SMALL_PATIENTS} patients, or {SMALL_CRITICAL} with a report of {critical}. "
+        "Its figures may be far off; none is left out.",
+        "Reports, and in parentheses how many patients they are of; intervals over patients, who may stand "
+        "in several slices. An ECE on few reports reads too high.",
+        UNKNOWN,
+    ]
+    head = ("slice", "reports", critical, *COLUMNS.values())
+    return [*blocks, Table(head, rows), Bullets(notes)]
+
+
+def _row(found: Figures, name: str) -> tuple[str, ...]:
+    mark = " †" if (small := found.get(("small", name))) is not None and small.value else ""
+    called = "all reports" if name == "all" else name.replace("=", ": ", 1)
+    figures = (shown(found.get((column, name))) for column in COLUMNS)
+    return (
+        called + mark,
+        *(_counts(found, each, name) for each in ("patients", "critical_patients")),
+        *figures,
+    )
+
+
+def _counts(found: Figures, what: str, name: str) -> str:
+    if name == "all":
+        each = found.get(("sensitivity" if what == "critical_patients" else "accuracy", "all"))
+        return "" if each is None else str(each.n)
+    figure = found[what, name]
+    return f"{figure.n} ({figure.value or 0:.0f})"
+
+
+def _order(name: str) -> tuple[str, list[tuple[int, str]]]:
+    """By field, then by value, numbers in it as numbers."""
+    field, _, value = name.partition("=")
+    return field, [
+        (int(part or 0), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", value)
+    ]
+
+
+def benefit_blocks(figures: Sequence[Figure], critical: str, picture: bytes | None) -> list[Block]:
+    """Decision curve analysis (Vickers & Elkin 2006); picture: the curve, None where it cannot be drawn."""
+    found = by_name(figures)
+    if ("net_benefit", f"threshold={THRESHOLDS[0]:g}") not in found:
+        return []
+    rows = [
+        (
+            f"{at:g}",
+            f"{(1 - at) / at:.3g}",
+            *(_signed(found.get((name, f"threshold={at:g}"))) for name in _NAMES),
+        )
+        for at in THRESHOLDS
+    ]
+    told = Paragraph(
+        f"Suppose that whoever is called {critical} with at least the probability on the left is acted on: "
+        "the report is read first, the patient called in. Net benefit is the share that is rightly acted on, "
+        "less the share that is wrongly, at the price that the probability sets. Acting on nobody is worth 0."
+    )
+    head = ("probability", "one missed weighs as many false alarms", *_NAMES.values())
+    curve = [] if picture is None else [Picture(picture, "Decision curve")]
+    return [Heading("What acting on it is worth"), told, *curve, Table(head, rows)]
+
+
+_NAMES: Final = {
+    "net_benefit": "this model",
+    "net_benefit_every": "acting on every report",
+    "net_benefit_gain": "gain over the better of every and none",
+}
+
+
+def calibration_blocks(figures: Mapping[str, Sequence[Figure]]) -> list[Block]:
+    """The shipped temperature beside other ways, each fitted on the calibration split; subject -> figures."""
+    others = {way: figures[way] for way in WAYS if way in figures}
+    if not others:
+        return []
+    ours = by_name(figures["model"])
+    rows: list[tuple[str, ...]] = [
+        ("temperature (shipped)", shown(ours["ece", "all"]), "", shown(ours["brier", "all"]), "")
+    ]
+    for way, theirs in others.items():
+        found = by_name(theirs)
+        cells = (found.get((name, "all")) for name in ("ece", "ece_difference", "brier", "brier_difference"))
+        rows.append((WAYS[way], *map(_signed, cells)))
+    better = [WAYS[way] for way, theirs in others.items() if clearly_better(theirs)]
+    verdict = (
+        f"Clearly better than the temperature, in both figures: {'; '.join(better)}. The model still ships "
+        "with its temperature, which a plain folder can carry: look at what the calibration split lacks."
+        if better
+        else "None is clearly better than the temperature in both figures, so the temperature it is."
+    )
+    head = ("probabilities set right by", "ECE ↓", "less the shipped", "Brier ↓", "less the shipped")
+    notes = "All were fitted on the calibration split and are judged here, on the holdout."
+    return [Heading("Other calibrations"), Table(head, rows), Paragraph(f"{verdict} {notes}")]
+
+
+def _signed(figure: Figure | None) -> str:
+    """With a sign, for what may be negative."""
+    if figure is None or figure.value is None or figure.name in ("ece", "brier"):
+        return shown(figure)
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:+.3f}"
+    return f"{figure.value:+.3f} ({figure.low:+.2f} to {figure.high:+.2f})"
