@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from tasks import scorer
 from tasks.database import open_database
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import Thresholds
+from tasks.ml.memory import peak_mib
 from tasks.settings import Settings
 from tasks.torture.standin import StandIn
 
@@ -61,12 +61,6 @@ def cut(engine: Engine, settings: Settings) -> Job:
     if job is None:
         raise SystemExit("nothing waits")
     return job
-
-
-def peak_mib() -> float:
-    """The most memory this process has had. Not getrusage's, which begins with that of the parent."""
-    told = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(told.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:

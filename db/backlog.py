@@ -97,9 +97,7 @@ def cut(
         classifier=classifier, model_id=model_id, reports=reports, run_id=run_id, created_at=now
     )
     job_id = int(c.execute(job.returning(score_job.c.id)).scalar_one())
-    pieces = max(1, min(chunks, reports // chunk_reports_min))
-    if chunk_reports_max is not None:
-        pieces = max(pieces, -(-reports // chunk_reports_max))
+    pieces = chunks_for(reports, chunks, chunk_reports_min, chunk_reports_max)
     versions = waiting(model_id, sources).subquery()
     tiles = select(versions.c.id, func.ntile(pieces).over(order_by=versions.c.id).label("seq")).subquery()
     ranges = select(
@@ -108,6 +106,12 @@ def cut(
     columns = ["job_id", "seq", "first_version_id", "last_version_id", "reports"]
     c.execute(insert(score_chunk).from_select(columns, ranges))
     return job_id
+
+
+def chunks_for(reports: int, chunks: int, chunk_reports_min: int, chunk_reports_max: int | None) -> int:
+    """Into how many chunks `cut` cuts so many reports."""
+    pieces = max(1, min(chunks, reports // chunk_reports_min))
+    return pieces if chunk_reports_max is None else max(pieces, -(-reports // chunk_reports_max))
 
 
 def hold_champion(c: Connection, classifier: str) -> None:

@@ -87,6 +87,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def rehearsing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that may write, of which nothing is kept."""
+    with writing(engine) as connection:
+        yield connection
+        connection.rollback()
+
+
+@contextmanager
 def _scrubbed() -> Iterator[None]:
     """Turn database errors into DatabaseFailures that carry neither statement nor parameters.
 

@@ -20,8 +20,9 @@ class ClassifySummary:
     `outcome`: scored, nothing to score, unfinished, paused or failed.
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
-    encoder and `from_features` did not need to; `quarantined` made the model fail; `elsewhere` chunks
-    are still with another worker, `paused` ones wait for `resume_with`.
+    encoder, `identical` ones have the text of one of them, and `from_features` had been read before;
+    `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones
+    wait for `resume_with`.
     """
 
     classifier: str
@@ -31,6 +32,7 @@ class ClassifySummary:
     written: int = 0
     review: int = 0
     encoded: int = 0
+    identical: int = 0
     from_features: int = 0
     quarantined: int = 0
     elsewhere: int = 0

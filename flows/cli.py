@@ -16,6 +16,7 @@ import typer
 from flows import (
     cli_behaviour,
     cli_database,
+    cli_estimate,
     cli_evidence,
     cli_jobs,
     cli_models,
@@ -40,6 +41,7 @@ app = typer.Typer(
     epilog="Start with: laudos demo --folder demo    or, for your own database: laudos init",
 )
 cli_questions.add_to(app)
+cli_estimate.add_to(app)
 cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
 cli_plan.add_to(app)

@@ -224,7 +224,7 @@ def _how_far(job: JobStatus) -> str:
     if job.reports_per_minute is not None:
         told.append(f"{job.reports_per_minute:,.0f} reports a minute")
     if job.left_s is not None:
-        told.append(f"about {_duration(job.left_s)} left")
+        told.append(f"about {lasts(job.left_s)} left")
     if job.silent:
         told.append(f"{job.silent} chunks of workers that fell silent")
     if job.suspect:
@@ -232,7 +232,7 @@ def _how_far(job: JobStatus) -> str:
     return "; ".join(told)
 
 
-def _duration(seconds: float) -> str:
+def lasts(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:,.0f} s"

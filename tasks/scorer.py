@@ -9,17 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
-import numpy as np
 from sqlalchemy import Engine
 
 from db import backlog, features, models, scoring, takeover
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
-from db.features import Feature
-from db.predictions import Scored
+from db.models import Model
 from db.scoring import Chunk, Job
+from tasks.answering import answers, read
 from tasks.ml.faultpoints import reach
-from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import BACKEND, Predictor
 from tasks.model_folders import folder_of, intact
 from tasks.settings import Settings
@@ -34,6 +32,7 @@ Progress = Callable[[int, int], None]
 class ScoreSummary:
     """What scoring wrote. `quarantined`: reports that made the model fail.
 
+    `encoded` texts were read by the encoder; `identical` reports have the text of one of them.
     `elsewhere`: chunks that another worker holds or that are left; `paused`: those of a job that a person
     stopped. Both 0 = the job is finished.
     """
@@ -41,6 +40,7 @@ class ScoreSummary:
     written: int = 0
     review: int = 0
     encoded: int = 0
+    identical: int = 0
     from_features: int = 0
     quarantined: int = 0
     elsewhere: int = 0
@@ -108,24 +108,31 @@ def each_chunk(
 
 
 def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
-    """The job's model in memory, after its folder was held against its manifest."""
-    asked = settings.classifier(job.classifier)
+    """The job's model in memory."""
     with reading(engine) as c:
         model = models.get(c, job.model_id)
     assert model is not None  # a foreign key says so
+    return Scorer(engine, settings, job, load_predictor(engine, settings, job.classifier, model))
+
+
+def load_predictor(engine: Engine, settings: Settings, classifier: str, model: Model) -> Predictor:
+    """A classifier's model in memory, after its folder was held against its manifest.
+
+    Raises NothingToWorkOn for one that cannot be used.
+    """
     fault = intact(engine, settings, model, "classify", datetime.now(UTC))
     if fault is not None:
         raise NothingToWorkOn(
-            f"model {model.id} of {job.classifier!r} cannot be used: {fault}. Restore its folder from a "
-            f'back-up, or run "laudos models rollback {job.classifier}"'
+            f"model {model.id} of {classifier!r} cannot be used: {fault}. Restore its folder from a "
+            f'back-up, or run "laudos models rollback {classifier}"'
         )
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
-    if set(predictor.labels) != set(asked.labels):
+    if set(predictor.labels) != set(settings.classifier(classifier).labels):
         raise NothingToWorkOn(
-            f"the labels of {job.classifier!r} changed since model {model.id} was trained; "
+            f"the labels of {classifier!r} changed since model {model.id} was trained; "
             'run "laudos retrain" for a model of the new ones'
         )
-    return Scorer(engine, settings, job, predictor)
+    return predictor
 
 
 @dataclass(frozen=True)
@@ -145,28 +152,31 @@ class Scorer:
             texts = backlog.texts(c, self.job.model_id, sources, *ends)
             known = features.get(c, self.predictor.encoder_sha, list(texts))
         missing = {version: text for version, text in texts.items() if version not in known}
-        fresh, failed = self._encode(missing, self._heartbeat(chunk))
+        made = read(self.predictor, missing, self.settings.scoring.batch_tokens, self._heartbeat(chunk))
         reach("score.chunk.encoded")
-        scored = self._predict({**known, **fresh})
+        scored = answers(self.predictor, [*known.values(), *made.fresh.values()])
         with writing(self.engine) as c:
             now = scoring.lease_clock(c)
             # what was removed on request while the model read it leaves no trace
             erased = backlog.erased(c, *ends)
             predictions = [one for one in scored if one.report_version_id not in erased]
-            kept = [one for version, one in fresh.items() if version not in erased]
+            kept = [one for version, one in made.fresh.items() if version not in erased]
             reach("score.finish.begun")
-            scoring.finish(c, chunk, predictions, encoded=len(fresh), backend=BACKEND, now=now)
+            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=BACKEND, now=now)
             reach("score.finish.predictions")
             features.put(c, self.predictor.encoder_sha, kept, now)
             reach("score.finish.features")
-            backlog.give_up(c, failed, self.job.run_id, now)
+            backlog.give_up(c, made.failed, self.job.run_id, now)
         reach("score.finish.committed")
+        for version in made.failed:
+            log.warning("report version %d makes the model fail; it is in quarantine", version)
         return ScoreSummary(
             written=len(predictions),
             review=sum(one.decision == "review" for one in predictions),
-            encoded=len(fresh),
+            encoded=made.encoded,
+            identical=len(made.fresh) - made.encoded,
             from_features=len(known),
-            quarantined=len(failed),
+            quarantined=len(made.failed),
         )
 
     def _heartbeat(self, chunk: Chunk) -> Progress:
@@ -183,61 +193,6 @@ class Scorer:
             due = time.monotonic() + lease.total_seconds() / 3
 
         return beat
-
-    def _encode(self, texts: dict[int, str], beat: Progress) -> tuple[dict[int, Feature], list[int]]:
-        """Vectors by version, and the versions that make the model fail."""
-        if not texts:
-            return {}, []
-        read = read_each(
-            self.predictor,
-            list(texts.values()),
-            batch_tokens=self.settings.scoring.batch_tokens,
-            progress=beat,
-            passing=(LaudosError,),
-        )
-        fine = readable(read)
-        columns = zip(
-            texts,
-            fine,
-            read.vectors.astype("<f4"),
-            read.tokens_seen,
-            read.tokens_total,
-            read.sketches,
-            strict=True,
-        )
-        fresh = {
-            version: Feature(version, vector.tobytes(), int(seen), int(total), sketch)
-            for version, is_fine, vector, seen, total, sketch in columns
-            if is_fine
-        }
-        failed = [version for version, is_fine in zip(texts, fine, strict=True) if not is_fine]
-        for version in failed:
-            log.warning("report version %d makes the model fail; it is in quarantine", version)
-        return fresh, failed
-
-    def _predict(self, known: dict[int, Feature]) -> list[Scored]:
-        if not known:
-            return []
-        rows = sorted(known.values(), key=lambda one: one.report_version_id)
-        vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), -1)
-        answers = self.predictor.from_vectors(
-            vectors,
-            [row.sketch for row in rows],
-            [row.tokens_seen for row in rows],
-            [row.tokens_total for row in rows],
-        )
-        return [
-            Scored(
-                report_version_id=row.report_version_id,
-                label=answer.label,
-                probabilities=answer.probabilities,
-                decision=answer.decision,
-                tokens_seen=answer.tokens_seen,
-                tokens_total=answer.tokens_total,
-                review_because=answer.because,
-            )
-            for row, answer in zip(rows, answers, strict=True)
-        ]
 
 
 def _next_chunk(

@@ -1,0 +1,221 @@
+"""`laudos estimate`: what scoring the backlog will take, before it starts.
+
+    seconds = start + (texts to encode: tried on a sample of all lengths
+                       + reports to read, answer and write: rehearsed on one chunk) / workers
+
+The rehearsal writes what a worker would write, and takes it back before anybody can see it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import numpy as np
+from sqlalchemy import Connection, Engine
+
+from db import backlog, features, models, scoring, status
+from db import forecast as tables
+from db.engine import reading, rehearsing
+from db.errors import NothingToWorkOn
+from db.features import Feature
+from db.forecast import Backlog, Waiting
+from db.models import Model
+from tasks.answering import answers, read
+from tasks.classify import the_classifier
+from tasks.database import open_database
+from tasks.ml.forecast import Forecast, Reading, forecast, groups
+from tasks.ml.isolation import PROBE
+from tasks.ml.memory import peak_mib
+from tasks.ml.predictor import Predictor
+from tasks.scorer import load_predictor
+from tasks.settings import Settings
+
+SAMPLE_TEXTS = 20_000  # whose lengths are looked at
+GROUP_TEXTS = 32  # about a batch
+GROUPS_MIN = 6  # fewer say too little of how much they differ
+
+
+@dataclass(frozen=True)
+class Plan:
+    """So many machines like this one, a worker each: how long, with a 95 % interval, and what they cost."""
+
+    workers: int
+    seconds: float
+    seconds_low: float | None
+    seconds_high: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What scoring a classifier's backlog with its champion will take.
+
+    `reports` wait: `to_encode` texts go through the encoder, `identical` reports have the text of one of
+    them, `from_features` need only a matrix product. `tokens` are those to encode. `start_s`, `encode_s`
+    and `rest_s` (reading, answering, writing) are one worker's; `memory_mib` is the most this process had,
+    as one that scores. `writing_tried`: False where others score this backlog now, and writing is left out.
+    """
+
+    classifier: str
+    model_id: int
+    reports: int
+    to_encode: int
+    identical: int
+    from_features: int
+    tokens: int
+    start_s: float
+    encode_s: float
+    rest_s: float
+    memory_mib: float
+    plan: Plan
+    one_more: Plan
+    saved_by_one_more_s: float
+    tried_texts: int
+    tried_s: float
+    writing_tried: bool
+
+
+def estimate(
+    settings: Settings,
+    classifier: str | None = None,
+    *,
+    sample_s: float = 15.0,
+    price_per_hour: float | None = None,
+    workers: int = 1,
+) -> Estimate:
+    """Encode a sample for about `sample_s` seconds, and scale it up; nothing is written.
+
+    Raises NothingToWorkOn without a champion, or for one that cannot be used.
+    """
+    began = time.perf_counter()
+    name, engine = the_classifier(settings, classifier), open_database(settings)
+    with reading(engine) as c:
+        champion = models.champion_of(c, name)
+        if champion is None:
+            raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
+        asked = _as_cut(c, settings, name, champion.model)
+        waits = tables.waiting(c, asked)
+    tried = (
+        _Trial(engine, settings, name, champion.model, asked, waits).run(sample_s)
+        if waits.reports
+        else _Tried(0.0, forecast([], 0), 0.0, 0, writing=False)
+    )
+    plan, one_more = (_plan(tried, hands, asked.chunks, price_per_hour) for hands in (workers, workers + 1))
+    return Estimate(
+        classifier=name,
+        model_id=champion.model.id,
+        reports=waits.reports,
+        to_encode=waits.texts,
+        identical=waits.reports - waits.known - waits.texts,
+        from_features=waits.known,
+        tokens=round(tried.encode.tokens),
+        start_s=tried.start_s,
+        encode_s=tried.encode.seconds,
+        rest_s=tried.rest_s,
+        memory_mib=peak_mib(),
+        plan=plan,
+        one_more=one_more,
+        saved_by_one_more_s=plan.seconds - one_more.seconds,
+        tried_texts=tried.texts,
+        tried_s=time.perf_counter() - began,
+        writing_tried=tried.writing,
+    )
+
+
+def _as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> Backlog:
+    """The backlog, in as many chunks as `laudos classify` would cut it into."""
+    sources, cutting = settings.classifier(classifier).sources, settings.scoring
+    reports = backlog.count(c, model.id, sources)
+    chunks = backlog.chunks_for(reports, cutting.chunks, cutting.chunk_reports_min, cutting.chunk_reports_max)
+    return Backlog(model.id, model.encoder_sha, sources, chunks)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What trying taught of one worker; `texts` were encoded."""
+
+    start_s: float
+    encode: Forecast
+    rest_s: float
+    texts: int
+    writing: bool
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Everything a worker does, on a little of its backlog, timed."""
+
+    engine: Engine
+    settings: Settings
+    classifier: str
+    model: Model
+    asked: Backlog
+    waits: Waiting
+
+    def run(self, sample_s: float) -> _Tried:
+        began = time.perf_counter()
+        predictor = load_predictor(self.engine, self.settings, self.classifier, self.model)
+        predictor.vectors([PROBE])
+        start_s = time.perf_counter() - began
+        encode, made = self._encode(predictor, sample_s)
+        rest_s, writing = self._rest(predictor, made)
+        return _Tried(start_s, encode, rest_s, len(made), writing)
+
+    def _encode(self, predictor: Predictor, sample_s: float) -> tuple[Forecast, list[Feature]]:
+        """The encoding of all texts, and what was made of the sample."""
+        with reading(self.engine) as c:
+            sample = tables.sample(c, self.asked, self.waits.texts, SAMPLE_TEXTS)
+        versions, characters = list(sample), np.array(list(sample.values()), np.int64)
+        chunk_texts = max(1, round(self.waits.texts / self.asked.chunks))
+        made: list[Feature] = []
+        readings: list[Reading] = []
+        began = time.perf_counter()
+        # the same backlog gives the same sample, so that two estimates may be compared
+        for group in groups(characters, chunk_texts, GROUP_TEXTS, np.random.default_rng(0)):
+            if len(readings) >= GROUPS_MIN and time.perf_counter() - began > sample_s:
+                break
+            of_group = [versions[at] for at in group]
+            with reading(self.engine) as c:
+                texts = dict(zip(of_group, tables.texts(c, of_group), strict=True))
+            before = time.perf_counter()
+            fresh = read(predictor, texts, self.settings.scoring.batch_tokens).fresh
+            took_s = time.perf_counter() - before
+            tokens = sum(one.tokens_seen for one in fresh.values())
+            readings.append(Reading(len(group), int(characters[group].sum()), tokens, took_s))
+            made += fresh.values()
+        mean = float(characters.mean()) if len(characters) else 0.0
+        return forecast(readings, mean * self.waits.texts), made
+
+    def _rest(self, predictor: Predictor, made: Sequence[Feature]) -> tuple[float, bool]:
+        """Reading, answering and writing of all reports; and whether writing was tried."""
+        with reading(self.engine) as c:
+            first, last = tables.middle_chunk(c, self.asked)
+            jobs = status.jobs(c, scoring.lease_clock(c), unfinished=True, classifier=self.classifier)
+        at_work = any(job.workers for job in jobs)
+        began = time.perf_counter()
+        with reading(self.engine) as c:
+            texts = backlog.texts(c, self.asked.model_id, self.asked.sources, first, last)
+            known = features.get(c, self.asked.encoder_sha, list(texts))
+        alike = made or list(known.values())
+        missing = [version for version in texts if version not in known] if alike else []
+        fresh = [replace(one, report_version_id=to) for to, one in zip(missing, cycle(alike), strict=False)]
+        predictions = answers(predictor, [*known.values(), *fresh])
+        # a worker that holds rows of this chunk would be waited for, and then refuse ours
+        if not at_work:
+            with rehearsing(self.engine) as c:
+                now = scoring.lease_clock(c)
+                tables.rehearse(c, self.asked, self.classifier, self.model.run_id, predictions, fresh, now)
+        took_s = time.perf_counter() - began
+        return took_s * self.waits.reports / max(1, len(texts)), not at_work
+
+
+def _plan(tried: _Tried, workers: int, chunks: int, price_per_hour: float | None) -> Plan:
+    hands = min(workers, chunks)
+    seconds = tried.start_s + (tried.encode.seconds + tried.rest_s) / hands
+    half_s = None if tried.encode.half_s is None else tried.encode.half_s / hands
+    cost = None if price_per_hour is None else price_per_hour * workers * seconds / 3600
+    low, high = (None, None) if half_s is None else (max(0.0, seconds - half_s), seconds + half_s)
+    return Plan(workers, seconds, low, high, cost)

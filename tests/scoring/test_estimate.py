@@ -1,0 +1,182 @@
+"""`laudos estimate`: it counts what scoring then does, scales a sample, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from db import forecast as tables
+from db.engine import reading, writing
+from db.errors import NothingToWorkOn
+from db.tables import feature, metadata, prediction, score_chunk, score_job
+from flows.cli import main
+from tasks.doctor import doctor
+from tasks.estimate import estimate
+from tasks.ml.forecast import Reading, by_turns, forecast, groups
+from tasks.scorer import ScoreSummary, work_on
+from tests.scoring.hospital import CLASSIFIER, Hospital
+
+NORMAL = "Laudo normal. exame sem alteracoes."
+
+
+def score(hospital: Hospital, model_id: int) -> ScoreSummary:
+    return work_on(hospital.engine, hospital.settings, hospital.cut(model_id))
+
+
+def rows(hospital: Hospital) -> dict[str, int]:
+    return {table.name: hospital.count(table) for table in metadata.sorted_tables}
+
+
+def test_it_counts_what_scoring_then_does_and_writes_nothing(both: Hospital) -> None:
+    both.receive(20)
+    score(both, both.crown())
+    model_id = both.crown(head=1)
+    both.receive(9)
+    both.receive(8, text=NORMAL)
+    before = rows(both)
+    told = estimate(both.settings, sample_s=0.0)
+    assert rows(both) == before
+    assert told.writing_tried
+    done = score(both, model_id)
+    assert (told.to_encode, told.identical, told.from_features) == (
+        done.encoded,
+        done.identical,
+        done.from_features,
+    )
+    assert (told.reports, told.from_features) == (done.written, 20) == (37, 20)
+    assert 0 < done.identical < 8, "identical texts of two chunks are encoded once in each"
+    with reading(both.engine) as c:
+        tokens = c.scalars(
+            select(prediction.c.tokens_seen).where(
+                prediction.c.model_id == model_id, prediction.c.report_version_id > 20
+            )
+        ).all()
+    assert told.tokens <= sum(tokens)
+    assert doctor(both.settings) == []
+
+
+def test_with_every_text_in_the_sample_the_tokens_are_exact(hospital: Hospital) -> None:
+    hospital.receive(30)
+    model_id = hospital.crown()
+    told = estimate(hospital.settings)
+    score(hospital, model_id)
+    with reading(hospital.engine) as c:
+        tokens = sum(c.scalars(select(prediction.c.tokens_seen)))
+    assert (told.tokens, told.tried_texts) == (tokens, 30)
+
+
+def test_identical_texts_of_a_chunk_get_one_vector_and_an_answer_each(both: Hospital) -> None:
+    both.receive(2)
+    both.receive(2, text=NORMAL)
+    done = score(both, both.crown())
+    assert (done.written, done.encoded, done.identical) == (4, 3, 1)
+    with reading(both.engine) as c:
+        vectors = dict(c.execute(select(feature.c.report_version_id, feature.c.vector)).all())
+        answers = c.execute(select(prediction.c.report_version_id, prediction.c.probabilities)).all()
+    told: dict[int, Any] = {row.report_version_id: row.probabilities for row in answers}
+    assert vectors[3] == vectors[4] != vectors[2]
+    assert told[3] == told[4] != told[2]
+    assert doctor(both.settings) == []
+
+
+def test_what_a_worker_holds_is_not_tried_to_be_written(both: Hospital) -> None:
+    both.receive(8)
+    job = both.cut(both.crown())
+    with writing(both.engine) as c:
+        held = {"state": "leased", "leased_by": "elsewhere:1", "leased_until": both.now.replace(year=2999)}
+        c.execute(score_chunk.update().where(score_chunk.c.seq == 1).values(held))
+    assert not estimate(both.settings, sample_s=0.0).writing_tried
+    assert both.count(score_job, score_job.c.id == job.id, score_job.c.state == "open") == 1
+
+
+def test_what_is_in_the_sample_stands_for_the_whole(both: Hospital) -> None:
+    both.receive(40)
+    model_id = both.crown_row()
+    asked = tables.Backlog(model_id, "e" * 64, None, 5)
+    with reading(both.engine) as c:
+        found = tables.waiting(c, asked)
+        assert len(tables.sample(c, asked, found.texts, 1000)) == found.texts == 40
+        some = tables.sample(c, asked, found.texts, 10)
+    assert list(some) == list(range(2, 41, 4)), "evenly over the backlog"
+
+
+def test_nothing_waiting_costs_nothing(hospital: Hospital) -> None:
+    with pytest.raises(NothingToWorkOn, match="laudos retrain"):
+        estimate(hospital.settings)
+    hospital.crown_row()
+    told = estimate(hospital.settings, price_per_hour=2.0)
+    assert (told.reports, told.plan.seconds, told.plan.cost, told.saved_by_one_more_s) == (0, 0.0, 0.0, 0.0)
+
+
+def test_the_command_tells_cost_and_what_one_more_machine_saves(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hospital.receive(40)
+    hospital.crown()
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+    def laudos(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["laudos", "estimate", "--sample-seconds", "0", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    told = json.loads(laudos("--price-per-hour", "3600", "--json"))
+    plan, one_more = told["plan"], told["one_more"]
+    assert plan["cost"] == pytest.approx(plan["seconds"])
+    assert one_more["cost"] == pytest.approx(2 * one_more["seconds"])
+    work_s = told["encode_s"] + told["rest_s"]
+    assert told["saved_by_one_more_s"] == pytest.approx(work_s / 2)
+    assert plan["seconds"] == pytest.approx(told["start_s"] + work_s)
+    words = laudos("--workers", "2")
+    assert f"{CLASSIFIER}, model 1: 40 reports wait" in words
+    assert "2 machines: " in words
+    assert "Laudo" not in words
+
+
+# ------------------------------------------------------------------ the sample and its scaling
+
+
+def test_every_text_is_given_once_and_long_ones_do_not_all_come_first() -> None:
+    characters = np.random.default_rng(1).integers(50, 5000, 1000)
+    given = list(groups(characters, 1000, 50, np.random.default_rng(0)))
+    assert sorted(np.concatenate(given)) == list(range(1000))
+    assert max(np.ptp(characters[one]) for one in given) < 600, "neighbours in length"
+    first = characters[np.concatenate(given[:4])].mean()
+    assert first == pytest.approx(characters.mean(), rel=0.1)
+
+
+def test_chunks_are_drawn_from_the_whole_sample_without_repeating_a_text() -> None:
+    characters = np.random.default_rng(1).integers(50, 5000, 1000)
+    given = np.concatenate(list(groups(characters, 100, 50, np.random.default_rng(0))))
+    assert len(given) == len(set(given)) == 1000
+    assert characters[given[:100]].mean() == pytest.approx(characters.mean(), rel=0.05)
+    assert list(groups(characters[:0], 100, 50, np.random.default_rng(0))) == []
+
+
+def test_any_first_few_turns_are_spread() -> None:
+    assert by_turns(8) == [0, 5, 2, 7, 4, 1, 6, 3]
+    assert sorted(by_turns(11)) == list(range(11))
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(400):
+        characters = rng.integers(1000, 9000, 200)
+        seconds = characters * rng.normal(1e-3, 2e-4, 200)
+        drawn = rng.choice(200, 12, replace=False)
+        told = forecast(
+            [Reading(1, int(characters[at]), 1, float(seconds[at])) for at in drawn], float(characters.sum())
+        )
+        assert told.half_s is not None
+        held += abs(told.seconds - seconds.sum()) <= told.half_s
+    assert 0.92 <= held / 400 <= 0.99
+    assert forecast([Reading(1, 10, 2, 1.0)], 100).half_s is None
