@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, insert, or_, select
 
+from db.among import among, chunks
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
 
 
@@ -156,3 +157,40 @@ def with_texts(
     )
     for rows in c.execute(query).partitions():
         yield [dict(row._mapping) for row in rows]
+
+
+def outside(
+    c: Connection, snapshot_id: int, sources: Collection[str] | None, page: int = 10_000
+) -> Iterator[tuple[int, str]]:
+    """(report version, patient key) of every readable report of these hospital sources (None: all) that a
+    snapshot does not hold."""
+    held = select(snapshot_item.c.report_version_id).where(snapshot_item.c.snapshot_id == snapshot_id)
+    query = (
+        select(report_version.c.id, report.c.patient_key)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(
+            source.c.kind == "database",
+            report_version.c.version == report.c.current_version,
+            report_version.c.text.is_not(None),
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+            report_version.c.id.not_in(held),
+        )
+        .execution_options(yield_per=page)
+    )
+    if sources is not None:
+        query = query.where(source.c.name.in_(list(sources)))
+    for row in c.execute(query):
+        yield row.id, row.patient_key
+
+
+def texts(c: Connection, report_version_ids: Sequence[int]) -> list[str]:
+    """The texts of these versions, by id; what was erased meanwhile is left out."""
+    found: dict[int, str] = {}
+    for some in chunks(report_version_ids):
+        query = select(report_version.c.id, report_version.c.text).where(
+            among(c, report_version.c.id, some), report_version.c.text.is_not(None)
+        )
+        found.update((row.id, row.text) for row in c.execute(query))
+    return [found[version_id] for version_id in sorted(found)]

@@ -14,6 +14,7 @@ from prefect.flows import Flow
 from prefect.schedules import Cron, Schedule
 
 from flows.classify import classify
+from flows.distill import distill
 from flows.ingest import ingest
 from flows.monitor import monitor
 from flows.nightly import nightly
@@ -37,6 +38,7 @@ def deployments(settings: Settings) -> list[RunnerDeployment]:
         _deployment(monitor, "after-classify", after="after-ingest"),
         _deployment(synthesize, "by-hand"),
         _deployment(retrain, "by-hand", None, "model"),
+        _deployment(distill, "by-hand", None, "model"),
     ]
 
 

@@ -114,6 +114,29 @@ def retrain(
     end_with(one.decision == "failed" for one in retrained)
 
 
+@app.command(epilog="Example: laudos distill --classifier paaf --layers 6")
+def distill(
+    classifier: Annotated[
+        str | None, typer.Option("--classifier", help="Which one; may be left out where there is one only.")
+    ] = None,
+    model: Annotated[int | None, typer.Option(help="The teacher's number; default: the champion.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Of the student; default: half of the teacher's.")
+    ] = None,
+    unlabelled: Annotated[
+        int | None, typer.Option(help="At most so many reports without a label beside those with one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a smaller challenger that answers as a model does, and promote it if it earned it."""
+    ready_to_run()
+    from flows.distill import distill as run
+    from tasks.distill import UNLABELLED
+
+    most = UNLABELLED if unlabelled is None else unlabelled
+    show(run(classifier=classifier, model=model, layers=layers, unlabelled=most), as_json)
+
+
 @app.command(epilog="Example: laudos classify --classifier paaf --json")
 def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None:
     """Score every report that the champion has not read yet."""

@@ -104,6 +104,8 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     standing = "the champion" if model.champion else f"{model.state}, not the champion"
     title(out, f"Model {model.id} for {model.classifier}: {standing}")
     out.print(f"made {moment(model.created_at, zone)} ({zone.key}), trained: {_HOW[model.trained]}")
+    if student := story.config.get("distilled"):
+        out.print(f"a student of model {student['teacher']}, with {student['layers']} of its layers")
     out.print(f"folder {model.folder}", soft_wrap=True, markup=False)
     if story.report:
         out.print(f"report {story.report}", soft_wrap=True, markup=False)

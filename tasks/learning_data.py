@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import heapq
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +17,7 @@ from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.features import Feature
 from tasks.ml.features import Encoded, Progress, Vectors
-from tasks.ml.splits import Split, unit_interval
+from tasks.ml.splits import Split, split_of, unit_interval
 
 # one transaction's worth: what a kill costs at most
 TEXTS_A_CHUNK = 256
@@ -67,6 +69,33 @@ def read_part(engine: Engine, snapshot_id: int, split: Split, labels: Sequence[s
         [row["patient_key"] for row in rows],
         [row["origin"] for row in rows],
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """Reports whose label nobody asks for; `sha` says which ones."""
+
+    texts: list[str]
+    sha: str
+
+
+def read_unlabelled(
+    engine: Engine, snapshot_id: int, sources: Collection[str] | None, most: int
+) -> Unlabelled:
+    """At most so many hospital reports that a snapshot does not hold, of patients whose split is train.
+
+    The same ones every time while no report comes or goes, and from all over the database. Patients of the
+    calibration and the holdout split are never among them: their split is theirs whatever is labelled.
+    """
+    with reading(engine) as c:
+        theirs = (
+            version_id
+            for version_id, patient in snapshots.outside(c, snapshot_id, sources)
+            if split_of(patient) == "train"
+        )
+        drawn = sorted(heapq.nsmallest(most, theirs, key=lambda one: unit_interval(str(one), "unlabelled")))
+        texts = snapshots.texts(c, drawn)
+    return Unlabelled(texts, hashlib.sha256("\x1e".join(texts).encode()).hexdigest())
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,12 +85,16 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
 
 
 def encoder_in_words(config: dict[str, Any]) -> str:
-    """Such as "scratch, 2 layers of 128" or "bert-base at 0123abcd"."""
+    """Such as "scratch, 2 layers of 128" or "bert-base at 0123abcd", and of a student whose it is."""
     if config["encoder"] == "scratch":
-        return f"scratch, {config['training']['layers']} layers of {config['training']['hidden_size']}"
-    return (
-        f"{config['encoder']} at {config['revision'][:8]}" if config["revision"] else str(config["encoder"])
-    )
+        told = f"scratch, {config['training']['layers']} layers of {config['training']['hidden_size']}"
+    else:
+        told = str(config["encoder"])
+        if config["revision"]:
+            told += f" at {config['revision'][:8]}"
+    if student := config.get("distilled"):
+        told += f" ({student['layers']} of its layers kept, taught by model {student['teacher']})"
+    return told
 
 
 def _figures(rows: list[Metric], subject: str) -> list[Figure]:

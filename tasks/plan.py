@@ -95,13 +95,17 @@ def _usable_champion(
     fault = intact(engine, settings, model, "retrain", now)
     if fault is not None:
         return None, (f"champion model {model.id} is tainted: {fault}; training the whole network",)
-    changed = [key for key in BODY_KEYS if model.config.get(key) != config[key]]
-    if changed:
-        what = ", ".join(changed)
+    what = changed_since(model, config)
+    if what:
         return None, (
             f"{what} changed since champion model {model.id} was trained; training the whole network",
         )
     return model, ()
+
+
+def changed_since(model: Model, config: dict[str, Any]) -> str:
+    """Which settings that decide a body are others than the model was trained with, in words; "" for none."""
+    return ", ".join(key for key in BODY_KEYS if model.config.get(key) != config[key])
 
 
 def _same_body(known: Model, base: Model | None) -> bool:

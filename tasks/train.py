@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -69,12 +71,7 @@ def train_planned(
 ) -> Trained:
     """Body (new, or the champion's), vectors, head, thresholds, folder, row: in this order."""
     asked = settings.classifier(classifier)
-    with reading(engine) as c:
-        snapshot = snapshots.get(c, snapshot_id)
-    if snapshot is None:
-        raise LaudosError(f'there is no snapshot {snapshot_id}; run "laudos retrain" to freeze one')
-    taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
-    calibration = read_part(engine, snapshot_id, "calibration", asked.labels)
+    snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     notes = planned.notes
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
@@ -85,10 +82,51 @@ def train_planned(
         network = base.model, base.tokenizer
     else:
         network = load_encoder(encoder_spec(asked), asked.labels, seed=settings.seed)
+    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha)
+    model_id, encoded = publish_challenger(
+        engine, settings, classifier, snapshot, network, taught, calibration, made, now
+    )
+    return Trained(model_id, planned.trained, False, encoded, notes)
+
+
+def taught_by(engine: Engine, asked: ClassifierSettings, snapshot_id: int) -> tuple[Snapshot, Part, Part]:
+    """The snapshot, and its training and calibration reports. Raises LaudosError where there is none."""
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, snapshot_id)
+    if snapshot is None:
+        raise LaudosError(f'there is no snapshot {snapshot_id}; run "laudos retrain" to freeze one')
+    taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
+    return snapshot, taught, read_part(engine, snapshot_id, "calibration", asked.labels)
+
+
+@dataclass(frozen=True)
+class Made:
+    """By which run and command a challenger was made, and how: what its row and the audit say of it."""
+
+    run_id: int
+    actor: str
+    trained: models.Trained
+    config: Mapping[str, Any]
+    config_sha: str
+
+
+def publish_challenger(
+    engine: Engine,
+    settings: Settings,
+    classifier: str,
+    snapshot: Snapshot,
+    network: Network,
+    taught: Part,
+    calibration: Part,
+    made: Made,
+    now: datetime,
+) -> tuple[int, int]:
+    """Head, thresholds, folder and row of a network; the model's id, and how many reports were encoded."""
+    asked = settings.classifier(classifier)
     fitted = _fit_head(engine, settings, asked, network, taught, calibration, now)
     published = publish(
         models_folder(settings) / classifier,
-        f"run{run_id}-{planned.trained}",
+        f"run{made.run_id}-{made.trained}",
         *network,
         fitted.head,
         _facts(settings, classifier, snapshot, fitted, now),
@@ -102,22 +140,22 @@ def train_planned(
             path=f"{classifier}/{published.path.name}",
             manifest_sha=published.manifest_sha,
             encoder_sha=fitted.encoder_sha,
-            snapshot_id=snapshot_id,
-            trained=planned.trained,
-            config=planned.config,
-            config_sha=planned.config_sha,
-            run_id=run_id,
+            snapshot_id=snapshot.id,
+            trained=made.trained,
+            config=made.config,
+            config_sha=made.config_sha,
+            run_id=made.run_id,
             now=now,
         )
-        detail = {"run": run_id, "snapshot": snapshot_id, "manifest_sha": published.manifest_sha}
+        detail = {"run": made.run_id, "snapshot": snapshot.id, "manifest_sha": published.manifest_sha}
         audit.record(
-            c, actor="retrain", action="trained", subject=f"model {model_id}", detail=detail, now=now
+            c, actor=made.actor, action="trained", subject=f"model {model_id}", detail=detail, now=now
         )
         reach("train.row.written")
     reach("train.row.committed")
     # only now: until the row stands, a run that is killed must find its checkpoint again
     shutil.rmtree(checkpoints_of(settings, classifier), ignore_errors=True)
-    return Trained(model_id, planned.trained, False, fitted.encoded, notes)
+    return model_id, fitted.encoded
 
 
 @dataclass(frozen=True, eq=False)

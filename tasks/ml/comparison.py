@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tasks.ml.looks import sure_lower_end
 from tasks.ml.measures import Sample, Shares, Tally, gap_by_bin
-from tasks.ml.resampling import Floats
+from tasks.ml.resampling import Floats, interval, patient_weights
 from tasks.ml.rules import Reason, Rules
 
 Bools = NDArray[np.bool_]
@@ -134,3 +134,36 @@ def told(name: str, ours: Floats, theirs: Floats, low: float | None) -> str:
     return (
         f"{name} {ours[0]:.3f} against {theirs[0]:.3f}, a difference of {ours[0] - theirs[0]:+.3f} ({sure})"
     )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Macro F1 of a model and of another, and the share of the other's that it keeps.
+
+    `low` and `high`: a 95 % interval of the share over paired draws of patients, None where they are too few.
+    """
+
+    f1_macro: float
+    other_f1_macro: float
+    share: float
+    low: float | None
+    high: float | None
+
+
+def kept(
+    ours: ArrayLike,
+    other: ArrayLike,
+    labels_idx: ArrayLike,
+    patients: Sequence[str],
+    labels: int,
+    seed: int,
+    n_boot: int = 1000,
+) -> Kept:
+    """How much of another model's macro F1 ours keeps; both (reports, labels) probabilities."""
+    given, theirs = (Sample.of(said, labels_idx, patients, labels) for said in (ours, other))
+    draws = list(patient_weights(given.patients, given.reports, n_boot, seed))
+    one, two = (measured(sample, draws).shares.macro_f1 for sample in (given, theirs))
+    shares = one / np.maximum(two, 1e-9)
+    ends = interval(shares[1:])
+    low, high = (None, None) if ends is None else ends
+    return Kept(float(one[0]), float(two[0]), float(shares[0]), low, high)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -67,6 +67,17 @@ class TrainLog:
     losses: tuple[tuple[int, float], ...]
 
 
+class Objective(Protocol):
+    """Another loss than the labels' cross-entropy."""
+
+    @property
+    def sha(self) -> str:
+        """Of all that the loss depends on besides network and batch: another one is another training."""
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Of `batch` (input_ids, attention_mask and labels), a number to be made small."""
+
+
 def passes_over(reports: int) -> float:
     """So many epochs that a small network from scratch reads some 25,000 reports, between 2 and 10."""
     return min(10.0, max(2.0, READ_FROM_SCRATCH / max(reports, 1)))
@@ -82,8 +93,11 @@ def train_body(
     checkpoint_folder: Path,
     seed: int,
     progress: Progress | None = None,
+    objective: Objective | None = None,
 ) -> TrainLog:
     """Train every weight of `model` in place; each window of a report carries the report's label.
+
+    `objective`: what is made small instead of the labels' cross-entropy.
 
     A complete checkpoint in `checkpoint_folder` made from the same start, windows, labels, settings
     and seed is taken up; any other in there is thrown away. On one machine's CPU the final weights
@@ -98,6 +112,8 @@ def train_body(
     windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
     labels = np.asarray(labels_idx)[windows.owner]
     start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)
+    if objective is not None:
+        start += objective.sha
     fingerprint = _fingerprint(start, windows, labels, config, seed)
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
     order = _LengthGrouped(windows.lengths, config.batch_windows, seed)
@@ -110,7 +126,7 @@ def train_body(
             data_collator=lambda rows: _collated(rows, tokenizer.pad_token_id),
             callbacks=[_Keeper(order, fingerprint, progress)],
         )
-        trainer.order = order
+        trainer.order, trainer.objective = order, objective
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
@@ -145,12 +161,16 @@ class _Guarded(Trainer):  # type: ignore[misc]
     """Trainer with an order of batches that is a function of seed and epoch, and an eye on the loss."""
 
     order: _LengthGrouped
+    objective: Objective | None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return self.order
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found = super().compute_loss(*args, **kwargs)
+    def compute_loss(self, model: PreTrainedModel, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.objective is None:
+            found = super().compute_loss(model, inputs, *args, **kwargs)
+        else:
+            found = self.objective.loss(model, inputs)
         loss = found[0] if isinstance(found, tuple) else found
         if not torch.isfinite(loss):
             raise TrainingDiverged(

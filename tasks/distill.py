@@ -1,0 +1,243 @@
+"""A smaller challenger that answers as a model does: made, and held against its teacher."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+
+from db import metrics, models
+from db.engine import reading, writing
+from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.metrics import Metric
+from db.models import Model
+from tasks.database import open_database
+from tasks.evaluate import model_row, probabilities_on
+from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
+from tasks.ml.comparison import kept
+from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, layer_stack, student_of, students_training
+from tasks.ml.predictor import Predictor
+from tasks.ml.variety.augment import Augmentation, course
+from tasks.model_folders import checkpoints_of, folder_of, intact
+from tasks.plan import changed_since, config_sha, training_config
+from tasks.progress import progress_bar
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+from tasks.train import Made, publish_challenger, taught_by
+from tasks.train_body import augment_for, body_training
+
+ACTOR = "distill"
+UNLABELLED = (
+    5_000  # reports, where there are so many: on a processor alone a student must be ready by morning
+)
+POPULATION = "beside its teacher"  # of the figures that say what was kept and saved
+TIMED_REPORTS = 64
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A student: `layers` of `teacher_layers`, taught by so many reports; `reused`: it was there."""
+
+    model_id: int
+    layers: int
+    teacher_layers: int
+    labelled: int
+    unlabelled: int
+    reused: bool
+    encoded: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A student beside its teacher on the same holdout, and what it costs as a share."""
+
+    f1_macro: float
+    teacher_f1_macro: float
+    quality_kept: float  # the one over the other, with its 95 % interval over patients
+    quality_kept_low: float | None
+    quality_kept_high: float | None
+    flops_share: float
+    time_share: float
+
+
+def teacher_of(engine: Engine, settings: Settings, classifier: str | None, model_id: int | None) -> Model:
+    """The model that was asked for, else the classifier's champion.
+
+    Raises ConfigurationError where nothing says which classifier, NothingToWorkOn where it has no champion,
+    LaudosError where the model is unknown or another classifier's.
+    """
+    if model_id is not None:
+        asked = model_row(engine, model_id)
+        if classifier is not None and classifier != asked.classifier:
+            raise LaudosError(f"model {model_id} belongs to {asked.classifier!r}, not to {classifier!r}")
+        settings.classifier(asked.classifier)
+        return asked
+    if classifier is None:
+        if len(settings.classifiers) != 1:
+            raise ConfigurationError(
+                f"{len(settings.classifiers)} classifiers are configured; "
+                "say which one to distil with --classifier, or which model with --model"
+            )
+        [classifier] = settings.classifiers
+    settings.classifier(classifier)
+    with reading(engine) as c:
+        champion = models.champion_of(c, classifier)
+    if champion is None:
+        raise NothingToWorkOn(f'{classifier!r} has no champion to learn from; run "laudos retrain" first')
+    return champion.model
+
+
+@step("distill", run_name="distill model {teacher_id} on snapshot {snapshot_id}")
+def distill_model(
+    run_id: int, teacher_id: int, snapshot_id: int, layers: int | None = None, unlabelled: int = UNLABELLED
+) -> Distilled:
+    """Train a student of the model and publish it; the same student on the same reports is reused."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    teacher = model_row(engine, teacher_id)
+    return make_student(engine, settings, run_id, teacher, snapshot_id, layers, unlabelled, datetime.now(UTC))
+
+
+def make_student(
+    engine: Engine,
+    settings: Settings,
+    run_id: int,
+    teacher: Model,
+    snapshot_id: int,
+    layers: int | None,
+    unlabelled: int,
+    now: datetime,
+) -> Distilled:
+    """`distill_model`, with who asks and when."""
+    asked = settings.classifier(teacher.classifier)
+    shown = _teacher(engine, settings, asked, teacher, now)
+    snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
+    more = read_unlabelled(engine, snapshot_id, asked.sources, unlabelled)
+    student = student_of(shown.model, layers)
+    left, of = (len(layer_stack(model)[1]) for model in (student, shown.model))
+    recipe = Recipe(layers=left)
+    config = training_config(settings, asked) | {
+        "distilled": asdict(recipe)
+        | {"teacher": teacher.id, "unlabelled": len(more.texts), "unlabelled_sha": more.sha}
+    }
+    sha = config_sha(config)
+    told = Distilled(0, left, of, len(taught.ids), len(more.texts), False, 0)
+    known = _reusable(engine, settings, snapshot_id, sha, now)
+    if known is not None:
+        return replace(told, model_id=known.id, reused=True, notes=(f"already distilled: model {known.id}",))
+    checkpoints = checkpoints_of(settings, teacher.classifier) / f"{snapshot.sha[:12]}-{sha[:12]}"
+    notes = _learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
+    model_id, encoded = publish_challenger(
+        engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
+        Made(run_id, ACTOR, "full", config, sha), now,
+    )  # fmt: skip
+    return replace(told, model_id=model_id, encoded=encoded, notes=notes)
+
+
+def _teacher(
+    engine: Engine, settings: Settings, asked: ClassifierSettings, teacher: Model, now: datetime
+) -> Predictor:
+    """Loaded, where it can still teach: a student of another configuration's body would pass for ours."""
+    changed = changed_since(teacher, training_config(settings, asked))
+    if changed:
+        raise NothingToWorkOn(
+            f"{changed} of {teacher.classifier!r} changed since model {teacher.id} was trained; "
+            'run "laudos retrain --how full" first'
+        )
+    fault = intact(engine, settings, teacher, ACTOR, now)
+    if fault is not None:
+        raise LaudosError(f"model {teacher.id} cannot teach: {fault}")
+    return Predictor.load(folder_of(settings, teacher), teacher.manifest_sha)
+
+
+def _reusable(engine: Engine, settings: Settings, snapshot_id: int, sha: str, now: datetime) -> Model | None:
+    with reading(engine) as c:
+        same = models.trained_on(c, snapshot_id, sha)
+    return next((known for known in same if intact(engine, settings, known, ACTOR, now) is None), None)
+
+
+def _learn(
+    settings: Settings,
+    asked: ClassifierSettings,
+    shown: Predictor,
+    student: Any,
+    taught: Part,
+    more: Unlabelled,
+    recipe: Recipe,
+    checkpoints: Path,
+) -> tuple[str, ...]:
+    """Teach the student in place; what a killed run left in `checkpoints` is taken up, and told."""
+    texts = taught.texts + more.texts
+    labels = np.concatenate([taught.labels_idx, np.full(len(more.texts), NO_LABEL)])
+    config = students_training(body_training(asked, len(texts)))
+    read = course(texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
+    with progress_bar("teaching the student") as progress:
+        log = distil(
+            shown.model,
+            student,
+            shown.tokenizer,
+            read.texts,
+            labels[read.report],
+            recipe=recipe,
+            config=replace(config, epochs=read.passes),
+            checkpoint_folder=checkpoints,
+            seed=settings.seed,
+            progress=progress,
+        )
+    if not 0 < log.resumed_from_step < log.steps:
+        return ()
+    return (f"a distillation that was interrupted went on at step {log.resumed_from_step} of {log.steps}",)
+
+
+@step("compare with teacher", run_name="compare model {model_id} with model {teacher_id}", retries=2)
+def compare_with_teacher(run_id: int, model_id: int, teacher_id: int) -> Compared:
+    """Write what the student kept of its teacher's quality, and what of its cost is left."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    pair = model_row(engine, model_id), model_row(engine, teacher_id)
+    return compare(engine, settings, run_id, *pair, datetime.now(UTC))
+
+
+def compare(
+    engine: Engine, settings: Settings, run_id: int, student: Model, teacher: Model, now: datetime
+) -> Compared:
+    """On the holdout of the student's snapshot; time side by side, on some of its calibration reports."""
+    labels = student.config["labels"]
+    holdout = read_part(engine, student.snapshot_id, "holdout", labels)
+    ours, theirs = (probabilities_on(engine, settings, model, holdout, now) for model in (student, teacher))
+    quality = kept(ours, theirs, holdout.labels_idx, holdout.patients, len(labels), settings.seed)
+    small, large = (
+        Predictor.load(folder_of(settings, model), model.manifest_sha) for model in (student, teacher)
+    )
+    saved = Saved.by(
+        small.model,
+        large.model,
+        large.tokenizer,
+        read_part(engine, student.snapshot_id, "calibration", labels).first(TIMED_REPORTS).texts,
+        window_tokens=small.facts.window_tokens,
+        stride_tokens=small.facts.stride_tokens,
+    )
+    n = len(holdout.ids)
+    figures = {
+        "f1_macro_kept": (quality.share, quality.low, quality.high, n),
+        "f1_macro_teacher": (quality.other_f1_macro, None, None, n),
+        "flops_share": (saved.flops_share, None, None, TIMED_REPORTS),
+        "time_share": (saved.time_share, None, None, TIMED_REPORTS),
+    }
+    rows = [Metric("model", POPULATION, "all", name, *figure) for name, figure in figures.items()]
+    with writing(engine) as c:
+        metrics.put(c, run_id, student.id, rows, now)
+    return Compared(
+        quality.f1_macro,
+        quality.other_f1_macro,
+        quality.share,
+        quality.low,
+        quality.high,
+        saved.flops_share,
+        saved.time_share,
+    )
