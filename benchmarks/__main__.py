@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import audit, conformal, corpora, demo, doctor, ingest, predictions, record, training
+from benchmarks import (
+    audit,
+    conformal,
+    corpora,
+    demo,
+    distillation,
+    doctor,
+    ingest,
+    predictions,
+    record,
+    training,
+)
 
 
 def main() -> None:
@@ -12,6 +23,7 @@ def main() -> None:
     predictions.main([])
     doctor.main([])
     audit.main([])
+    distillation.main([])
     for on_real_reports in (corpora.main, conformal.main):
         try:
             on_real_reports([])

@@ -121,10 +121,10 @@ def distill(
     ] = None,
     model: Annotated[int | None, typer.Option(help="The teacher's number; default: the champion.")] = None,
     layers: Annotated[
-        int | None, typer.Option(help="Of the student; default: half of the teacher's.")
+        int | None, typer.Option(min=1, help="Of the student; default: half of the teacher's.")
     ] = None,
     unlabelled: Annotated[
-        int | None, typer.Option(help="At most so many reports without a label beside those with one.")
+        int | None, typer.Option(min=0, help="At most so many reports without a label beside those with one.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine
+from transformers import PreTrainedModel
 
 from db import metrics, models
 from db.engine import reading, writing
@@ -100,7 +100,8 @@ def distill_model(
     settings = Settings.load()
     engine = open_database(settings)
     teacher = model_row(engine, teacher_id)
-    return make_student(engine, settings, run_id, teacher, snapshot_id, layers, unlabelled, datetime.now(UTC))
+    recipe = Recipe(layers=layers)
+    return make_student(engine, settings, run_id, teacher, snapshot_id, recipe, unlabelled, datetime.now(UTC))
 
 
 def make_student(
@@ -109,18 +110,18 @@ def make_student(
     run_id: int,
     teacher: Model,
     snapshot_id: int,
-    layers: int | None,
+    recipe: Recipe,
     unlabelled: int,
     now: datetime,
 ) -> Distilled:
-    """`distill_model`, with who asks and when."""
+    """`distill_model`, with who asks and when, and how the student is taught."""
     asked = settings.classifier(teacher.classifier)
     shown = _teacher(engine, settings, asked, teacher, now)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     more = read_unlabelled(engine, snapshot_id, asked.sources, unlabelled)
-    student = student_of(shown.model, layers)
+    student = student_of(shown.model, recipe.layers)
     left, of = (len(layer_stack(model)[1]) for model in (student, shown.model))
-    recipe = Recipe(layers=left)
+    recipe = replace(recipe, layers=left)
     config = training_config(settings, asked) | {
         "distilled": asdict(recipe)
         | {"teacher": teacher.id, "unlabelled": len(more.texts), "unlabelled_sha": more.sha}
@@ -165,7 +166,7 @@ def _learn(
     settings: Settings,
     asked: ClassifierSettings,
     shown: Predictor,
-    student: Any,
+    student: PreTrainedModel,
     taught: Part,
     more: Unlabelled,
     recipe: Recipe,

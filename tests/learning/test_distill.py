@@ -18,6 +18,7 @@ from tasks import distill
 from tasks.distill import POPULATION, Distilled, compare, make_student, teacher_of
 from tasks.evaluate import evaluate_on_holdout
 from tasks.learning_data import read_unlabelled
+from tasks.ml.distillation import Recipe
 from tasks.ml.splits import split_of
 from tasks.model_folders import checkpoints_of, folder_of
 from tasks.models import roll_back
@@ -49,12 +50,13 @@ def add_unlabelled(world: World) -> None:
         c.execute(label.delete().where(label.c.report_version_id.in_(theirs)))
 
 
-def distilled(world: World, **options: Any) -> Distilled:
+def distilled(world: World, unlabelled: int = 1000) -> Distilled:
     run_id = world.run("distill")
     teacher = champion_of(world).model
     snapshot_id = freeze(world.engine, run_id, CLASSIFIER, world.settings.classifier(CLASSIFIER), world.now)
-    asked = {"layers": None, "unlabelled": 1000} | options
-    return make_student(world.engine, world.settings, run_id, teacher, snapshot_id, now=world.now, **asked)
+    return make_student(
+        world.engine, world.settings, run_id, teacher, snapshot_id, Recipe(), unlabelled, world.now
+    )
 
 
 def test_reports_without_a_label_are_read_of_patients_in_training_only(both: World) -> None:
