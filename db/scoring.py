@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exist
 
 from db.errors import StaleLease
 from db.predictions import Scored, add
-from db.tables import score_chunk, score_job
+from db.tables import champion, score_chunk, score_job
 
 # paused: stopped by a person, until resumed; stopped: for good, its model is champion no more
 JobState = Literal["open", "paused", "done", "stopped"]
@@ -95,6 +95,20 @@ def unfinished_job(c: Connection, classifier: str, model_id: int) -> Job | None:
         score_job.c.state.in_(UNFINISHED),
     )
     return _job(c, query.order_by(score_job.c.id).limit(1))
+
+
+def under_way(c: Connection, classifiers: Sequence[str]) -> list[Job]:
+    """Open jobs of these classifiers' champions, oldest first: what a worker may join."""
+    query = (
+        select(score_job)
+        .join(champion, champion.c.model_id == score_job.c.model_id)
+        .where(
+            champion.c.classifier == score_job.c.classifier,
+            score_job.c.classifier.in_(classifiers),
+            score_job.c.state == "open",
+        )
+    )
+    return [Job(**row._mapping) for row in c.execute(query.order_by(score_job.c.id))]
 
 
 def joined(c: Connection, job_id: int) -> Job | None:

@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 cli_questions.add_to(app)
 cli_estimate.add_to(app)
+cli_jobs.add_to(app)
 cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
 cli_plan.add_to(app)

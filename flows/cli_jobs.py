@@ -1,4 +1,4 @@
-"""`laudos jobs`: scoring jobs, how far they are, stopping one, and letting it go on."""
+"""`laudos jobs`: how far scoring is, stopping it, letting it go on; and `laudos worker`, one more at work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from flows.cli_session import AsJson, ClassifierName, ready, show
 app = typer.Typer(no_args_is_help=True, help="List, stop and resume scoring jobs.")
 
 Number = Annotated[int, typer.Argument(help="Its number in the list.")]
+
+
+def add_to(root: typer.Typer) -> None:
+    """Hang the command that stands alone on the root."""
+    root.command(epilog="Example: laudos worker --wait")(worker)
+
+
+def worker(
+    classifier: ClassifierName = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay, and look for jobs every few seconds, until stopped.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Help with the scoring jobs that are under way, on this database; leave when no chunk is free."""
+    settings = ready()
+    from tasks.worker import work
+
+    show(work(settings, classifier, wait=wait), as_json)
 
 
 @app.command("list", epilog="Example: laudos jobs list --classifier paaf")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,13 @@ from db import backlog, models, predictions, scoring
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.predictions import Exported
-from tasks.apart import work_apart
 from tasks.database import open_database
 from tasks.ml.faultpoints import reach
-from tasks.progress import progress_bar
-from tasks.scorer import ScoreSummary, what_is_left, work_on
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tasks.step import step
 from tasks.table_files import whole_file
+from tasks.worker import score_job
 
 
 @step("cut backlog", run_name="cut backlog of {classifier}", retries=2)
@@ -66,11 +65,7 @@ def score(job_id: int) -> ScoreSummary:
         job = scoring.get(c, job_id)
     if job is None:
         raise LaudosError(f'there is no scoring job {job_id}; run "laudos classify"')
-    with progress_bar(f"{job.classifier}: reports scored") as progress:
-        scored = work_on(engine, settings, job, progress, deaths_max=0)
-    # what workers died over comes last, and where it can kill nothing but a process of its own
-    apart = work_apart(engine, settings, job)
-    return replace(scored + apart, elsewhere=0, paused=0) + what_is_left(engine, job)
+    return score_job(engine, settings, job)
 
 
 @dataclass(frozen=True)

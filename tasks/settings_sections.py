@@ -232,9 +232,13 @@ class ClassifierSettings(_Strict):
 
 class ScoringSettings(_Strict):
     chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into")
-    chunk_reports_min: int = Field(default=64, ge=1, description="but of so many reports at least")
+    chunk_reports_min: int = Field(default=128, ge=1, description="but of so many reports at least")
     chunk_reports_max: int = Field(default=1000, ge=1, description="and of so many at most")
-    batch_tokens: int = Field(default=8192, ge=64, description="tokens a forward pass")
+    batch_tokens: int = Field(
+        default=2048,
+        ge=64,
+        description="tokens a forward pass: the fewer, the less padding, down to some 1000 on a processor",
+    )
     lease: Duration = Field(
         default=timedelta(minutes=15),
         description="how long a worker may be silent before its piece is given to another",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +28,9 @@ from tasks import apart
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
 from tasks.scorer import work_on
+from tasks.worker import work
 from tests.scoring.hospital import CLASSIFIER, Hospital
-from tests.scoring.worker import KILLS, killed_by_a_report, slow, worker
+from tests.scoring.worker import KILLS, killed_by_a_report, plain, slow, worker
 
 REPORTS = 160
 KILLED = 6
@@ -151,9 +153,9 @@ def test_a_process_that_cannot_even_load_the_model_blames_no_report(
     assert hospital.count(score_chunk, score_chunk.c.deaths == 1, score_chunk.c.state == "open") == 1
 
 
-def last_told(hear: Connection) -> int:
-    """Of a worker that has ended: how many reports it had done."""
-    done = 0
+def last_told(hear: Connection) -> Any:
+    """The last thing that a worker told which has ended: how many reports it had done, or what it wrote."""
+    done: Any = 0
     with suppress(EOFError):
         while True:
             done = hear.recv()
@@ -186,3 +188,49 @@ def test_a_job_is_widened_while_it_runs(both: Hospital, processes: ForkServerCon
     assert both.count(score_job, score_job.c.state == "done") == 1
     assert both.count(score_chunk, score_chunk.c.fence > 1) == 0, "a chunk was computed twice"
     assert doctor(both.settings) == []
+
+
+def test_plain_workers_share_a_job_and_one_that_is_stopped_gives_its_chunk_back(
+    both: Hospital, processes: ForkServerContext
+) -> None:
+    both.receive(REPORTS)
+    both.crown()
+    job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
+
+    def start() -> tuple[BaseProcess, Connection]:
+        hear, tell = processes.Pipe(duplex=False)
+        process = processes.Process(target=plain, args=(os.environ["LAUDOS_CONFIG"], tell))
+        process.start()
+        tell.close()
+        return process, hear
+
+    leaving, heard = start()
+    others = [start() for _ in range(2)]
+    assert heard.recv() > 0
+    assert leaving.pid is not None
+    os.kill(leaving.pid, signal.SIGTERM)  # while it reads its first chunk
+    leaving.join()
+    assert leaving.exitcode == 128 + signal.SIGTERM
+    shares = []
+    for process, hear in others:
+        process.join()
+        assert process.exitcode == 0
+        shares.append(last_told(hear))
+    assert [share["jobs"] for share in shares] == [(job_id,)] * 2
+    assert sum(share["written"] for share in shares) == both.count(prediction) == REPORTS
+    assert both.count(score_job, score_job.c.state == "done") == 1
+    assert both.count(score_chunk, score_chunk.c.fence > 1) == 1, "the chunk that was given back"
+    assert both.count(score_chunk, score_chunk.c.deaths > 0) == 0, "being stopped is no death"
+    assert doctor(both.settings) == []
+
+
+def test_a_worker_leaves_where_nothing_is_under_way_and_cuts_nothing(hospital: Hospital) -> None:
+    hospital.receive(8)
+    model_id = hospital.crown()
+    assert work(hospital.settings).jobs == ()
+    job = hospital.cut(model_id)
+    hospital.crown(head=1)
+    assert work(hospital.settings).written == 0, "a former champion's job is nobody's"
+    with pytest.raises(LaudosError, match="did you mean 'achado'"):
+        work(hospital.settings, "achdo")
+    assert hospital.count(score_job, score_job.c.id == job.id, score_job.c.state == "open") == 1

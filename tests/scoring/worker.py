@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,6 +18,8 @@ from tasks.ml.features import Encoded
 from tasks.ml.predictor import Predictor
 from tasks.scorer import work_on
 from tasks.settings import Settings
+from tasks.stopping import stop_on_signals
+from tasks.worker import work
 
 
 def worker(config: str, job_id: int, tell: Connection) -> None:
@@ -61,6 +64,21 @@ def slow(config: str, job_id: int, tell: Connection) -> None:
 
     Predictor.vectors = vectors  # type: ignore[method-assign]
     worker(config, job_id, tell)
+
+
+def plain(config: str, tell: Connection) -> None:
+    """`laudos worker`, slow as above, which tells each time the model is given texts."""
+    read = Predictor.vectors
+
+    def vectors(self: Predictor, texts: Sequence[str], **options: Any) -> Encoded:
+        tell.send(len(texts))
+        time.sleep(0.1)
+        return read(self, texts, **options)
+
+    Predictor.vectors = vectors  # type: ignore[method-assign]
+    os.environ["LAUDOS_CONFIG"] = config
+    stop_on_signals()
+    tell.send(asdict(work(Settings.load())))
 
 
 if __name__ == "__main__":
