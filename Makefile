@@ -9,7 +9,7 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() o
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test torture ui bench lint setup clean
+.PHONY: help demo test quick torture ui bench lint setup clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,9 @@ ui: .venv/.laudos  ## Prefect's server with every deployment; prints the address
 
 test: .venv/.dev  ## every test, with branch coverage
 	$(BIN)/pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder --cov --cov-report=term
+
+quick: .venv/.dev  ## the tests of less than ten seconds each, without coverage: while one is at work
+	$(BIN)/pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 lint: .venv/.dev  ## ruff and the strict type checker
 	$(BIN)/ruff check .
@@ -48,5 +51,5 @@ clean:  ## remove .venv and the demo; laudos-data stays
 	@touch $@
 
 .venv/.dev: .venv/.laudos
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench,fast]'
 	@touch $@

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows import (
+    cli_backends,
     cli_behaviour,
     cli_database,
     cli_estimate,
@@ -43,6 +44,7 @@ app = typer.Typer(
 cli_questions.add_to(app)
 cli_estimate.add_to(app)
 cli_jobs.add_to(app)
+cli_backends.add_to(app)
 cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
 cli_plan.add_to(app)

@@ -17,8 +17,10 @@ from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.models import Model
 from db.scoring import Chunk, Job
 from tasks.answering import answers, read
+from tasks.backends import on_its_backend
+from tasks.ml.backends import is_full_precision
 from tasks.ml.faultpoints import reach
-from tasks.ml.predictor import BACKEND, Predictor
+from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of, intact
 from tasks.settings import Settings
 from tasks.workers import is_dead, worker_name
@@ -112,7 +114,8 @@ def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
     with reading(engine) as c:
         model = models.get(c, job.model_id)
     assert model is not None  # a foreign key says so
-    return Scorer(engine, settings, job, load_predictor(engine, settings, job.classifier, model))
+    predictor = load_predictor(engine, settings, job.classifier, model)
+    return Scorer(engine, settings, job, on_its_backend(engine, settings, model, predictor, job.reports))
 
 
 def load_predictor(engine: Engine, settings: Settings, classifier: str, model: Model) -> Predictor:
@@ -150,21 +153,22 @@ class Scorer:
         ends = (chunk.first_version_id, chunk.last_version_id)
         with reading(self.engine) as c:
             texts = backlog.texts(c, self.job.model_id, sources, *ends)
-            known = features.get(c, self.predictor.encoder_sha, list(texts))
+            known = features.get(c, self.predictor.encoder_sha, list(texts)) if self._keeps_vectors else {}
         missing = {version: text for version, text in texts.items() if version not in known}
         made = read(self.predictor, missing, self.settings.scoring.batch_tokens, self._heartbeat(chunk))
         reach("score.chunk.encoded")
         scored = answers(self.predictor, [*known.values(), *made.fresh.values()])
         with writing(self.engine) as c:
-            now = scoring.lease_clock(c)
+            now, backend = scoring.lease_clock(c), self.predictor.backend
             # what was removed on request while the model read it leaves no trace
             erased = backlog.erased(c, *ends)
             predictions = [one for one in scored if one.report_version_id not in erased]
             kept = [one for version, one in made.fresh.items() if version not in erased]
             reach("score.finish.begun")
-            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=BACKEND, now=now)
+            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=backend, now=now)
             reach("score.finish.predictions")
-            features.put(c, self.predictor.encoder_sha, kept, now)
+            if self._keeps_vectors:
+                features.put(c, self.predictor.encoder_sha, kept, now)
             reach("score.finish.features")
             backlog.give_up(c, made.failed, self.job.run_id, now)
         reach("score.finish.committed")
@@ -178,6 +182,11 @@ class Scorer:
             from_features=len(known),
             quarantined=len(made.failed),
         )
+
+    @property
+    def _keeps_vectors(self) -> bool:
+        """Whether its vectors may stand beside those that a head is fitted on."""
+        return is_full_precision(self.predictor.backend)
 
     def _heartbeat(self, chunk: Chunk) -> Progress:
         """Renews the lease when a third of it has passed; raises StaleLease where it is lost already."""

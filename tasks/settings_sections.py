@@ -239,6 +239,11 @@ class ScoringSettings(_Strict):
         ge=64,
         description="tokens a forward pass: the fewer, the less padding, down to some 1000 on a processor",
     )
+    backend: Literal["auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"] = Field(
+        default="auto",
+        description="what computes the network (docs/speed.md); auto: the fastest of full precision that "
+        "answers as torch-fp32 does, tried once a model and machine",
+    )
     lease: Duration = Field(
         default=timedelta(minutes=15),
         description="how long a worker may be silent before its piece is given to another",

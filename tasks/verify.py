@@ -14,7 +14,8 @@ from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.explain import answer_for, text_of
 from tasks.ledger import code_revision
-from tasks.ml.errors import BrokenArtifact
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, difference_max, is_full_precision
+from tasks.ml.errors import BackendUnavailable, BrokenArtifact
 from tasks.ml.predictor import Prediction, Predictor
 from tasks.model_folders import REMOVED, folder_of
 from tasks.settings import Settings
@@ -92,8 +93,14 @@ def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
         except BrokenArtifact as broken:
             differences = [Difference("model folder", f"manifest {model.manifest_sha[:12]}", str(broken))]
         else:
-            (again,) = predictor.predict([text], batch_tokens=settings.scoring.batch_tokens)
-            differences, largest = _compared(traced, again)
+            try:
+                (again,) = predictor.on(_backend(traced)).predict(
+                    [text], batch_tokens=settings.scoring.batch_tokens
+                )
+            except BackendUnavailable as lacking:
+                differences = [Difference("back end", traced.backend, str(lacking))]
+            else:
+                differences, largest = _compared(traced, again)
     return Verified(
         prediction=f"{traced.model_id}:{traced.report_version_id}",
         same=not differences,
@@ -103,6 +110,17 @@ def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
         code_revision_now=code_revision(),
         config_sha_now=settings.sha(),
     )
+
+
+def _backend(traced: Traced) -> Backend:
+    """What computed it; the reference where that is none of today's."""
+    return next((one for one in BACKENDS if one == traced.backend), REFERENCE)
+
+
+def _tolerance(traced: Traced) -> float:
+    """In reduced precision the batch that a report was read in shows."""
+    backend = _backend(traced)
+    return PROBABILITY_TOLERANCE if is_full_precision(backend) else difference_max(backend)
 
 
 def _compared(traced: Traced, again: Prediction) -> tuple[list[Difference], float | None]:
@@ -126,6 +144,6 @@ def _compared(traced: Traced, again: Prediction) -> tuple[list[Difference], floa
     found += [
         Difference(f"probability of {label}", f"{recorded[label]:.6f}", f"{now[label]:.6f}")
         for label, gap in apart.items()
-        if gap > PROBABILITY_TOLERANCE
+        if gap > _tolerance(traced)
     ]
     return found, max(apart.values())

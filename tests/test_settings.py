@@ -80,7 +80,7 @@ def configured(tmp_path: Path) -> Configured:
             "unknown key 'classifiers.training.critcal'; did you mean 'critical'?",
         ),
         ('[schedules]\nnigtly = ""', "unknown key 'schedules.nigtly'; did you mean 'nightly'?"),
-        ("[scoring]\nqqqq = 1", "unknown key 'scoring.qqqq'; known: 'batch_tokens', 'chunk_reports_max'"),
+        ("[scoring]\nqqqq = 1", "unknown key 'scoring.qqqq'; known: 'backend', 'batch_tokens'"),
     ],
 )
 def test_a_misspelt_key_is_refused_with_the_nearest_right_one(

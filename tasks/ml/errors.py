@@ -28,6 +28,10 @@ class UnfitEncoder(MlError):
     """An encoder that may not or cannot be loaded."""
 
 
+class BackendUnavailable(MlError):
+    """A back end that this machine cannot run, or that cannot run this network."""
+
+
 class DiskFull(MlError):
     """The disk takes no more; the message names the folder."""
 

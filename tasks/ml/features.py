@@ -23,6 +23,8 @@ from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
+# token ids and attention mask (windows, tokens) -> what the head reads (windows, hidden)
+Reader = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,29 +66,39 @@ def encode(
     stride_tokens: int,
     batch_tokens: int = 8192,
     progress: Progress | None = None,
+    reader: Reader | None = None,
 ) -> Encoded:
-    """Read whole texts with the body of `model`; `progress(windows done, windows)`.
+    """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
 
     A text's vector is the plain mean over its windows, which are all of one length (see windows_of).
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     """
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
-    _, head = last_linear(model)
-    sums = np.zeros((len(texts), head.in_features), np.float64)
-    done = 0
-    with evaluating(model), torch.inference_mode(), heard_by(head) as heard:
+    sums = np.zeros((len(texts), last_linear(model)[1].in_features), np.float64)
+    read, done = reader or reader_of(model), 0
+    with evaluating(model), torch.inference_mode():
         for batch in token_budget_batches(windows.lengths, batch_tokens):
             rows = [windows.ids[index] for index in batch]
             ids, mask = padded(rows, tokenizer.pad_token_id)
-            model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
-            read = last_read(heard.pop(), [len(row) for row in rows])
-            np.add.at(sums, windows.owner[batch], read.float().cpu().numpy())
+            np.add.at(sums, windows.owner[batch], read(ids, mask).float().cpu().numpy())
             done += len(batch)
             if progress is not None:
                 progress(done, len(windows.ids))
     counts = windows.per_text
     vectors = (sums / counts[:, None]).astype(np.float32)
     return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts, sketches_of(texts))
+
+
+def reader_of(model: PreTrainedModel) -> Reader:
+    """The body of `model` as it stands, in torch."""
+    _, head = last_linear(model)
+
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with heard_by(head) as heard:
+            model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
+        return last_read(heard.pop(), mask.sum(dim=1).tolist())
+
+    return read
 
 
 def last_read(heard: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

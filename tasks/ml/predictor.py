@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.artifact import LaudosJson, read_facts, verify
+from tasks.ml.backends import REFERENCE, Backend, reader_on
 from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
 from tasks.ml.familiarity import Familiarity
-from tasks.ml.features import Encoded, Progress, Vectors, encode
+from tasks.ml.features import Encoded, Progress, Reader, Vectors, encode
 from tasks.ml.head import Floats, head_of, softmax_of
-
-BACKEND = "torch-fp32"
 
 # of a review: the labels are not told apart surely enough, or the report is unlike those that taught
 Because = Literal["unsure", "unfamiliar"]
@@ -49,6 +48,8 @@ class Predictor:
     weight: Floats  # (labels, hidden)
     bias: Floats  # (labels,)
     familiarity: Familiarity | None  # None: the folder was published before there was one
+    backend: Backend = REFERENCE
+    reader: Reader | None = None  # of the back end; None: the network as it stands
 
     @classmethod
     def load(cls, folder: Path, manifest_sha: str | None = None) -> Predictor:
@@ -84,6 +85,11 @@ class Predictor:
         """Numbers a vector."""
         return int(self.weight.shape[1])
 
+    def on(self, backend: Backend) -> Predictor:
+        """The same model on another back end. Raises BackendUnavailable; takes seconds for OpenVINO."""
+        reader = None if backend == REFERENCE else reader_on(self.model, backend)
+        return replace(self, backend=backend, reader=reader)
+
     def vectors(
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
     ) -> Encoded:
@@ -96,6 +102,7 @@ class Predictor:
             stride_tokens=self.facts.stride_tokens,
             batch_tokens=batch_tokens,
             progress=progress,
+            reader=self.reader,
         )
 
     def probabilities(self, vectors: Vectors) -> Floats:

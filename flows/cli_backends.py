@@ -1,0 +1,42 @@
+"""`laudos backends`: what can compute the champion here, how fast, and whether it answers alike."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ready, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command on the root."""
+    app.command(epilog="Example: laudos backends")(backends)
+
+
+def backends(
+    classifier: Annotated[str | None, typer.Option(help="Whose champion; default: the only one's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try every back end with the champion on calibration reports; choose with `scoring.backend`."""
+    settings = ready()
+    from tasks.try_backends import champions_trials
+
+    told = champions_trials(settings, classifier)
+    if as_json:
+        show(told, as_json)
+        return
+    from flows.cli_words import console, lasts
+
+    out = console()
+    out.print(f"{told.classifier}, model {told.model_id}")
+    for one in told.trials:
+        if one.fidelity is None:
+            out.print(f"{one.backend}: {one.refused}")
+            continue
+        out.print(
+            f"{one.backend}: {one.reports_per_s:,.0f} reports a second after {lasts(one.start_s)}; beside "
+            f"torch-fp32, {one.fidelity.other_decisions} of {one.fidelity.reports:,} decisions differ and no "
+            f"probability by more than {one.fidelity.largest_difference:.1g}: "
+            + (f"refused, {one.refused}" if one.refused else "admitted")
+        )

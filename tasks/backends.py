@@ -1,0 +1,153 @@
+"""Which back end reads a backlog: tried once a model and machine, admitted only where it answers alike.
+
+Full precision gives the vectors of torch-fp32, added up in another order: `auto` takes the fastest of these.
+Reduced precision gives others: only a person chooses it (`scoring.backend`), and its vectors are not stored,
+for a later head would be fitted on vectors of one kind and read those of another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Engine
+
+from db.errors import LaudosError, NothingToWorkOn
+from db.models import Model
+from tasks.learning_data import Part, read_part
+from tasks.ml.backends import (
+    BACKENDS,
+    REFERENCE,
+    Backend,
+    Fidelity,
+    compare,
+    is_full_precision,
+    machine,
+    why_not,
+)
+from tasks.ml.errors import BackendUnavailable
+from tasks.ml.predictor import Predictor
+from tasks.model_folders import write_atomically
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REPORTS_TRIED = 1000  # of the calibration split: one decision in a thousand shows
+WORTH_TRYING = 2000  # reports: fewer are read before another back end has been compiled and tried
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One back end with one model on this machine. `refused`: why it may not answer; None: admitted."""
+
+    backend: Backend
+    refused: str | None
+    start_s: float = 0.0
+    reports_per_s: float = 0.0
+    fidelity: Fidelity | None = None
+
+    def seconds(self, reports: int) -> float:
+        """What so many reports would take."""
+        return self.start_s + reports / self.reports_per_s
+
+
+def on_its_backend(
+    engine: Engine, settings: Settings, model: Model, predictor: Predictor, reports: int
+) -> Predictor:
+    """The predictor on the back end that `scoring.backend` asks for, or that reads so many reports soonest.
+
+    Raises NothingToWorkOn where the one asked for cannot run here or is not admitted for the model.
+    """
+    asked = settings.scoring.backend
+    if asked == "auto":
+        return predictor.on(_soonest(engine, settings, model, predictor, reports))
+    if asked == REFERENCE:
+        return predictor
+    found = trials(engine, settings, model, predictor, [asked])
+    (mine,) = (one for one in found if one.backend == asked)
+    if mine.refused is not None:
+        raise NothingToWorkOn(
+            f"scoring.backend is {asked!r}, and it may not answer for model {model.id}: {mine.refused}. "
+            'Set it to "auto", or to "torch-fp32"'
+        )
+    return predictor.on(asked)
+
+
+def trials(
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    predictor: Predictor,
+    asked: Sequence[Backend] = BACKENDS,
+) -> list[Trial]:
+    """The reference and those asked for, each tried on calibration reports unless it was on this machine."""
+    path = settings.folder / "backends" / f"{model.manifest_sha[:16]}.json"
+    here = machine()
+    kept: dict[str, Trial] = {}
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["machine"] == here:
+            kept = {one["backend"]: _trial(one) for one in stored["trials"]}
+    wanted = dict.fromkeys((REFERENCE, *asked))
+    if missing := [one for one in wanted if one not in kept]:
+        part = read_part(engine, model.snapshot_id, "calibration", predictor.labels).first(REPORTS_TRIED)
+        if not part.ids:
+            raise NothingToWorkOn(
+                f"model {model.id} has no calibration report left to try back ends on: torch-fp32 answers"
+            )
+        kept |= {one.backend: one for one in _tried(predictor, part, dict.fromkeys((REFERENCE, *missing)))}
+        content = {"machine": here, "trials": [asdict(one) for one in kept.values()]}
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    return [kept[one] for one in wanted]
+
+
+def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[Trial]:
+    """Each back end on the same reports, the reference first."""
+    reference = predictor.probabilities(predictor.vectors(part.texts).vectors)
+    facts = predictor.facts
+    critical = facts.labels.index(facts.critical)
+    found = []
+    for backend in wanted:
+        if refused := why_not(backend):
+            found.append(Trial(backend, refused))
+            continue
+        begun = time.perf_counter()
+        try:
+            ours = predictor.on(backend)
+        except BackendUnavailable as error:
+            found.append(Trial(backend, str(error)))
+            continue
+        start_s, begun = time.perf_counter() - begun, time.perf_counter()
+        answers = ours.probabilities(ours.vectors(part.texts).vectors)
+        reports_per_s = len(part.ids) / (time.perf_counter() - begun)
+        alike = compare(reference, answers, part.labels_idx, critical, facts.thresholds)
+        found.append(Trial(backend, alike.refusal(backend), start_s, reports_per_s, alike))
+    return found
+
+
+def _soonest(engine: Engine, settings: Settings, model: Model, predictor: Predictor, reports: int) -> Backend:
+    """Of full precision. Whatever is in the way of trying others leaves the reference."""
+    others = _others()
+    if reports < WORTH_TRYING or not others:
+        return REFERENCE
+    try:
+        found = trials(engine, settings, model, predictor, others)
+    except LaudosError as nothing_to_try_on:
+        log.warning("no other back end was tried: %s", nothing_to_try_on)
+        return REFERENCE
+    admitted = [one for one in found if one.refused is None and is_full_precision(one.backend)]
+    return min(admitted, key=lambda one: one.seconds(reports)).backend
+
+
+def _others() -> list[Backend]:
+    """What `auto` may take beside the reference."""
+    full = [one for one in BACKENDS if is_full_precision(one) and one != REFERENCE]
+    return [one for one in full if why_not(one) is None]
+
+
+def _trial(stored: dict[str, object]) -> Trial:
+    fidelity = stored.pop("fidelity")
+    return Trial(**stored, fidelity=None if fidelity is None else Fidelity(**fidelity))  # type: ignore[arg-type]

@@ -1,0 +1,175 @@
+"""What computes a network's body: torch, or OpenVINO (the `fast` extra), in full or in reduced precision."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import sys
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from tasks.ml.conformal import Thresholds, decide
+from tasks.ml.errors import BackendUnavailable
+from tasks.ml.features import Reader, heard_by, last_linear, last_read, reader_of
+from tasks.ml.head import Floats
+from tasks.ml.windows import Ints
+
+Backend = Literal["torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+REFERENCE: Backend = "torch-fp32"  # what trains, evaluates and calibrates
+
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities names them
+OTHER_DECISIONS_MAX = 0.001  # of the reports
+# of any probability, against the reference. Full precision only adds up in another order
+DIFFERENCE_MAX = {"fp32": 1e-4, "bf16": 0.03}
+
+
+def is_full_precision(backend: Backend) -> bool:
+    """Whether its vectors are those of the reference, but for the order in which numbers are added."""
+    return backend.endswith("fp32")
+
+
+def difference_max(backend: Backend) -> float:
+    """How far from the reference a probability of an admitted back end may lie."""
+    return DIFFERENCE_MAX[backend.rpartition("-")[2]]
+
+
+def machine() -> dict[str, str | int]:
+    """All that a back end's speed and numbers depend on besides the network."""
+    try:
+        openvino = version("openvino")
+    except PackageNotFoundError:
+        openvino = "none"
+    return {
+        "host": platform.node(),
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.machine())),
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "openvino": openvino,
+    }
+
+
+def why_not(backend: Backend) -> str | None:
+    """What this machine lacks for a back end; None where it can run."""
+    if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
+        return "OpenVINO is not installed; run: pip install 'laudos[fast]'"
+    # emulated elsewhere, far slower than full precision
+    has = torch.cpu.get_capabilities()
+    if backend.endswith("bf16") and not any(has.get(name) for name in BFLOAT16):
+        return "this processor has no arithmetic on bfloat16 (avx512_bf16, amx_bf16)"
+    return None
+
+
+def reader_on(model: PreTrainedModel, backend: Backend) -> Reader:
+    """The body of `model` on a back end. Takes seconds for OpenVINO, which compiles it.
+
+    Raises BackendUnavailable where this machine lacks what it needs, or the network cannot be converted.
+    """
+    if lacking := why_not(backend):
+        raise BackendUnavailable(f"{backend} cannot run here: {lacking}")
+    if backend.startswith("openvino"):
+        return _compiled(model, "bf16" if backend.endswith("bf16") else "f32")
+    if backend == REFERENCE:
+        return reader_of(model)
+    read = reader_of(model)
+
+    def in_bfloat16(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(model.device.type, torch.bfloat16):
+            return read(ids, mask)
+
+    return in_bfloat16
+
+
+def _compiled(model: PreTrainedModel, precision: str) -> Reader:
+    openvino = _openvino()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing, for those who write networks
+            converted = openvino.convert_model(
+                _Body(model),
+                example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in ("ids", "mask")},
+                input=[openvino.PartialShape([-1, -1])] * 2,
+            )
+        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        request = openvino.Core().compile_model(converted, "CPU", {**threads, **hints}).create_infer_request()
+    except Exception as error:
+        # its message may be pages long, of a graph
+        raise BackendUnavailable(
+            f"OpenVINO cannot convert a {type(model).__name__} ({type(error).__name__}); use torch-fp32"
+        ) from None
+
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        request.infer({0: ids.numpy(), 1: mask.numpy()}, share_inputs=True)
+        # copied: the next batch overwrites it
+        return last_read(torch.from_numpy(request.get_output_tensor(0).data.copy()), mask.sum(dim=1).tolist())
+
+    return read
+
+
+def _openvino() -> Any:
+    """OpenVINO without its telemetry, which would call out of the hospital on import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+class _Body(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """A network that ends where its last linear layer would begin."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with heard_by(last_linear(self.model)[1]) as heard:
+            self.model(input_ids=ids, attention_mask=mask)
+        return heard.pop()
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How a back end answered reports beside the reference."""
+
+    reports: int
+    other_decisions: int  # another label, or auto in place of review, or the reverse
+    critical_missed: int  # reports of the critical label that the reference named so, and this did not
+    largest_difference: float  # of any probability
+
+    def refusal(self, backend: Backend) -> str | None:
+        """Why it may not answer; None where it may."""
+        if self.critical_missed:
+            return f"it missed {self.critical_missed} critical reports that torch-fp32 found"
+        if self.other_decisions > OTHER_DECISIONS_MAX * self.reports:
+            return f"{self.other_decisions} of {self.reports} decisions are others than with torch-fp32"
+        if self.largest_difference > difference_max(backend):
+            return (
+                f"a probability is {self.largest_difference:.2g} from that of torch-fp32; "
+                f"{difference_max(backend):g} at most is admitted"
+            )
+        return None
+
+
+def compare(
+    reference: Floats, other: Floats, truth: Ints, critical: int | None, thresholds: Thresholds
+) -> Fidelity:
+    """Hold probabilities (reports, labels) against those of the reference on the same reports."""
+    before, after = reference.argmax(axis=1), other.argmax(axis=1)
+    changed = before != after
+    decided = np.array(decide(reference, thresholds)) != np.array(decide(other, thresholds))
+    missed = np.zeros(len(truth), np.bool_)
+    if critical is not None:
+        missed = (truth == critical) & (before == critical) & changed
+    return Fidelity(
+        reports=len(reference),
+        other_decisions=int((changed | decided).sum()),
+        critical_missed=int(missed.sum()),
+        largest_difference=float(np.abs(reference - other).max(initial=0.0)),
+    )

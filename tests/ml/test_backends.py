@@ -1,0 +1,55 @@
+"""Back ends read what torch reads, and a difference in what they answer is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, compare, reader_on, why_not
+from tasks.ml.conformal import Thresholds
+from tasks.ml.errors import BackendUnavailable
+from tests.ml.conftest import Network
+
+here = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(one, marks=pytest.mark.skipif(why_not(one) is not None, reason=str(why_not(one))))
+        for one in BACKENDS
+        if one != REFERENCE
+    ],
+)
+
+
+@here
+def test_a_network_of_any_family_reads_alike_on_every_back_end(network: Network, backend: Backend) -> None:
+    model = network[0].eval()
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    with torch.inference_mode():
+        expected = reader_on(model, REFERENCE)(ids, mask)
+        if backend.startswith("openvino") and model.config.model_type == "gpt2":
+            with pytest.raises(BackendUnavailable, match="cannot convert a GPT2"):
+                reader_on(model, backend)
+            return
+        read = reader_on(model, backend)(ids, mask)
+    tolerance = 1e-4 if backend.endswith("fp32") else 0.05
+    np.testing.assert_allclose(read.float().numpy(), expected.numpy(), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("other", "refusal"),
+    [
+        ([[0.9, 0.1], [0.2, 0.8]], None),
+        ([[0.9, 0.1], [0.6, 0.4]], "missed 1 critical"),
+        ([[0.4, 0.6], [0.2, 0.8]], "1 of 2 decisions"),
+        ([[0.8999, 0.1001], [0.21, 0.79]], "a probability is 0.01"),
+    ],
+)
+def test_a_critical_miss_another_decision_or_another_probability_refuses(
+    other: list[list[float]], refusal: str | None
+) -> None:
+    reference = np.array([[0.9, 0.1], [0.2, 0.8]])
+    thresholds = Thresholds((0.5, 0.5), (100, 100), (0.05, 0.05))
+    told = compare(reference, np.array(other), np.array([0, 1]), 1, thresholds).refusal("openvino-fp32")
+    assert told is None if refusal is None else refusal in str(told)

@@ -1,0 +1,149 @@
+"""Back ends: one answers only where it answers as torch does, and what computed an answer is recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import get_args
+
+import pytest
+from sqlalchemy import insert, select
+
+from db.engine import reading, writing
+from db.errors import NothingToWorkOn
+from db.models import champion_of
+from db.tables import feature, prediction, snapshot_item
+from flows.cli import main
+from tasks import backends
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
+from tasks.ml.features import Reader
+from tasks.scorer import ScoreSummary, load_predictor, work_on
+from tasks.settings import Settings
+from tasks.settings_sections import ScoringSettings
+from tasks.verify import verify_prediction
+from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital
+
+here = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(one, marks=pytest.mark.skipif(why_not(one) is not None, reason=str(why_not(one))))
+        for one in BACKENDS
+        if one != REFERENCE
+    ],
+)
+
+
+def calibrated(hospital: Hospital) -> int:
+    """A champion, and the calibration reports that it was made with."""
+    hospital.receive(12)
+    model_id = hospital.crown()
+    with writing(hospital.engine) as c:
+        champion = champion_of(c, CLASSIFIER)
+        assert champion is not None
+        rows = [
+            {"report_version_id": version, "label": LABELS[version % 2], "origin": "source"}
+            for version in range(1, 13)
+        ]
+        frozen = {"snapshot_id": champion.model.snapshot_id, "split": "calibration"}
+        c.execute(insert(snapshot_item), [row | frozen for row in rows])
+    return model_id
+
+
+def asking_for(hospital: Hospital, backend: str) -> Settings:
+    scoring = hospital.settings.scoring.model_copy(update={"backend": backend})
+    return hospital.settings.model_copy(update={"scoring": scoring})
+
+
+def score(hospital: Hospital, model_id: int, settings: Settings) -> ScoreSummary:
+    return work_on(hospital.engine, settings, hospital.cut(model_id))
+
+
+def test_the_settings_name_every_back_end() -> None:
+    named = get_args(ScoringSettings.model_fields["backend"].annotation)
+    assert named == ("auto", *BACKENDS)
+
+
+@here
+def test_what_computed_an_answer_is_recorded_and_verify_computes_it_so_again(
+    hospital: Hospital, backend: Backend
+) -> None:
+    model_id = calibrated(hospital)
+    settings = asking_for(hospital, backend)
+    assert score(hospital, model_id, settings).encoded == 12
+    with reading(hospital.engine) as c:
+        assert set(c.scalars(select(prediction.c.backend))) == {backend}
+    assert verify_prediction(settings, f"{model_id}:1").same
+    # vectors of reduced precision never stand beside those that a head is fitted on
+    assert hospital.count(feature) == (12 if backend.endswith("fp32") else 0)
+
+
+def test_a_back_end_that_answers_otherwise_is_refused(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+
+    def wrong(model: object, backend: Backend) -> Reader:
+        return lambda ids, mask: -3 * right(ids, mask)
+
+    with reading(hospital.engine) as c:
+        champion = champion_of(c, CLASSIFIER)
+    assert champion is not None
+    predictor = load_predictor(hospital.engine, hospital.settings, CLASSIFIER, champion.model)
+    right = reader_on(predictor.model, REFERENCE)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", wrong)
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    with pytest.raises(NothingToWorkOn, match="may not answer for model"):
+        score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
+    assert hospital.count(prediction) == 0
+
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    assert score(hospital, model_id, hospital.settings).written == 12
+    with reading(hospital.engine) as c:
+        assert set(c.scalars(select(prediction.c.backend))) == {REFERENCE}, "auto takes what is admitted"
+
+
+def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_id = calibrated(hospital)
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+    score(hospital, model_id, hospital.settings)
+    (kept,) = (hospital.settings.folder / "backends").glob("*.json")
+    tried = [one["backend"] for one in json.loads(kept.read_text())["trials"]]
+    assert tried == ["torch-fp32", "openvino-fp32"], "auto leaves reduced precision alone"
+
+    def never(*_: object) -> None:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr(backends, "_tried", never)
+    hospital.receive(5)
+    assert score(hospital, model_id, hospital.settings).written == 5
+
+
+def test_what_is_not_installed_is_named_with_the_way_to_install_it(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(NothingToWorkOn, match=r"pip install 'laudos\[fast\]'"):
+        score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
+
+
+def test_the_command_tells_of_every_back_end(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrated(hospital)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+
+    def ran(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["laudos", "backends", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    told = json.loads(ran("--json"))
+    assert [one["backend"] for one in told["trials"]] == list(BACKENDS)
+    assert told["trials"][0]["refused"] is None
+    assert "admitted" in ran()
