@@ -46,11 +46,13 @@ from tasks.ml.conformal import Thresholds
 from tasks.ml.features import Reader, encode, last_linear
 from tasks.ml.head import fit_head, probabilities, softmax_of
 from tasks.ml.synthesis.reports import synthesize
+from tasks.settings_sections import ScoringSettings
 
 COMMAND = "python -m benchmarks.backends"
 REPORTS = {"minilm": 240, "base": 48}
 ROUNDS = 3
 TOKENS = 510  # and two marks
+AS_SCORED = {"window_tokens": 512, "stride_tokens": 64, "batch_tokens": ScoringSettings().batch_tokens}
 PIPELINE = "pipeline"
 SENTENCES, TAUGHT = 3000, 2000
 GEMM_TOKENS, GEMM_SECONDS = 1024, 0.3
@@ -92,9 +94,7 @@ class Ground:
         weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
 
         def read() -> np.ndarray:
-            told = encode(
-                self.model, self.tokenizer, self.texts, window_tokens=512, stride_tokens=64, reader=reader
-            )
+            told = encode(self.model, self.tokenizer, self.texts, **AS_SCORED, reader=reader)
             return softmax_of(weight, bias, told.vectors)
 
         return read
@@ -259,9 +259,7 @@ def alike(of: Ground) -> dict[str, Figure]:
 
     def vectors(backend: Backend) -> np.ndarray:
         reader = reader_on(of.model, backend)
-        return encode(
-            of.model, of.tokenizer, texts, window_tokens=512, stride_tokens=64, reader=reader
-        ).vectors
+        return encode(of.model, of.tokenizer, texts, **AS_SCORED, reader=reader).vectors
 
     known = vectors(REFERENCE)
     middle = TAUGHT // 2

@@ -24,6 +24,7 @@ from db.features import Feature
 from db.forecast import Backlog, Waiting
 from db.models import Model
 from tasks.answering import answers, read
+from tasks.backends import on_its_backend
 from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.ml.forecast import Forecast, Reading, forecast, groups
@@ -157,7 +158,13 @@ class _Trial:
 
     def run(self, sample_s: float) -> _Tried:
         began = time.perf_counter()
-        predictor = load_predictor(self.engine, self.settings, self.classifier, self.model)
+        predictor = on_its_backend(
+            self.engine,
+            self.settings,
+            self.model,
+            load_predictor(self.engine, self.settings, self.classifier, self.model),
+            self.waits.reports,
+        )
         predictor.vectors([PROBE])
         start_s = time.perf_counter() - began
         encode, made = self._encode(predictor, sample_s)
