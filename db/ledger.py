@@ -65,6 +65,11 @@ def end_run(
     c.execute(update(run).where(run.c.id == run_id).values(values))
 
 
+def code_revision_of(c: Connection, run_id: int) -> str:
+    """The revision of the code that ran it."""
+    return str(c.scalar(select(run.c.code_revision).where(run.c.id == run_id)))
+
+
 def running(c: Connection, *, besides: int | None = None) -> list[int]:
     """The runs that say they are running, but for one."""
     query = select(run.c.id).where(run.c.state == "running").order_by(run.c.id)

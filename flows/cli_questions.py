@@ -1,10 +1,10 @@
-"""Commands that answer a question: status, doctor, data-card, predict, export."""
+"""Commands that answer a question: status, doctor, data-card, model-card, predict, export."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: laudos status --json")(status)
     app.command(epilog="Example: laudos doctor")(doctor)
     app.command("data-card", epilog="Example: laudos data-card 3")(data_card)
+    app.command("model-card", epilog="Example: laudos model-card 3 --language en")(model_card)
     app.command(
         epilog="Example: laudos predict 'Esfregaço...'  or  laudos predict --csv in.csv --out out.csv"
     )(predict)
@@ -77,6 +78,22 @@ def data_card(
     card = read_data_card(settings, snapshot_id)
     if as_json:
         show({"snapshot_id": snapshot_id, "markdown": card}, as_json)
+    else:
+        typer.echo(card, nl=False)
+
+
+def model_card(
+    model_id: Annotated[int, typer.Argument(help="Its number; `laudos models list` shows which there are.")],
+    language: Annotated[Literal["pt", "en"], typer.Option(help="Portuguese or English.")] = "pt",
+    as_json: AsJson = False,
+) -> None:
+    """What a model is for, on whom it was judged and what nobody validated, as Markdown."""
+    settings = ready()
+    from tasks.model_card import card_of
+
+    card = card_of(settings, model_id, language).markdown
+    if as_json:
+        show({"model_id": model_id, "language": language, "markdown": card}, as_json)
     else:
         typer.echo(card, nl=False)
 

@@ -9,6 +9,7 @@ from tasks.database import open_database
 from tasks.errors import LaudosError, NothingToWorkOn
 from tasks.evaluate import evaluate_model
 from tasks.ledger import recorded_run
+from tasks.model_card import write_model_card
 from tasks.model_report import write_model_report
 from tasks.plan import How
 from tasks.promote import promote_if_earned
@@ -75,6 +76,7 @@ def _retrain_one(settings: Settings, classifier: str, how: How) -> RetrainSummar
         judged = evaluate_model(run.id, challenger.model_id)
         decided = promote_if_earned(run.id, challenger.model_id)
         write_model_report(run.id, challenger.model_id)
+        write_model_card(challenger.model_id)
     return RetrainSummary(
         classifier=classifier,
         decision=decided.decision,

@@ -1,4 +1,4 @@
-"""What a person sees in the Prefect UI: one page "tonight", one a model and one a training set.
+"""What a person sees in the Prefect UI: one page "tonight", two a model and one a training set.
 
 Text-free by contract.
 """
@@ -22,6 +22,11 @@ def publish_tonight(markdown: str) -> None:
 def publish_model_report(model_id: int, classifier: str, markdown: str) -> None:
     """Show a model's figures and curves, under the key `model-<id>`."""
     _publish(f"model-{model_id}", markdown, f"How model {model_id} for {classifier} was judged")
+
+
+def publish_model_card(model_id: int, classifier: str, language: str, markdown: str) -> None:
+    """Show what a model is for and what was not validated, under the key `model-card-<id>-<language>`."""
+    _publish(f"model-card-{model_id}-{language}", markdown, f"What model {model_id} for {classifier} is for")
 
 
 def publish_data_card(snapshot_id: int, markdown: str) -> None:

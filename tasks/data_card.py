@@ -70,7 +70,7 @@ def _facts(c: Connection, snapshot: Snapshot) -> Card:
             Cell((label, origin), split, reports, patients)
             for origin, label, split, reports, patients in snapshots.counts(c, snapshot.id)
         ],
-        sources=_dated(rows.by_source(c, snapshot.id)),
+        sources=dated(rows.by_source(c, snapshot.id)),
         institutions=[
             Cell((institution or "not recorded", label), split, reports)
             for institution, label, split, reports in institutions
@@ -80,7 +80,7 @@ def _facts(c: Connection, snapshot: Snapshot) -> Card:
     )
 
 
-def _dated(found: Iterable[FromSource]) -> list[Dated]:
+def dated(found: Iterable[FromSource]) -> list[Dated]:
     """One line a source and origin: the splits' counts summed, their dates joined."""
     parts: dict[tuple[str, str], list[FromSource]] = {}
     for one in found:

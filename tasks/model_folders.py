@@ -4,6 +4,7 @@
 <folder>/champion-<classifier>.json          which one answers, for predictions without a database
 <folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
 <folder>/reports/model-3.md, .html           what a physician reads
+<folder>/reports/model-3-card.pt.md, .html   its card, in each language
 <folder>/reports/training-set-2.md, .html    what a training set is made of
 """
 
@@ -50,6 +51,10 @@ def report_path(settings: Settings, model_id: int, ending: Literal["md", "html"]
 
 def card_path(settings: Settings, snapshot_id: int, ending: Literal["md", "html"]) -> Path:
     return settings.folder / "reports" / f"training-set-{snapshot_id}.{ending}"
+
+
+def model_card_path(settings: Settings, model_id: int, language: str, ending: Literal["md", "html"]) -> Path:
+    return settings.folder / "reports" / f"model-{model_id}-card.{language}.{ending}"
 
 
 def baselines_path(settings: Settings, model_id: int) -> Path:

@@ -65,11 +65,11 @@ def as_markdown(blocks: Sequence[Block]) -> str:
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
-def as_html(blocks: Sequence[Block], title: str) -> str:
+def as_html(blocks: Sequence[Block], title: str, language: str = "en") -> str:
     """A page that needs nothing beside it: no script, no font, no address."""
     body = "\n".join(_html(block) for block in blocks)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"

@@ -33,13 +33,13 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
     """A model's figures slice by slice; nothing for a model that was measured before there were slices."""
     found = by_name(figures)
     names = [figure.slice for figure in figures if figure.name == "small"]
-    if ("review_share", "all") not in found:
+    if not names:
         return []
     blocks: list[Block] = [Heading("Slice by slice")]
-    if not names:
+    if names == ["all"]:
         blocks.append(Paragraph("Nothing is recorded by which the holdout reports differ."))
         return [*blocks, Bullets([UNKNOWN])]
-    rows = [_row(found, name) for name in ("all", *sorted(names, key=_order))]
+    rows = [_row(found, name) for name in in_order(names)]
     notes = [
         f"† small: fewer than {SMALL_PATIENTS} patients, or {SMALL_CRITICAL} with a report of {critical}. "
         "Its figures may be far off; none is left out.",
@@ -52,22 +52,18 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
 
 
 def _row(found: Figures, name: str) -> tuple[str, ...]:
-    mark = " †" if (small := found.get(("small", name))) is not None and small.value else ""
+    mark = " †" if found["small", name].value else ""
     called = "all reports" if name == "all" else name.replace("=", ": ", 1)
-    figures = (shown(found.get((column, name))) for column in COLUMNS)
-    return (
-        called + mark,
-        *(_counts(found, each, name) for each in ("patients", "critical_patients")),
-        *figures,
-    )
+    counts = (f"{one.n} ({one.value or 0:.0f})" for one in (found[each, name] for each in _SIZES))
+    return called + mark, *counts, *(shown(found.get((column, name))) for column in COLUMNS)
 
 
-def _counts(found: Figures, what: str, name: str) -> str:
-    if name == "all":
-        each = found.get(("sensitivity" if what == "critical_patients" else "accuracy", "all"))
-        return "" if each is None else str(each.n)
-    figure = found[what, name]
-    return f"{figure.n} ({figure.value or 0:.0f})"
+_SIZES: Final = ("patients", "critical_patients")
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Slices as a reader looks for them: the whole first, then by field."""
+    return sorted(names, key=lambda name: (name != "all", _order(name)))
 
 
 def _order(name: str) -> tuple[str, list[tuple[int, str]]]:

@@ -37,15 +37,18 @@ def slice_figures(
     n_boot: int = 1000,
     seed: int,
 ) -> list[Figure]:
-    """Figures of every slice "field=value", and `review_share` of the whole.
+    """Figures of every slice "field=value"; of "all" only what `evaluate` does not tell.
 
     to_person: (reports,) which go to a person. A slice has `patients`; `critical_patients`, those with a
     report of the critical label; `small`, 1 where they are fewer than SMALL_PATIENTS or SMALL_CRITICAL; the
     figures of SHOWN; and `review_share`.
     """
     at = list(labels).index(critical)
-    whole = with_intervals(ReviewMeasures(given, to_person, at, labels), given, n_boot, seed)
-    return whole + [
+    review = with_intervals(ReviewMeasures(given, to_person, at, labels), given, n_boot, seed)
+    return [
+        *_size(given, at, "all"),
+        *review,
+    ] + [
         figure
         for field in fields
         for value in sorted({value for value in field.values if value is not None})
@@ -73,10 +76,6 @@ def _of_slice(
     seed: int,
 ) -> list[Figure]:
     part = given.part(inside)
-    patients = len(np.unique(part.patient))
-    critical = len(np.unique(part.patient[part.truth == at]))
-    small = patients < SMALL_PATIENTS or critical < SMALL_CRITICAL
-    reports, critical_reports = part.reports, int((part.truth == at).sum())
     measures = (ReportMeasures(part, labels, at), ReviewMeasures(part, to_person[inside], at, labels))
     measured = [
         Figure(one.name, name, one.value, one.low, one.high, one.n)
@@ -84,9 +83,16 @@ def _of_slice(
         for one in with_intervals(each, given, n_boot, seed)
         if one.slice == "all" and (one.name in SHOWN or one.name == "review_share")
     ]
+    return [*_size(part, at, name), *measured]
+
+
+def _size(part: Sample, at: int, name: str) -> list[Figure]:
+    """How many patients a slice has, how many of them with a report of the critical label, whether few."""
+    patients = len(np.unique(part.patient))
+    critical = len(np.unique(part.patient[part.truth == at]))
+    small = patients < SMALL_PATIENTS or critical < SMALL_CRITICAL
     return [
-        Figure("patients", name, float(patients), None, None, reports),
-        Figure("critical_patients", name, float(critical), None, None, critical_reports),
+        Figure("patients", name, float(patients), None, None, part.reports),
+        Figure("critical_patients", name, float(critical), None, None, int((part.truth == at).sum())),
         Figure("small", name, float(small), None, None, patients),
-        *measured,
     ]
