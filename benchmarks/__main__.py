@@ -12,6 +12,7 @@ from benchmarks import (
     ingest,
     predictions,
     record,
+    scoring,
     training,
 )
 
@@ -21,6 +22,7 @@ def main() -> None:
     training.main()
     ingest.main([])
     predictions.main([])
+    scoring.main([])
     doctor.main([])
     audit.main([])
     distillation.main([])

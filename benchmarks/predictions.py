@@ -15,6 +15,7 @@ a hash; claiming, reading, storing vectors and predictions are real.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,8 +188,18 @@ def scratch(kind: str) -> Iterator[str]:
 # ------------------------------------------------------------------ memory
 
 
-def peak_mib(reports: int) -> float:
-    """Of a process that scores a backlog of so many."""
+@dataclass(frozen=True)
+class Loop:
+    """A process that scored a whole backlog with a model as fast as a hash."""
+
+    peak_mib: float
+    before_mib: float
+    cut_s: float
+    reports_per_s: float
+
+
+def loop_over(reports: int) -> Loop:
+    """Score so many short reports on SQLite, in a process of its own (benchmarks/scoring_loop.py)."""
     with tempfile.TemporaryDirectory(prefix="laudos-bench-") as folder, scratch("sqlite") as url:
         engine = open_engine(url)
         fill(engine, reports)
@@ -206,11 +218,11 @@ def peak_mib(reports: int) -> float:
             check=True,
         ).stdout
     print(f"{reports:,} reports: {told.strip()}", flush=True)
-    return float(told.split()[0])
+    return Loop(**json.loads(told))
 
 
 def memory(small: int, large: int) -> dict[str, Figure]:
-    first, second = peak_mib(small), peak_mib(large)
+    first, second = loop_over(small).peak_mib, loop_over(large).peak_mib
     expected = EXPECTED["scoring_memory_1m_over_100k"]
     return {
         f"scoring_memory_{_short(large)}_over_{_short(small)}": Figure(

@@ -5,6 +5,7 @@ A process of its own, so that nothing else's memory is in the figure; `benchmark
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -45,7 +46,7 @@ def stand_in() -> StandIn:
     )
     weight = np.random.default_rng(7).normal(0, 1, (len(LABELS), HIDDEN))
     nothing = cast(Any, None)
-    return StandIn(facts, "0" * 64, nothing, nothing, weight, np.zeros(len(LABELS)))
+    return StandIn(facts, "0" * 64, nothing, nothing, weight, np.zeros(len(LABELS)), None)
 
 
 def cut(engine: Engine, settings: Settings) -> Job:
@@ -76,10 +77,8 @@ def main() -> None:
     took = time.perf_counter() - began - cut_s
     if told.written != job.reports or told.elsewhere:
         raise SystemExit(f"job {job.id} ended with {told.written} of {job.reports} predictions")
-    print(
-        f"{peak_mib():.1f} MiB at most, {before:.1f} before the first chunk; "
-        f"cut in {cut_s:.1f} s, {told.written / took:,.0f} reports/s"
-    )
+    figures = {"peak_mib": peak_mib(), "before_mib": before, "cut_s": cut_s}
+    print(json.dumps({**figures, "reports_per_s": told.written / took}))
 
 
 if __name__ == "__main__":

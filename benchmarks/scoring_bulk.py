@@ -1,0 +1,140 @@
+"""The parts of `benchmarks.scoring` that need no flow.
+
+**rescore**: a million reports whose vectors lie there already, written by the database itself (real vectors,
+of a few texts over and over), scored by one worker under a real head; against encoding a sample of ordinary
+reports with the same MiniLM. Both per report, on one thread.
+**workers**: `laudos worker` processes on PostgreSQL, each pinned to a core of its own, one and two by turns;
+reports a second from the moment each of them may have ended a chunk to the last chunk.
+**flat**: a worker with a model as fast as a hash: time per report at several sizes of the backlog.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from sqlalchemy import Engine, delete, select
+
+from benchmarks import backlogs
+from benchmarks.backlogs import CLASSIFIER, fill
+from benchmarks.predictions import loop_over, scratch
+from benchmarks.record import Figure
+from benchmarks.scoring_ground import MIXES, build, champion, receive, store_vectors, texts
+from db import models
+from db.engine import reading, writing
+from db.tables import feature, prediction, score_chunk, score_job
+from tasks.database import open_database
+from tasks.scorer import work_on
+
+ENCODED = 60  # by the MiniLM: 150 ms each on a slow core
+SIZES = (10_000, 100_000, 1_000_000)
+
+# written down before the first run
+EXPECTED = {
+    "rescore_over_encode": ".001 to .002: 100 microseconds beside 100 milliseconds",
+    "two_workers_over_one": "1.9 to 2.0 on quiet cores",
+    "flat_largest_over_smallest": "1.0 to 1.3: keys of a larger table are looked up deeper",
+}
+
+
+def rescore(scale: float) -> dict[str, Figure]:
+    reports = max(1000, int(1_000_000 * scale))
+    with tempfile.TemporaryDirectory(prefix="laudos-bench-") as name:
+        folder = Path(name)
+        settings = build(folder, f"sqlite:///{folder}/laudos.db", "minilm").settings()
+        engine, predictor = open_database(settings), champion(settings)
+        made = texts(ENCODED, MIXES["natural"], seed=5)
+        predictor.predict(made[:5])
+        began = time.perf_counter()
+        predictor.predict(made, batch_tokens=settings.scoring.batch_tokens)
+        encode_s = (time.perf_counter() - began) / len(made)
+        fill(engine, reports)
+        store_vectors(engine, predictor, 1.0)
+        began = time.perf_counter()
+        job = backlogs.cut(engine, _champion_id(engine), settings.scoring.chunk_reports_max)
+        told = work_on(engine, settings, job)
+        rescore_s = (time.perf_counter() - began) / reports
+    if (told.written, told.encoded) != (reports, 0):
+        raise SystemExit(f"{told.written} of {reports} reports were written, {told.encoded} encoded")
+    return {
+        "rescore_over_encode": Figure(
+            rescore_s / encode_s, "ratio", n=reports, expected=EXPECTED["rescore_over_encode"]
+        ),
+        "rescore_per_report": Figure(1e6 * rescore_s, "microseconds", n=reports),
+        "encode_per_report": Figure(1e3 * encode_s, "milliseconds", n=ENCODED),
+    }
+
+
+def workers(scale: float) -> dict[str, Figure]:
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("two workers need two cores")
+    with tempfile.TemporaryDirectory(prefix="laudos-bench-") as name, scratch("postgres") as url:
+        folder = Path(name)
+        settings = build(folder, url, "demo").settings()
+        engine = open_database(settings)
+        receive(engine, texts(max(600, int(4000 * scale)), MIXES["natural"], seed=6))
+        for hands in (1, 2, 2, 1, 1, 2):
+            rates[hands].append(_rate(engine, folder, cores[:hands], settings.scoring.chunk_reports_min))
+        engine.dispose()
+    pairs = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    expected = EXPECTED["two_workers_over_one"]
+    return {
+        "two_workers_over_one": Figure(median(pairs), "ratio", min(pairs), max(pairs), len(pairs), expected),
+        "one_worker_reports_per_s": Figure(median(rates[1]), "reports/s"),
+        "two_workers_reports_per_s": Figure(median(rates[2]), "reports/s"),
+    }
+
+
+def _rate(engine: Engine, folder: Path, cores: Sequence[int], chunk_reports: int) -> float:
+    """Score everything anew, a worker a core: reports a second."""
+    with writing(engine) as c:
+        for table in (prediction, feature, score_chunk, score_job):
+            c.execute(delete(table))
+    job = backlogs.cut(engine, _champion_id(engine), chunk_reports)
+    words = (sys.executable, "-m", "flows.cli", "--config", str(folder / "laudos.toml"), "worker", "--json")
+    started = [
+        subprocess.Popen(
+            ("taskset", "-c", str(core), *words),
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
+        for core in cores
+    ]
+    if any(process.wait() for process in started):
+        raise SystemExit("a worker failed")
+    with reading(engine) as c:
+        ended = c.execute(
+            select(score_chunk.c.done_at, score_chunk.c.reports)
+            .where(score_chunk.c.job_id == job.id, score_chunk.c.state == "done")
+            .order_by(score_chunk.c.done_at)
+        ).all()
+    if sum(row.reports for row in ended) != job.reports:
+        raise SystemExit(f"job {job.id} is not done")
+    # the workers' start is left out: what counts begins when as many chunks have ended as there are workers
+    first, rest = ended[len(cores) - 1], ended[len(cores) :]
+    return float(sum(row.reports for row in rest) / (rest[-1].done_at - first.done_at).total_seconds())
+
+
+def flat(scale: float) -> dict[str, Figure]:
+    sizes = [max(1000, int(size * scale)) for size in SIZES]
+    took = {size: 1e6 / loop_over(size).reports_per_s for size in sizes}
+    expected = EXPECTED["flat_largest_over_smallest"]
+    return {
+        **{f"flat_per_report_{size}": Figure(took[size], "microseconds", n=size) for size in sizes},
+        "flat_largest_over_smallest": Figure(took[sizes[-1]] / took[sizes[0]], "ratio", expected=expected),
+    }
+
+
+def _champion_id(engine: Engine) -> int:
+    with reading(engine) as c:
+        found = models.champion_of(c, CLASSIFIER)
+    assert found is not None
+    return found.model.id
