@@ -108,7 +108,8 @@ def _rate(engine: Engine, folder: Path, cores: Sequence[int], chunk_reports: int
         )
         for core in cores
     ]
-    if any(process.wait() for process in started):
+    codes = [process.wait() for process in started]
+    if any(codes):
         raise SystemExit("a worker failed")
     with reading(engine) as c:
         ended = c.execute(

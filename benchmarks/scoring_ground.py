@@ -91,7 +91,8 @@ class House:
         path.write_text(
             f"database = {json.dumps(self.database)}\nfolder = {json.dumps(str(self.data))}\n"
             f"[classifiers.{CLASSIFIER}]\nlabels = {json.dumps(LABELS)}\n"
-            f"critical = {json.dumps(LABELS[1])}\n",
+            f"critical = {json.dumps(LABELS[1])}\n"
+            '[scoring]\nbackend = "torch-fp32"\n',  # flow and bare engine are to compute the same
             encoding="utf-8",
         )
         os.environ["LAUDOS_CONFIG"] = str(path)

@@ -20,7 +20,7 @@ _REHEARSED = -1
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits for one model, as `backlog.cut` would cut it."""
+    """What waits for one model, as `backlog.cut` would cut it; no vector is kept for an empty `encoder_sha`."""
 
     model_id: int
     encoder_sha: str
@@ -98,7 +98,8 @@ def rehearse(
     chunk = scoring.claim(c, _REHEARSED, "rehearsal", timedelta(minutes=1), now)
     assert chunk is not None
     scoring.finish(c, chunk, predictions, encoded=len(fresh), backend="rehearsal", now=now)
-    features.put(c, asked.encoder_sha, fresh, now)
+    if asked.encoder_sha:
+        features.put(c, asked.encoder_sha, fresh, now)
 
 
 def _cut(asked: Backlog) -> Subquery:

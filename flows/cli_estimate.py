@@ -28,7 +28,7 @@ def estimate(
     ] = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say what scoring the backlog will take: reports, tokens, time, memory and cost. Writes nothing."""
+    """Say what scoring the backlog will take: reports, tokens, time, memory and cost. Changes no table."""
     settings = ready()
     from tasks.estimate import estimate as ask
 

@@ -27,6 +27,7 @@ from tasks.answering import answers, read
 from tasks.backends import on_its_backend
 from tasks.classify import the_classifier
 from tasks.database import open_database
+from tasks.ml.backends import is_full_precision
 from tasks.ml.forecast import Forecast, Reading, forecast, groups
 from tasks.ml.isolation import PROBE
 from tasks.ml.memory import peak_mib
@@ -87,7 +88,7 @@ def estimate(
     price_per_hour: float | None = None,
     workers: int = 1,
 ) -> Estimate:
-    """Encode a sample for about `sample_s` seconds, and scale it up; nothing is written.
+    """Encode a sample for about `sample_s` seconds, and scale it up; no table changes.
 
     Raises NothingToWorkOn without a champion, or for one that cannot be used.
     """
@@ -97,7 +98,7 @@ def estimate(
         champion = models.champion_of(c, name)
         if champion is None:
             raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
-        asked = _as_cut(c, settings, name, champion.model)
+        asked = as_cut(c, settings, name, champion.model)
         waits = tables.waiting(c, asked)
     tried = (
         _Trial(engine, settings, name, champion.model, asked, waits).run(sample_s)
@@ -126,12 +127,14 @@ def estimate(
     )
 
 
-def _as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> Backlog:
+def as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> Backlog:
     """The backlog, in as many chunks as `laudos classify` would cut it into."""
     sources, cutting = settings.classifier(classifier).sources, settings.scoring
     reports = backlog.count(c, model.id, sources)
     chunks = backlog.chunks_for(reports, cutting.chunks, cutting.chunk_reports_min, cutting.chunk_reports_max)
-    return Backlog(model.id, model.encoder_sha, sources, chunks)
+    # at reduced precision every text is read again: under no encoder's name lies a vector for it
+    stored = settings.scoring.backend == "auto" or is_full_precision(settings.scoring.backend)
+    return Backlog(model.id, model.encoder_sha if stored else "", sources, chunks)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ import pytest
 from sqlalchemy import select
 
 from db import forecast as tables
+from db import models
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, metadata, prediction, score_chunk, score_job
 from flows.cli import main
 from tasks.doctor import doctor
-from tasks.estimate import estimate
+from tasks.estimate import as_cut, estimate
 from tasks.ml.forecast import Reading, by_turns, forecast, groups
 from tasks.scorer import ScoreSummary, work_on
-from tests.scoring.hospital import CLASSIFIER, Hospital
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 NORMAL = "Laudo normal. exame sem alteracoes."
 
@@ -69,6 +72,23 @@ def test_with_every_text_in_the_sample_the_tokens_are_exact(hospital: Hospital) 
     with reading(hospital.engine) as c:
         tokens = sum(c.scalars(select(prediction.c.tokens_seen)))
     assert (told.tokens, told.tried_texts) == (tokens, 30)
+
+
+def test_reduced_precision_reads_again_what_is_stored(
+    hospital: Hospital, configure: Callable[..., Settings]
+) -> None:
+    hospital.receive(8)
+    score(hospital, hospital.crown())
+    model_id = hospital.crown(head=1)
+    reduced = {**TABLES, "scoring": {**TABLES["scoring"], "backend": "torch-bf16"}}
+    settings = configure(database=hospital.settings.database, **reduced)
+    with reading(hospital.engine) as c:
+        model = models.get(c, model_id)
+        assert model is not None
+        found = [
+            tables.waiting(c, as_cut(c, one, CLASSIFIER, model)) for one in (hospital.settings, settings)
+        ]
+    assert [(one.known, one.texts) for one in found] == [(8, 0), (0, 8)]
 
 
 def test_identical_texts_of_a_chunk_get_one_vector_and_an_answer_each(both: Hospital) -> None:
