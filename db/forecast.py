@@ -20,7 +20,7 @@ _REHEARSED = -1
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits for one model, as `backlog.cut` would cut it; no vector is kept for an empty `encoder_sha`."""
+    """What waits for one model, as `backlog.cut` would cut it. Empty `encoder_sha`: no vector is kept."""
 
     model_id: int
     encoder_sha: str
