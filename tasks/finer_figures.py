@@ -14,6 +14,7 @@ from tasks.learning_data import Part
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import decide
 from tasks.ml.evaluation import Figure
+from tasks.ml.fairness import Gap, gap_figures, gaps_of
 from tasks.ml.measures import Sample
 from tasks.ml.net_benefit import net_benefit_figures
 from tasks.ml.recalibration import Calibration, compared, recalibrated
@@ -38,8 +39,10 @@ def finer_figures(
     labels, critical = model.config["labels"], model.config["critical"]
     given = Sample.of(answers, holdout.labels_idx, holdout.patients, len(labels))
     to_person = going_to_person(answers, unfamiliar, facts)
+    at = list(labels).index(critical)
     ours = slice_figures(given, fields, labels, critical, to_person, seed=seed)
-    ours += net_benefit_figures(given, list(labels).index(critical), seed=seed)
+    ours += gap_figures(gaps_of(given, fields, at, to_person, seed=seed))
+    ours += net_benefit_figures(given, at, seed=seed)
     others = compared(given, recalibrated(calibration, answers, facts.temperature), seed=seed)
     return _rows("model", ours) + [row for way, theirs in others.items() for row in _rows(way, theirs)]
 
@@ -55,6 +58,25 @@ def holdout_fields(engine: Engine, snapshot_id: int, holdout: Part) -> list[Fiel
         holdout.origins,
         [kind.report_date for kind in kinds],
     )
+
+
+def gaps_on(
+    engine: Engine,
+    model: Model,
+    facts: LaudosJson,
+    holdout: Part,
+    answers: Floats,
+    unfamiliar: NDArray[np.bool_],
+    n_boot: int,
+    seed: int,
+) -> list[Gap]:
+    """How far apart a model treats the protected groups of the holdout of its snapshot."""
+    labels = model.config["labels"]
+    given = Sample.of(answers, holdout.labels_idx, holdout.patients, len(labels))
+    fields = holdout_fields(engine, model.snapshot_id, holdout)
+    to_person = going_to_person(answers, unfamiliar, facts)
+    at = list(labels).index(model.config["critical"])
+    return gaps_of(given, fields, at, to_person, n_boot=n_boot, seed=seed)
 
 
 def going_to_person(answers: Floats, unfamiliar: NDArray[np.bool_], facts: LaudosJson) -> NDArray[np.bool_]:

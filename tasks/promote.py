@@ -14,15 +14,18 @@ from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
 from tasks.behaviour import run_of, suite_of
 from tasks.database import open_database
-from tasks.evaluate import Probabilities, baselines_on, model_row, probabilities_on
+from tasks.evaluate import Probabilities, answers_on, baselines_on, model_row, probabilities_on
+from tasks.finer_figures import gaps_on
 from tasks.learning_data import Part, read_part
+from tasks.ml.artifact import read_facts
 from tasks.ml.behaviour.gate import behaviour_reasons
 from tasks.ml.behaviour.suite import Suite
+from tasks.ml.fairness import fairness_reasons
 from tasks.ml.faultpoints import reach
 from tasks.ml.looks import next_look
 from tasks.ml.promotion import judge
 from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
-from tasks.model_folders import intact, point_at_champion
+from tasks.model_folders import folder_of, intact, point_at_champion
 from tasks.models import reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
@@ -121,18 +124,22 @@ def _verdict(
     if suite is not None:
         opponent = None if champion is None or theirs is None else run_of(settings, champion.model, suite)
         behaved = behaviour_reasons(run_of(settings, model, suite), opponent, rules_of(asked))
+    rules = rules_of(asked)
+    answers, unfamiliar = answers_on(engine, settings, model, holdout, now)
+    facts = read_facts(folder_of(settings, model))
+    gaps = gaps_on(engine, model, facts, holdout, answers, unfamiliar, rules.n_boot, settings.seed)
     verdict = judge(
-        probabilities_on(engine, settings, model, holdout, now),
+        answers,
         theirs,
         baselines_on(engine, settings, model, holdout),
         holdout.labels_idx,
         holdout.patients,
         labels,
         asked.critical,
-        rules_of(asked),
+        rules,
         asked.sensitivity_floor,
         settings.seed,
-        behaved,
+        [*behaved, *fairness_reasons(gaps, rules)],
         suite.sha if suite else None,
         reference=_reference_on(engine, settings, model, champion, history, holdout, now),
         newer=champion is None or champion.model.snapshot_id < model.snapshot_id,

@@ -169,6 +169,14 @@ class PromotionSettings(_Strict):
         description="the same, for the share right of the behaviour suite's pairs",
     )
     negation_margin: Share = Field(default=0.05, description="the same, for its pairs on negation alone")
+    fairness_margin: Share = Field(
+        default=0.2,
+        description="how far apart an institution, or another protected group, and all others may surely be "
+        "in sensitivity; groups too small to be judged decide nothing; 1: nothing is asked",
+    )
+    fairness_review_margin: Share = Field(
+        default=0.5, description="the same, for the share of reports left to a person"
+    )
     behaviour_floor: Share = Field(
         default=0.0,
         description="least share right of the behaviour suite, by the lower end of its 95 % interval; "

@@ -48,7 +48,21 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
         UNKNOWN,
     ]
     head = ("slice", "reports", critical, *COLUMNS.values())
-    return [*blocks, Table(head, rows), Bullets(notes)]
+    return [*blocks, Table(head, rows), *_groups(found, names), Bullets(notes)]
+
+
+def _groups(found: Figures, names: Sequence[str]) -> list[Block]:
+    """How far each protected group is from all others; nothing where there is none."""
+    rows = [
+        (
+            name.replace("=", ": ", 1) + (" †" if found["small", name].value else ""),
+            *(_signed(found[f"{each}_difference", name]) for each in ("sensitivity", "review_share")),
+        )
+        for name in in_order(names)
+        if ("sensitivity_difference", name) in found
+    ]
+    head = ("group less all others", "sensitivity", "to a person")
+    return [Table(head, rows)] if rows else []
 
 
 def _row(found: Figures, name: str) -> tuple[str, ...]:

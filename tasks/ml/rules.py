@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
-RULES_REVISION: Final = 3  # raise when the meaning of a rule changes
+RULES_REVISION: Final = 4  # raise when the meaning of a rule changes
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Rules:
     error (its upper end, for less is better), `behaviour_margin` in the share of the behaviour suite's pairs
     that it gets right, and `negation_margin` in that of the pairs on negation, of which there are fewer.
     `behaviour_floor` is the least that share may be by the lower end of its 95 % interval; 0 asks nothing.
+    `fairness_margin` and `fairness_review_margin`: how far apart a group of patients and all others may
+    surely be in sensitivity and in the share left to a person; 1 asks nothing.
     `error`: with what probability any challenger that is worse by a margin may get through, over all looks
-    at one holdout; the behaviour suite is no holdout, and is judged at 5 %.
+    at one holdout; the behaviour suite is no holdout, and is judged at 5 %, as are the groups.
     """
 
     margin: float = 0.02
@@ -29,6 +31,8 @@ class Rules:
     ece_margin: float = 0.03
     negation_margin: float = 0.05
     behaviour_floor: float = 0.0
+    fairness_margin: float = 0.2
+    fairness_review_margin: float = 0.5
     holdout_patients_min: int = 20
     beat_baselines: bool = True
     error: float = 0.05

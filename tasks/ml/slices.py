@@ -86,13 +86,18 @@ def _of_slice(
     return [*_size(part, at, name), *measured]
 
 
+def is_small(part: Sample, at: int) -> bool:
+    """Whether it holds too few patients, or too few with a report of the critical label, to be judged."""
+    critical = len(np.unique(part.patient[part.truth == at]))
+    return len(np.unique(part.patient)) < SMALL_PATIENTS or critical < SMALL_CRITICAL
+
+
 def _size(part: Sample, at: int, name: str) -> list[Figure]:
     """How many patients a slice has, how many of them with a report of the critical label, whether few."""
     patients = len(np.unique(part.patient))
     critical = len(np.unique(part.patient[part.truth == at]))
-    small = patients < SMALL_PATIENTS or critical < SMALL_CRITICAL
     return [
         Figure("patients", name, float(patients), None, None, part.reports),
         Figure("critical_patients", name, float(critical), None, None, int((part.truth == at).sum())),
-        Figure("small", name, float(small), None, None, patients),
+        Figure("small", name, float(is_small(part, at)), None, None, patients),
     ]

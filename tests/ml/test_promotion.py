@@ -198,11 +198,12 @@ def test_the_rules_sha_moves_with_every_rule_and_with_nothing_else() -> None:
         rules_sha(replace(RULES, behaviour_margin=0.03), "maligno", FLOOR),
         rules_sha(replace(RULES, negation_margin=0.02), "maligno", FLOOR),
         rules_sha(replace(RULES, behaviour_floor=0.5), "maligno", FLOOR),
+        rules_sha(replace(RULES, fairness_margin=0.1), "maligno", FLOOR),
         rules_sha(RULES, "maligno", FLOOR, "the sha of a suite"),
         rules_sha(RULES, "benigno", FLOOR),
         rules_sha(RULES, "maligno", 0.81),
     ]
-    assert len({sha, *changed}) == 11
+    assert len({sha, *changed}) == 12
     assert rules_sha(Rules(n_boot=400), "maligno", FLOOR) == sha
     holdout = Holdout()
     assert holdout.judge(probabilities(holdout.signal), None).rules_sha == sha
