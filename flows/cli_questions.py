@@ -1,4 +1,4 @@
-"""Commands that answer a question: status, doctor, data-card, model-card, predict, export."""
+"""Commands that answer a question: status, doctor, data-card, model-card, dossier, predict, export."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: laudos doctor")(doctor)
     app.command("data-card", epilog="Example: laudos data-card 3")(data_card)
     app.command("model-card", epilog="Example: laudos model-card 3 --language en")(model_card)
+    app.command("dossier", epilog="Example: laudos dossier 3 --to dossier-3")(dossier)
     app.command(
         epilog="Example: laudos predict 'Esfregaço...'  or  laudos predict --csv in.csv --out out.csv"
     )(predict)
@@ -96,6 +97,18 @@ def model_card(
         show({"model_id": model_id, "language": language, "markdown": card}, as_json)
     else:
         typer.echo(card, nl=False)
+
+
+def dossier(
+    model_id: Annotated[int, typer.Argument(help="Its number; `laudos models list` shows which there are.")],
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """All that an auditor asks for about one model, in one folder: no report's text, no patient."""
+    settings = ready()
+    from tasks.dossier import write_dossier
+
+    show(write_dossier(settings, model_id, to), as_json)
 
 
 def predict(
