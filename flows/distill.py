@@ -9,6 +9,7 @@ from tasks.database import open_database
 from tasks.distill import UNLABELLED, compare_with_teacher, distill_model, teacher_of
 from tasks.evaluate import evaluate_model
 from tasks.ledger import recorded_run
+from tasks.model_card import write_model_card
 from tasks.model_report import write_model_report
 from tasks.promote import promote_if_earned
 from tasks.settings import Settings
@@ -72,6 +73,7 @@ def distill(
         compared = compare_with_teacher(run.id, student.model_id, teacher.id)
         decided = promote_if_earned(run.id, student.model_id)
         write_model_report(run.id, student.model_id)
+        write_model_card(student.model_id)
     return DistillSummary(
         classifier=teacher.classifier,
         decision=decided.decision,
