@@ -49,7 +49,7 @@ from tasks.ml.synthesis.reports import synthesize
 from tasks.settings_sections import ScoringSettings
 
 COMMAND = "python -m benchmarks.backends"
-REPORTS = {"minilm": 240, "base": 48}
+REPORTS = {"minilm": 240, "base": 24}
 ROUNDS = 3
 TOKENS = 510  # and two marks
 AS_SCORED = {"window_tokens": 512, "stride_tokens": 64, "batch_tokens": ScoringSettings().batch_tokens}

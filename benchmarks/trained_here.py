@@ -26,7 +26,7 @@ from tasks.ml.training import BodyTraining, train_body
 
 EXAM, LABELS, CRITICAL = "paaf", ("benigno", "maligno"), "maligno"
 ERRORS = (0.05, 0.02)  # the defaults: review_error, and critical_review_error
-REPORTS_PER_ROW, EPOCHS = 16, 4.0  # the demo's
+REPORTS_PER_ROW, EPOCHS = 16, 4.0  # no lessons: what reads a model twenty times must not take an hour
 ASKED_PER_ROW = 8
 STRIDE_TOKENS = 64
 

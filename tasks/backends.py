@@ -36,7 +36,7 @@ from tasks.settings import Settings
 log = logging.getLogger(__name__)
 
 REPORTS_TRIED = 1000  # of the calibration split: one decision in a thousand shows
-WORTH_TRYING = 2000  # reports: fewer are read before another back end has been compiled and tried
+WORTH_TRYING = 20_000  # reports: fewer are read in about the time that the trial takes
 
 
 @dataclass(frozen=True)

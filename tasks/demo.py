@@ -197,10 +197,10 @@ benigno = ["benigno", "benigna", "fibroadenoma", "ausência de células malignas
 [classifiers.malignidade.synthetic]
 exam = "paaf"
 mode = "findings"
-reports_per_row = 16
+reports_per_row = 24
 reserved_share = {reserved_share}                  # the hospital's reports were written from these rows
 
 [classifiers.malignidade.training]
-epochs = 3
-lessons = 60000                       # the default is 100,000: here a night must not take long
+epochs = 2.5
+lessons = 80000                       # the default is 100,000: here a night must not take long
 """
