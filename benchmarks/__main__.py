@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from benchmarks import (
     audit,
+    backends,
     conformal,
     corpora,
     demo,
     distillation,
     doctor,
     ingest,
+    nubes,
     predictions,
     record,
     scoring,
@@ -26,7 +28,7 @@ def main() -> None:
     doctor.main([])
     audit.main([])
     distillation.main([])
-    for on_real_reports in (corpora.main, conformal.main):
+    for on_real_reports in (corpora.main, nubes.main, backends.main, conformal.main):
         try:
             on_real_reports([])
         except corpora.Missing as missing:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, add
 from tasks.intake_rows import patient_key
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
         print(f"{name:40} {figure.value:.3f}{interval}")
     if asked.limit is None:
-        print(f"wrote {write('corpora', COMMAND, figures)}")
+        print(f"wrote {add('corpora', COMMAND, figures)}")
 
 
 if __name__ == "__main__":

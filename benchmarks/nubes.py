@@ -1,0 +1,165 @@
+"""Negation, uncertainty and section of Spanish clinical sentences (NUBes), beside TF-IDF.
+
+    python -m benchmarks.nubes             every sentence; some five minutes of one core
+    python -m benchmarks.nubes --limit 900 a quick look, recorded nowhere
+
+A network from scratch, made and trained by what a retraining makes and trains a classifier's with
+(`make_scratch`, `train_body`, `fit_head`). Negation and uncertainty are asked together: one body learns which
+of the four combinations a sentence is, and each question has a head of its own on its vectors. The section has
+a body of its own. Split by sample, as the corpus asks for: 002-007 teach, 008 calibrates, 009-010 judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+
+from benchmarks.corpora import Missing, corpora_folder
+from benchmarks.record import Figure, add
+from tasks.ml.baselines import tfidf
+from tasks.ml.encoder import EncoderSpec, make_scratch
+from tasks.ml.features import encode
+from tasks.ml.head import fit_head, probabilities
+from tasks.ml.resampling import Ints
+from tasks.ml.training import BodyTraining, train_body
+
+COMMAND = "python -m benchmarks.nubes"
+SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}
+BODIES = (("neg", "unc"), ("section",))  # the questions that each body is taught together
+NAMES = {"neg": "negation", "unc": "uncertainty", "section": "section"}
+WINDOW, STRIDE = 128, 32
+SPEC = EncoderSpec(window_tokens=WINDOW, vocabulary=8000)
+TRAINING = BodyTraining(window_tokens=WINDOW, stride_tokens=STRIDE, epochs=4.0, learning_rate=5e-4)
+
+# written down after trying lengths of training and sizes on the calibration sample
+EXPECTED = {
+    "nubes_negation_errors_over_tfidf": ".6 to .75: the network sees order, but knows no Spanish",
+    "nubes_uncertainty_errors_over_tfidf": ".7 to .85",
+    "nubes_section_macro_f1_lead": "-.05 to 0: a section is told by its words, which TF-IDF counts",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """One split."""
+
+    texts: list[str]
+    samples: list[str]
+    said: dict[str, list[str]]  # question -> answer of each sentence
+
+    def of(self, questions: Sequence[str]) -> list[str]:
+        """What each sentence answers to several questions at once."""
+        return ["|".join(answers) for answers in zip(*(self.said[one] for one in questions), strict=True)]
+
+
+def sentences(limit: int | None = None) -> dict[str, Sentences]:
+    """The splits; `limit` takes so many sentences of each, from all over it. Raises Missing."""
+    path = corpora_folder() / "nubes" / "nubes_sentences.csv"
+    if not path.exists():
+        raise Missing(f"no NUBes sentences at {path}; set LAUDOS_CORPORA to the folder that holds nubes")
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = {}
+    for split, numbers in SPLITS.items():
+        mine = [row for row in rows if int(row["sample"].rpartition("-")[2]) in numbers]
+        mine = mine[:: max(1, len(mine) // limit)] if limit else mine
+        found[split] = Sentences(
+            [row["text"] for row in mine],
+            [row["sample"] for row in mine],
+            {question: [row[question] for row in mine] for question in NAMES},
+        )
+    return found
+
+
+def answered(splits: dict[str, Sentences], questions: Sequence[str]) -> dict[str, np.ndarray]:
+    """What one body and a head a question answer the holdout: question -> (sentences, labels)."""
+    taught = splits["train"]
+    joint = taught.of(questions)
+    labels = sorted(set(joint))
+    # samples are few and large: the vocabulary may be of any sentence of the training ones
+    alone = [str(number) for number in range(len(joint))]
+    network = make_scratch(taught.texts, labels, SPEC, seed=0, patients=alone)
+    with tempfile.TemporaryDirectory(prefix="laudos-nubes-") as folder:
+        train_body(
+            *network, taught.texts, _numbers(joint, labels),
+            config=TRAINING, checkpoint_folder=Path(folder), seed=0,
+        )  # fmt: skip
+    vectors = {
+        split: encode(*network, some.texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
+        for split, some in splits.items()
+    }
+    found = {}
+    for question in questions:
+        names = sorted(set(taught.said[question]))
+        truth = {split: _numbers(some.said[question], names) for split, some in splits.items()}
+        head = fit_head(
+            vectors["train"], truth["train"], len(names), vectors["calibration"], truth["calibration"]
+        )
+        found[question] = probabilities(head, vectors["holdout"])
+    return found
+
+
+def measure(splits: dict[str, Sentences]) -> dict[str, Figure]:
+    """Every figure, ours and TF-IDF's."""
+    figures = {}
+    ours = {question: told for body in BODIES for question, told in answered(splits, body).items()}
+    for question, name in NAMES.items():
+        names = sorted(set(splits["train"].said[question]))
+        taught, truth = (_numbers(splits[one].said[question], names) for one in ("train", "holdout"))
+        told = {"": ours[question].argmax(axis=1)}
+        for kind, analyzer in (("_tfidf", "word"), ("_tfidf_char", "char_wb")):
+            asked = splits["train"].texts, taught, splits["holdout"].texts, len(names)
+            told[kind] = tfidf(*asked, analyzer, 0).argmax(axis=1)
+        for whose, answers in told.items():
+            wrong = float((answers != truth).mean())
+            figures[f"nubes_{name}_errors{whose}"] = Figure(wrong, "share", n=len(truth))
+            score = float(f1_score(truth, answers, average="macro"))
+            figures[f"nubes_{name}_macro_f1{whose}"] = Figure(score, "share", n=len(truth))
+        for beside in ("_tfidf", "_tfidf_char"):
+            ratio = _errors_over(told[""] != truth, told[beside] != truth)
+            figures[f"nubes_{name}_errors_over{beside}"] = ratio
+    lead = figures["nubes_section_macro_f1"].value - figures["nubes_section_macro_f1_tfidf"].value
+    return figures | {"nubes_section_macro_f1_lead": Figure(lead, "share")}
+
+
+def _errors_over(ours: np.ndarray, theirs: np.ndarray) -> Figure:
+    """A ratio of errors on the same sentences; the interval is over draws of sentences, with replacement."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(ours), (1000, len(ours)))
+    low, high = np.quantile(
+        ours[drawn].sum(axis=1) / np.maximum(1, theirs[drawn].sum(axis=1)), (0.025, 0.975)
+    )
+    return Figure(float(ours.sum() / max(1, theirs.sum())), "ratio", float(low), float(high), len(ours))
+
+
+def _numbers(answers: Sequence[str], names: Sequence[str]) -> Ints:
+    return np.array([names.index(one) for one in answers], np.int64)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--limit", type=int, help="so many sentences of each split; recorded nowhere")
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    figures = {
+        name: Figure(one.value, one.unit, one.low, one.high, one.n, EXPECTED.get(name, ""))
+        for name, one in measure(sentences(asked.limit)).items()
+    }
+    for name, figure in figures.items():
+        print(f"{name:45} {figure.value:.4f}")
+    if asked.limit is None:
+        print(f"wrote {add('corpora', COMMAND, figures)}")
+
+
+if __name__ == "__main__":
+    main()
