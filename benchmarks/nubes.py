@@ -5,8 +5,8 @@
 
 A network from scratch, made and trained by what a retraining makes and trains a classifier's with
 (`make_scratch`, `train_body`, `fit_head`). Negation and uncertainty are asked together: one body learns which
-of the four combinations a sentence is, and each question has a head of its own on its vectors. The section has
-a body of its own. Split by sample, as the corpus asks for: 002-007 teach, 008 calibrates, 009-010 judge.
+of the four combinations a sentence is, and each question has a head of its own on its vectors. The section
+has a body of its own. Split by sample, as the corpus asks for: 002-007 teach, 008 calibrates, 009-010 judge.
 """
 
 from __future__ import annotations
