@@ -143,7 +143,12 @@ def estimated(scale: float) -> dict[str, Figure]:
     for name, at in (("estimate_error", 0), ("estimate_error_processor_time", 1)):
         sizes = [abs(errors[at]) for errors in off.values()]
         figures[name] = Figure(
-            median(sizes), "|estimated - actual| / actual", min(sizes), max(sizes), len(sizes), EXPECTED[name]
+            median(sizes),
+            "of the time, either way",
+            min(sizes),
+            max(sizes),
+            len(sizes),
+            EXPECTED[name],
         )
     for backlog, errors in off.items():
         figures[f"estimate_off_{backlog}"] = Figure(errors[0], "of the actual time")
