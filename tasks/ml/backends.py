@@ -140,13 +140,15 @@ class Fidelity:
 
     reports: int
     other_decisions: int  # another label, or auto in place of review, or the reverse
-    critical_missed: int  # reports of the critical label that the reference named so, and this did not
+    critical_missed: (
+        int  # critical reports that the reference named or left to a person, and this did neither
+    )
     largest_difference: float  # of any probability
 
     def refusal(self, backend: Backend) -> str | None:
         """Why it may not answer; None where it may."""
         if self.critical_missed:
-            return f"it missed {self.critical_missed} critical reports that torch-fp32 found"
+            return f"it missed {self.critical_missed} critical reports that torch-fp32 did not miss"
         if self.other_decisions > OTHER_DECISIONS_MAX * self.reports:
             return f"{self.other_decisions} of {self.reports} decisions are others than with torch-fp32"
         if self.largest_difference > difference_max(backend):
@@ -157,19 +159,19 @@ class Fidelity:
         return None
 
 
-def compare(
-    reference: Floats, other: Floats, truth: Ints, critical: int | None, thresholds: Thresholds
-) -> Fidelity:
+def compare(reference: Floats, other: Floats, truth: Ints, critical: int, thresholds: Thresholds) -> Fidelity:
     """Hold probabilities (reports, labels) against those of the reference on the same reports."""
     before, after = reference.argmax(axis=1), other.argmax(axis=1)
     changed = before != after
-    decided = np.array(decide(reference, thresholds)) != np.array(decide(other, thresholds))
-    missed = np.zeros(len(truth), np.bool_)
-    if critical is not None:
-        missed = (truth == critical) & (before == critical) & changed
+    review_before, review_after = (
+        np.array(decide(one, thresholds)) == "review" for one in (reference, other)
+    )
+    named = (before == critical) & (after != critical)
+    caught = (before == critical) | review_before
+    missed = (truth == critical) & (named | (caught & (after != critical) & ~review_after))
     return Fidelity(
         reports=len(reference),
-        other_decisions=int((changed | decided).sum()),
+        other_decisions=int((changed | (review_before != review_after)).sum()),
         critical_missed=int(missed.sum()),
         largest_difference=float(np.abs(reference - other).max(initial=0.0)),
     )

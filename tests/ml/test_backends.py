@@ -53,3 +53,11 @@ def test_a_critical_miss_another_decision_or_another_probability_refuses(
     thresholds = Thresholds((0.5, 0.5), (100, 100), (0.05, 0.05))
     told = compare(reference, np.array(other), np.array([0, 1]), 1, thresholds).refusal("openvino-fp32")
     assert told is None if refusal is None else refusal in str(told)
+
+
+def test_a_critical_report_that_no_person_sees_any_more_is_a_miss() -> None:
+    thresholds = Thresholds((0.5, 0.8), (100, 100), (0.05, 0.05))  # .6 leaves both labels possible, .9 one
+    reference, other = np.array([[0.6, 0.4]]), np.array([[0.9, 0.1]])
+    told = compare(reference, other, np.array([1]), 1, thresholds)
+    assert (told.critical_missed, told.other_decisions) == (1, 1)
+    assert compare(reference, other, np.array([0]), 1, thresholds).critical_missed == 0
