@@ -13,18 +13,10 @@ from tasks.ml.recalibration import clearly_better
 from tasks.ml.report_figures import Figures, by_name, shown
 from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
 
-COLUMNS: Final = {
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "auroc_report": "AUROC",
-    "ece": "ECE ↓",
-    "review_share": "to a person",
-}
-WAYS: Final = {
-    "uncalibrated": "none: as the last layer came out of its fit",
-    "platt": "Platt's curve, each label against the rest",
-    "isotonic": "isotonic curve, each label against the rest",
-}
+# two tables: a page in the UI shows no more columns without scrolling sideways
+RIGHT: Final = {"sensitivity": "sensitivity", "specificity": "specificity"}
+BESIDE: Final = {"auroc_report": "AUROC", "ece": "ECE ↓", "review_share": "to a person"}
+WAYS: Final = {"uncalibrated": "none", "platt": "Platt", "isotonic": "isotonic"}
 # what a report's slices are not called by any field of the data
 UNKNOWN: Final = "No language is told apart: nothing here recognises one reliably in a short report."
 
@@ -39,7 +31,6 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
     if names == ["all"]:
         blocks.append(Paragraph("Nothing is recorded by which the holdout reports differ."))
         return [*blocks, Bullets([UNKNOWN])]
-    rows = [_row(found, name) for name in in_order(names)]
     notes = [
         f"† small: fewer than {SMALL_PATIENTS} patients, or {SMALL_CRITICAL} with a report of {critical}. "
         "Its figures may be far off; none is left out.",
@@ -47,8 +38,12 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
         "in several slices. An ECE on few reports reads too high.",
         UNKNOWN,
     ]
-    head = ("slice", "reports", critical, *COLUMNS.values())
-    return [*blocks, Table(head, rows), *_groups(found, names), Bullets(notes)]
+    ordered = in_order(names)
+    right = [_row(found, name, RIGHT) for name in ordered]
+    beside = [_row(found, name, BESIDE, sized=False) for name in ordered]
+    sizes = Table(("slice", "reports", critical, *RIGHT.values()), right)
+    others = Table(("slice", *BESIDE.values()), beside)
+    return [*blocks, sizes, others, *_groups(found, names), Bullets(notes)]
 
 
 def _groups(found: Figures, names: Sequence[str]) -> list[Block]:
@@ -65,11 +60,12 @@ def _groups(found: Figures, names: Sequence[str]) -> list[Block]:
     return [Table(head, rows)] if rows else []
 
 
-def _row(found: Figures, name: str) -> tuple[str, ...]:
+def _row(found: Figures, name: str, columns: Mapping[str, str], *, sized: bool = True) -> tuple[str, ...]:
     mark = " †" if found["small", name].value else ""
     called = "all reports" if name == "all" else name.replace("=", ": ", 1)
-    counts = (f"{one.n} ({one.value or 0:.0f})" for one in (found[each, name] for each in _SIZES))
-    return called + mark, *counts, *(shown(found.get((column, name))) for column in COLUMNS)
+    of = (found[each, name] for each in _SIZES if sized)
+    counts = (f"{one.n} ({one.value or 0:.0f})" for one in of)
+    return called + mark, *counts, *(shown(found.get((column, name))) for column in columns)
 
 
 _SIZES: Final = ("patients", "critical_patients")
@@ -97,25 +93,27 @@ def benefit_blocks(figures: Sequence[Figure], critical: str, picture: bytes | No
         (
             f"{at:g}",
             f"{(1 - at) / at:.3g}",
-            *(_signed(found.get((name, f"threshold={at:g}"))) for name in _NAMES),
+            *(
+                _plain(found.get((name, f"threshold={at:g}")))
+                for name in ("net_benefit", "net_benefit_every")
+            ),
+            _signed(found.get(("net_benefit_gain", f"threshold={at:g}"))),
         )
         for at in THRESHOLDS
     ]
     told = Paragraph(
         f"Suppose that whoever is called {critical} with at least the probability on the left is acted on: "
         "the report is read first, the patient called in. Net benefit is the share that is rightly acted on, "
-        "less the share that is wrongly, at the price that the probability sets. Acting on nobody is worth 0."
+        "less the share that is wrongly, at the price that the probability sets: so many false alarms weigh "
+        "as much as one miss. Acting on nobody is worth 0; the gain is over the better of every report and "
+        "none."
     )
-    head = ("probability", "one missed weighs as many false alarms", *_NAMES.values())
+    head = ("probability", "false alarms a miss", "this model", "on every report", "gain over every and none")
     curve = [] if picture is None else [Picture(picture, "Decision curve")]
     return [Heading("What acting on it is worth"), told, *curve, Table(head, rows)]
 
 
-_NAMES: Final = {
-    "net_benefit": "this model",
-    "net_benefit_every": "acting on every report",
-    "net_benefit_gain": "gain over the better of every and none",
-}
+_CURVES: Final = ("net_benefit", "net_benefit_every")
 
 
 def calibration_blocks(figures: Mapping[str, Sequence[Figure]]) -> list[Block]:
@@ -125,12 +123,15 @@ def calibration_blocks(figures: Mapping[str, Sequence[Figure]]) -> list[Block]:
         return []
     ours = by_name(figures["model"])
     rows: list[tuple[str, ...]] = [
-        ("temperature (shipped)", shown(ours["ece", "all"]), "", shown(ours["brier", "all"]), "")
+        ("temperature (shipped)", _plain(ours["ece", "all"]), "", _plain(ours["brier", "all"]), "")
     ]
     for way, theirs in others.items():
         found = by_name(theirs)
-        cells = (found.get((name, "all")) for name in ("ece", "ece_difference", "brier", "brier_difference"))
-        rows.append((WAYS[way], *map(_signed, cells)))
+        pairs = (
+            (_plain(found.get((name, "all"))), _signed(found.get((f"{name}_difference", "all"))))
+            for name in ("ece", "brier")
+        )
+        rows.append((WAYS[way], *(cell for pair in pairs for cell in pair)))
     better = [WAYS[way] for way, theirs in others.items() if clearly_better(theirs)]
     verdict = (
         f"Clearly better than the temperature, in both figures: {'; '.join(better)}. The model still ships "
@@ -139,13 +140,21 @@ def calibration_blocks(figures: Mapping[str, Sequence[Figure]]) -> list[Block]:
         else "None is clearly better than the temperature in both figures, so the temperature it is."
     )
     head = ("probabilities set right by", "ECE ↓", "less the shipped", "Brier ↓", "less the shipped")
-    notes = "All were fitted on the calibration split and are judged here, on the holdout."
+    notes = (
+        "None: as the last layer came out of its fit. Platt's and isotonic curves take each label against "
+        "the rest. All were fitted on the calibration split and are judged here, on the holdout."
+    )
     return [Heading("Other calibrations"), Table(head, rows), Paragraph(f"{verdict} {notes}")]
+
+
+def _plain(figure: Figure | None) -> str:
+    """Without its interval: a difference beside it has one."""
+    return shown(figure) if figure is None or figure.value is None else f"{figure.value:.3f}"
 
 
 def _signed(figure: Figure | None) -> str:
     """With a sign, for what may be negative."""
-    if figure is None or figure.value is None or figure.name in ("ece", "brier"):
+    if figure is None or figure.value is None:
         return shown(figure)
     if figure.low is None or figure.high is None:
         return f"{figure.value:+.3f}"

@@ -174,7 +174,7 @@ def test_a_shift_that_no_temperature_mends_is_mended_by_platt_and_by_isotonic() 
     assert clearly_better(found["isotonic"])
     ours = [Figure("ece", "all", 0.2, 0.1, 0.3, 9), Figure("brier", "all", 0.2, 0.1, 0.3, 9)]
     page = as_markdown(calibration_blocks({"model": ours, **found}))
-    assert "Clearly better than the temperature, in both figures: Platt's curve" in page
+    assert "Clearly better than the temperature, in both figures: Platt" in page
 
 
 def test_nothing_is_clearly_better_than_probabilities_that_are_right() -> None:
