@@ -1,6 +1,6 @@
 """How fast reports are read on each back end, beside a plain pipeline and beside the machine's limit.
 
-    python -m benchmarks.backends             MiniLM and a network of BERT-base's size; about ten minutes
+    python -m benchmarks.backends             MiniLM and a network of BERT-base's size; a quarter of an hour
     python -m benchmarks.backends --limit 24  a quick look, recorded nowhere
 
 Reports of a natural mix of lengths: pathology reports (TCGA), sentences (NUBes) and ours, a third each, cut
@@ -40,8 +40,8 @@ from transformers import (
 )
 
 from benchmarks.corpora import corpora_folder, encoder_folder
-from benchmarks.record import Figure, add
-from tasks.ml.backends import BACKENDS, REFERENCE, Backend, _openvino, compare, reader_on, why_not
+from benchmarks.record import Figure, add, expecting
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, compare, openvino, reader_on, why_not
 from tasks.ml.conformal import Thresholds
 from tasks.ml.features import Reader, encode, last_linear
 from tasks.ml.head import fit_head, probabilities, softmax_of
@@ -64,9 +64,9 @@ EXPECTED = {
     "fast_over_default": "1.9 to 2.2",
     "gemm_share_base": ".75 to .9",
     "gemm_share_minilm": ".6 to .75",
-    "speedup_over_pipeline_bf16": "12 to 15",
-    "decisions_changed_bf16": ".001 to .01: more than is admitted",
-    "decisions_changed_fp32": "0",
+    "minilm_openvino-bf16_over_pipeline": "12 to 15",
+    "decisions_changed_openvino-bf16": ".001 to .01: more than is admitted",
+    "decisions_changed_openvino-fp32": "0",
 }
 
 
@@ -222,12 +222,12 @@ def _products(ins: int, outs: int, precision: str) -> list[Callable[[], Any]]:
 
     products: list[Callable[[], Any]] = [by_torch]
     if why_not("openvino-fp32") is None:
-        openvino = _openvino()
-        ops, given = openvino.opset13, rows.float().numpy()
+        ov = openvino()
+        ops, given = ov.opset13, rows.float().numpy()
         entry = ops.parameter([-1, ins], np.float32)
         product = ops.matmul(entry, ops.constant(weight.float().numpy()), False, True)
-        compiled = openvino.Core().compile_model(
-            openvino.Model([product], [entry]),
+        compiled = ov.Core().compile_model(
+            ov.Model([product], [entry]),
             "CPU",
             {
                 "INFERENCE_NUM_THREADS": 1,
@@ -306,10 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures |= measure(of, 1 if asked.limit else ROUNDS)
         if size == "minilm" and not asked.limit:
             figures |= alike(of)
-    figures |= {
-        name: Figure(one.value, one.unit, one.low, one.high, one.n, EXPECTED.get(name, ""))
-        for name, one in headline(figures).items()
-    }
+    figures = expecting(figures | headline(figures), EXPECTED)
     for name, figure in figures.items():
         print(f"{name:45} {figure.value:10.4g} {figure.unit}")
     if asked.limit is None:

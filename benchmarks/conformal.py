@@ -31,7 +31,7 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from benchmarks import unlike
 from benchmarks.corpora import Rows, corpus, encoder_folder
 from benchmarks.corpora import _split as split_of_row
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, expecting
 from benchmarks.trained_here import ASKED_PER_ROW, LABELS, Reports, model_like_the_demos, written
 from tasks.ml.conformal import Thresholds, decide, fit_thresholds, prediction_sets
 from tasks.ml.encoder import EncoderSpec, load_encoder
@@ -220,7 +220,7 @@ def _measure(asked: argparse.Namespace) -> dict[str, Figure]:
         if len(of_both) == len(LEVELS):
             read = Figure(sum(one.value for one in of_both), f"of {TESTS}", n=asked.splits)
             figures = {total: read, **figures}
-    return {key: replace(one, expected=EXPECTED.get(key, one.expected)) for key, one in figures.items()}
+    return expecting(figures, EXPECTED)
 
 
 def _with_a_model(asked: argparse.Namespace, english: Rows) -> dict[str, Figure]:

@@ -23,7 +23,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from benchmarks.corpora import Missing, corpora_folder
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, expecting
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.features import encode
@@ -151,10 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="so many sentences of each split; recorded nowhere")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    figures = {
-        name: Figure(one.value, one.unit, one.low, one.high, one.n, EXPECTED.get(name, ""))
-        for name, one in measure(sentences(asked.limit)).items()
-    }
+    figures = expecting(measure(sentences(asked.limit)), EXPECTED)
     for name, figure in figures.items():
         print(f"{name:45} {figure.value:.4f}")
     if asked.limit is None:

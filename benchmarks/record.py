@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ class Figure:
     high: float | None = None
     n: int | None = None
     expected: str = ""  # what we thought it would be, written before it was measured
+
+
+def expecting(figures: Mapping[str, Figure], expected: Mapping[str, str]) -> dict[str, Figure]:
+    """The figures, each with what was thought of it before it was read."""
+    return {key: replace(one, expected=expected.get(key, one.expected)) for key, one in figures.items()}
 
 
 def write(name: str, command: str, figures: Mapping[str, Figure]) -> Path:

@@ -1,4 +1,4 @@
-"""A model made as the demo makes one, and reports of specimens that neither taught nor calibrated it."""
+"""A model made as the demo makes one, but without lessons, and reports of specimens that it never saw."""
 
 from __future__ import annotations
 

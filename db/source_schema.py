@@ -157,7 +157,7 @@ def _only_read(connection: sqlite3.Connection, _record: object) -> None:
 def _python_type(kind: TypeEngine[Any]) -> type[Any] | None:
     try:
         return kind.python_type
-    except NotImplementedError:
+    except NotImplementedError:  # what SQLAlchemy says of a type that no Python type stands for
         return None
 
 

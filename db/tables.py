@@ -441,7 +441,7 @@ score_chunk = Table(
     Column("leased_by", String(128), comment="the worker that has it: machine and process"),
     Column("leased_until", Instant, comment="when it goes to another worker unless the lease is renewed"),
     Column("done_at", Instant, comment="when its predictions were written"),
-    Column("encoded", Integer, comment="reports that went through the encoder"),
+    Column("encoded", Integer, comment="texts that went through the encoder"),
     Column("written", Integer, comment="predictions written"),
     _count("deaths", "workers that fell silent over it: the second halves it, a single report is given up"),
     _one_of("state", "open", "leased", "done"),

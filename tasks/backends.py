@@ -7,11 +7,13 @@ for a later head would be fitted on vectors of one kind and read those of anothe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -84,13 +86,10 @@ def trials(
     asked: Sequence[Backend] = BACKENDS,
 ) -> list[Trial]:
     """The reference and those asked for, each tried on calibration reports unless it was on this machine."""
-    path = settings.folder / "backends" / f"{model.manifest_sha[:16]}.json"
-    here = machine()
+    path = _kept_in(settings, model)
     kept: dict[str, Trial] = {}
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["machine"] == here:
-            kept = {one["backend"]: _trial(one) for one in stored["trials"]}
+        kept = {one["backend"]: _trial(one) for one in json.loads(path.read_text(encoding="utf-8"))["trials"]}
     wanted = dict.fromkeys((REFERENCE, *asked))
     if missing := [one for one in wanted if one not in kept]:
         part = read_part(engine, model.snapshot_id, "calibration", predictor.labels).first(REPORTS_TRIED)
@@ -99,7 +98,7 @@ def trials(
                 f"model {model.id} has no calibration report left to try back ends on: torch-fp32 answers"
             )
         kept |= {one.backend: one for one in _tried(predictor, part, dict.fromkeys((REFERENCE, *missing)))}
-        content = {"machine": here, "trials": [asdict(one) for one in kept.values()]}
+        content = {"machine": machine(), "trials": [asdict(one) for one in kept.values()]}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
     return [kept[one] for one in wanted]
 
@@ -117,11 +116,17 @@ def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[
         begun = time.perf_counter()
         try:
             ours = predictor.on(backend)
+            start_s, begun = time.perf_counter() - begun, time.perf_counter()
+            answers = ours.probabilities(ours.vectors(part.texts).vectors)
         except BackendUnavailable as error:
             found.append(Trial(backend, str(error)))
             continue
-        start_s, begun = time.perf_counter() - begun, time.perf_counter()
-        answers = ours.probabilities(ours.vectors(part.texts).vectors)
+        except Exception as error:
+            # its words may quote what it was given
+            found.append(
+                Trial(backend, f"it fails on reports that torch-fp32 reads ({type(error).__name__})")
+            )
+            continue
         reports_per_s = len(part.ids) / (time.perf_counter() - begun)
         alike = compare(reference, answers, part.labels_idx, critical, facts.thresholds)
         found.append(Trial(backend, alike.refusal(backend), start_s, reports_per_s, alike))
@@ -146,6 +151,12 @@ def _others() -> list[Backend]:
     """What `auto` may take beside the reference."""
     full = [one for one in BACKENDS if is_full_precision(one) and one != REFERENCE]
     return [one for one in full if why_not(one) is None]
+
+
+def _kept_in(settings: Settings, model: Model) -> Path:
+    """One file a model and machine: several machines may share the folder."""
+    here = hashlib.sha256(json.dumps(machine(), sort_keys=True).encode()).hexdigest()
+    return settings.folder / "backends" / f"{model.manifest_sha[:16]}-{here[:8]}.json"
 
 
 def _trial(stored: dict[str, object]) -> Trial:

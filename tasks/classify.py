@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from sqlalchemy import Connection
 
 from db import backlog, models, predictions, scoring
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.models import Champion
 from db.predictions import Exported
 from tasks.database import open_database
 from tasks.ml.faultpoints import reach
@@ -34,9 +36,7 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
     now = datetime.now(UTC)
     with writing(open_database(settings)) as c:
         backlog.hold_champion(c, classifier)
-        champion = models.champion_of(c, classifier)
-        if champion is None:
-            raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
+        champion = the_champion(c, classifier)
         scoring.stop_former(c, classifier, champion.model.id, now)
         unfinished = scoring.unfinished_job(c, classifier, champion.model.id)
         if unfinished is not None:
@@ -87,9 +87,7 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     """
     name = the_classifier(settings, classifier)
     with reading(open_database(settings)) as c:
-        champion = models.champion_of(c, name)
-        if champion is None:
-            raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
+        champion = the_champion(c, name)
         rows = 0
         schema = _schema(settings.classifier(name).labels)
         with whole_file(out, schema) as file:
@@ -108,6 +106,14 @@ def the_classifier(settings: Settings, name: str | None) -> str:
         raise ConfigurationError(f"which classifier? Say --classifier NAME ({known})")
     settings.classifier(name)
     return name
+
+
+def the_champion(c: Connection, classifier: str) -> Champion:
+    """Who answers now. Raises NothingToWorkOn where nobody does."""
+    champion = models.champion_of(c, classifier)
+    if champion is None:
+        raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
+    return champion
 
 
 def _schema(labels: list[str]) -> pa.Schema:

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from db import metrics, models
 from db.engine import reading, writing
-from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from db.metrics import Metric
 from db.models import Model
+from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.evaluate import model_row, probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
@@ -77,19 +78,9 @@ def teacher_of(engine: Engine, settings: Settings, classifier: str | None, model
             raise LaudosError(f"model {model_id} belongs to {asked.classifier!r}, not to {classifier!r}")
         settings.classifier(asked.classifier)
         return asked
-    if classifier is None:
-        if len(settings.classifiers) != 1:
-            raise ConfigurationError(
-                f"{len(settings.classifiers)} classifiers are configured; "
-                "say which one to distil with --classifier, or which model with --model"
-            )
-        [classifier] = settings.classifiers
-    settings.classifier(classifier)
+    name = the_classifier(settings, classifier)
     with reading(engine) as c:
-        champion = models.champion_of(c, classifier)
-    if champion is None:
-        raise NothingToWorkOn(f'{classifier!r} has no champion to learn from; run "laudos retrain" first')
-    return champion.model
+        return the_champion(c, name).model
 
 
 @step("distill", run_name="distill model {teacher_id} on snapshot {snapshot_id}")

@@ -16,16 +16,15 @@ from itertools import cycle
 import numpy as np
 from sqlalchemy import Connection, Engine
 
-from db import backlog, features, models, scoring, status
+from db import backlog, features, scoring, status
 from db import forecast as tables
 from db.engine import reading, rehearsing
-from db.errors import NothingToWorkOn
 from db.features import Feature
 from db.forecast import Backlog, Waiting
 from db.models import Model
 from tasks.answering import answers, read
 from tasks.backends import on_its_backend
-from tasks.classify import the_classifier
+from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.backends import is_full_precision
 from tasks.ml.forecast import Forecast, Reading, forecast, groups
@@ -95,9 +94,7 @@ def estimate(
     began = time.perf_counter()
     name, engine = the_classifier(settings, classifier), open_database(settings)
     with reading(engine) as c:
-        champion = models.champion_of(c, name)
-        if champion is None:
-            raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
+        champion = the_champion(c, name)
         asked = as_cut(c, settings, name, champion.model)
         waits = tables.waiting(c, asked)
     tried = (

@@ -245,7 +245,7 @@ class ScoringSettings(_Strict):
     batch_tokens: int = Field(
         default=2048,
         ge=64,
-        description="tokens a forward pass: the fewer, the less padding, down to some 1000 on a processor",
+        description="tokens a forward pass: the fewer, the less padding and memory",
     )
     backend: Literal["auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"] = Field(
         default="auto",

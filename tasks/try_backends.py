@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from db import models
 from db.engine import reading
-from db.errors import NothingToWorkOn
 from tasks.backends import Trial, trials
-from tasks.classify import the_classifier
+from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.scorer import load_predictor
 from tasks.settings import Settings
@@ -27,8 +25,6 @@ def champions_trials(settings: Settings, classifier: str | None) -> Tried:
     """Every back end with the champion. Raises NothingToWorkOn where there is none, or no report to try."""
     name, engine = the_classifier(settings, classifier), open_database(settings)
     with reading(engine) as c:
-        champion = models.champion_of(c, name)
-    if champion is None:
-        raise NothingToWorkOn(f'no promoted model for {name!r}; run "laudos retrain" first')
+        champion = the_champion(c, name)
     predictor = load_predictor(engine, settings, name, champion.model)
     return Tried(name, champion.model.id, trials(engine, settings, champion.model, predictor))

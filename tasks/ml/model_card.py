@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
@@ -19,13 +19,12 @@ from tasks.ml.data_card import Dated
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
 from tasks.ml.model_report import Count
-from tasks.ml.report_figures import SUBJECTS, by_name
-from tasks.ml.report_slices import in_order
+from tasks.ml.report_figures import SUBJECTS, Figures, by_name
+from tasks.ml.report_slices import BESIDE, RIGHT, in_order
 from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
 from tasks.ml.splits import SPLITS
 
 State = Literal["answering", "promoted", "refused", "unjudged"]
-COLUMNS: Final = ("sensitivity", "specificity", "auroc_report", "ece", "review_share")
 # whom a model could treat differently; a field is named where no slice tells of it
 GROUPS: Final = ("sex", "age", "race", "institution", "month")
 
@@ -182,20 +181,28 @@ def _data(facts: CardFacts, said: Words) -> list[Block]:
 
 
 def _figures(facts: CardFacts, said: Words) -> list[Block]:
-    rows = []
-    for subject in ("model", *SUBJECTS):
-        if subject in facts.figures:
-            found = by_name(facts.figures[subject])
-            cells = (_shown(found.get((name, "all")), said) for name in COLUMNS)
-            rows.append((said.subjects[subject], *cells))
-    if not rows:
+    judged = [subject for subject in ("model", *SUBJECTS) if subject in facts.figures]
+    if not judged:
         return [Paragraph(said.unmeasured)]
-    head = (said.columns.answerer, *(getattr(said.columns, name) for name in COLUMNS))
-    blocks: list[Block] = [Table(head, rows), Paragraph(said.figures_note.format(critical=facts.critical))]
+    rows = [(said.subjects[subject], by_name(facts.figures[subject]), "all") for subject in judged]
+    blocks: list[Block] = [
+        *(_table(said.columns.answerer, rows, columns, said) for columns in (RIGHT, BESIDE)),
+        Paragraph(said.figures_note.format(critical=facts.critical)),
+    ]
     if facts.behaviour is not None:
         right = _shown(facts.behaviour, said)
         blocks.append(Paragraph(said.behaviour.format(pairs=facts.behaviour.n, right=right)))
     return blocks
+
+
+def _table(
+    first: str, rows: Sequence[tuple[str, Figures, str]], columns: Iterable[str], said: Words
+) -> Table:
+    """A row for each (what it is called, figures, slice)."""
+    cells = [
+        (called, *(_shown(found.get((name, of)), said) for name in columns)) for called, found, of in rows
+    ]
+    return Table((first, *(getattr(said.columns, name) for name in columns)), cells)
 
 
 def _slices(facts: CardFacts, said: Words) -> list[Block]:
@@ -204,25 +211,25 @@ def _slices(facts: CardFacts, said: Words) -> list[Block]:
     names = in_order([figure.slice for figure in figures if figure.name == "small"])
     fields = {name.partition("=")[0] for name in names if name != "all"}
     absent = [said.groups[group] for group in GROUPS if group not in fields]
-    blocks: list[Block] = []
+    blocks: list[Block] = [Paragraph(said.no_slices)]
     if fields:
-        rows = []
-        for name in names:
-            small = found["small", name].value
-            mark = " †" if small else ""
-            reports = f"{found['patients', name].n} ({found['patients', name].value or 0:.0f})"
-            cells = (_shown(found.get((column, name)), said) for column in COLUMNS)
-            rows.append((_called(name, said) + mark, reports, *cells))
-        head = (said.columns.slice, said.columns.reports, *(getattr(said.columns, name) for name in COLUMNS))
-        small_note = said.small.format(
-            patients=SMALL_PATIENTS, critical_patients=SMALL_CRITICAL, critical=facts.critical
-        )
-        blocks += [Table(head, rows), Paragraph(small_note)]
-    else:
-        blocks.append(Paragraph(said.no_slices))
+        blocks = _by_slice(found, names, facts.critical, said)
     if absent:
         blocks.append(Paragraph(said.not_cut.format(fields=", ".join(absent)), strong=True))
     return blocks
+
+
+def _by_slice(found: Figures, names: Sequence[str], critical: str, said: Words) -> list[Block]:
+    called = {name: _called(name, said) + (" †" if found["small", name].value else "") for name in names}
+    of = {name: found["patients", name] for name in names}
+    sizes = [(called[name], f"{of[name].n} ({of[name].value or 0:.0f})") for name in names]
+    rows = [(called[name], found, name) for name in names]
+    small = said.small.format(patients=SMALL_PATIENTS, critical_patients=SMALL_CRITICAL, critical=critical)
+    return [
+        Table((said.columns.slice, said.columns.reports), sizes),
+        *(_table(said.columns.slice, rows, columns, said) for columns in (RIGHT, BESIDE)),
+        Paragraph(small),
+    ]
 
 
 def _called(name: str, said: Words) -> str:

@@ -13,7 +13,7 @@ from tasks.ml.recalibration import clearly_better
 from tasks.ml.report_figures import Figures, by_name, shown
 from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
 
-# two tables: a page in the UI shows no more columns without scrolling sideways
+# two tables, here and on the card: a page in the UI shows no more columns without scrolling sideways
 RIGHT: Final = {"sensitivity": "sensitivity", "specificity": "specificity"}
 BESIDE: Final = {"auroc_report": "AUROC", "ece": "ECE ↓", "review_share": "to a person"}
 WAYS: Final = {"uncalibrated": "none", "platt": "Platt", "isotonic": "isotonic"}

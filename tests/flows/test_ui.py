@@ -44,6 +44,7 @@ def test_the_pages_show_the_night_and_the_model(ui: Ui, night: list[str]) -> Non
         for key, told, pictures in (
             ("tonight", ["What came in", "What was trained", "promoted", "What was scored", "What waits"], 1),
             ("model-1", ["malignidade"], 3),
+            ("model-card-1-pt", ["malignidade"], 0),
         ):
             page.goto(f"{ui.address}/artifacts/artifact/{ui.latest(key)}", wait_until="networkidle")
             page.get_by_text(told[0]).first.wait_for(timeout=30_000)

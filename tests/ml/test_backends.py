@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.ml.backends import BACKENDS, REFERENCE, Backend, compare, reader_on, why_not
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, Fidelity, compare, reader_on, why_not
 from tasks.ml.conformal import Thresholds
 from tasks.ml.errors import BackendUnavailable
 from tests.ml.conftest import Network
@@ -44,6 +44,7 @@ def test_a_network_of_any_family_reads_alike_on_every_back_end(network: Network,
         ([[0.9, 0.1], [0.6, 0.4]], "missed 1 critical"),
         ([[0.4, 0.6], [0.2, 0.8]], "1 of 2 decisions"),
         ([[0.8999, 0.1001], [0.21, 0.79]], "a probability is 0.01"),
+        ([[0.9, 0.1], [0.2, np.nan]], "decisions are others"),
     ],
 )
 def test_a_critical_miss_another_decision_or_another_probability_refuses(
@@ -61,3 +62,8 @@ def test_a_critical_report_that_no_person_sees_any_more_is_a_miss() -> None:
     told = compare(reference, other, np.array([1]), 1, thresholds)
     assert (told.critical_missed, told.other_decisions) == (1, 1)
     assert compare(reference, other, np.array([0]), 1, thresholds).critical_missed == 0
+
+
+def test_a_probability_that_is_no_number_is_never_near_enough() -> None:
+    told = Fidelity(reports=2000, other_decisions=1, critical_missed=0, largest_difference=float("nan"))
+    assert "a probability is nan" in str(told.refusal("openvino-bf16"))

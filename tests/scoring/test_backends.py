@@ -8,6 +8,7 @@ import sys
 from typing import get_args
 
 import pytest
+import torch
 from sqlalchemy import insert, select
 
 from db.engine import reading, writing
@@ -101,6 +102,37 @@ def test_a_back_end_that_answers_otherwise_is_refused(
     assert score(hospital, model_id, hospital.settings).written == 12
     with reading(hospital.engine) as c:
         assert set(c.scalars(select(prediction.c.backend))) == {REFERENCE}, "auto takes what is admitted"
+
+
+def test_a_back_end_that_fails_while_it_reads_is_refused_without_its_words(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+
+    def failing(ids: object, mask: object) -> torch.Tensor:
+        raise RuntimeError("of patient Maria")
+
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: failing)
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    with pytest.raises(
+        NothingToWorkOn, match=r"fails on reports that torch-fp32 reads \(RuntimeError\)"
+    ) as told:
+        score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
+    assert "Maria" not in str(told.value)
+
+
+def test_machines_that_share_a_folder_are_tried_each_for_itself(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+    for host in ("one", "two", "one"):
+        monkeypatch.setattr(backends, "machine", lambda host=host: {"host": host})
+        hospital.receive(3)
+        score(hospital, model_id, hospital.settings)
+    assert len(list((hospital.settings.folder / "backends").glob("*.json"))) == 2
 
 
 def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
