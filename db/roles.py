@@ -3,7 +3,8 @@
     writer    what laudos itself needs between two upgrades, back-ups included: rows, but no table; the
               audit only grows
     reader    views and tables without report text, payloads, vectors, patient keys and people's names
-    auditor   what the reader sees, and runs, decisions, the audit and configuration hashes; still no text
+    auditor   what the reader sees, and runs, decisions, the audit, configuration hashes and the groups that
+              patients are of; still no text
 
 PostgreSQL's views run with their owner's rights, so what a view shows is shown to every role; none shows
 text. Columns of tables are granted one by one: a new free-form column is hidden until it is named here.
@@ -37,7 +38,7 @@ class Roles:
 
 # a patient, or a text that a table of likely ones would reveal (a sha256 of "no findings" is no secret)
 _NEVER = {"report.patient_key", "report_version.raw_sha", "quarantine.raw_sha"}
-_AUDITOR_TABLES = {"run", "promotion", "audit"}
+_AUDITOR_TABLES = {"run", "promotion", "audit", "patient_group"}
 _AUDITOR_COLUMNS = {"model.config_sha", "label.actor"}
 # texts and JSON documents that hold ids, counts and laudos' own words
 _FREE_FORM_FOR_ALL = {

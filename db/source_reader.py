@@ -23,8 +23,9 @@ from db.source_pages import PageSize, Values, beyond, filled, weight, without_la
 from db.source_schema import UpdatedAt, open_source, reflected, refuse_unordered
 from db.source_values import as_date, as_instant, as_key
 
-# the places of a row's values; labels follow
+# the places of a row's values; labels and groups follow
 ID, TEXT, UPDATED_AT = range(3)
+_NO_GROUPS: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class SourceTable:
     date: str | None
     labels: dict[str, str]
     zone: ZoneInfo
+    groups: dict[str, str] = field(default_factory=dict)  # sex, age, birth_date, race, institution
 
     def columns(self) -> dict[str, str]:
         """What each column is for -> its name."""
@@ -49,12 +51,13 @@ class SourceTable:
         given |= {"updated_at": self.updated_at} if self.updated_at else {}
         given |= {"patient": self.patient} if self.patient else {}
         given |= {"date": self.date} if self.date else {}
+        given |= self.groups
         return given | {f"labels.{classifier}": name for classifier, name in self.labels.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row as read. `text` and the labels are what the driver gave; None ids are broken ones."""
+    """One row as read. `text`, labels and groups are what the driver gave; None ids are broken ones."""
 
     external_id: str | None
     text: object = field(repr=False)
@@ -62,6 +65,7 @@ class SourceRow:
     patient: str | None = field(repr=False)
     date: date | None
     labels: dict[str, object]
+    groups: dict[str, object] = field(default_factory=dict, repr=False)
 
 
 class SourceReader:
@@ -87,7 +91,7 @@ class SourceReader:
         self._all = select(
             *(
                 (null() if name is None else self._table.c[name]).label(f"c{n}")
-                for n, name in enumerate([*fixed, *source.labels.values()])
+                for n, name in enumerate([*fixed, *source.labels.values(), *source.groups.values()])
             )
         )
 
@@ -185,5 +189,10 @@ class SourceReader:
             updated_at=as_instant(moment, self.source.zone),
             patient=as_key(patient),
             date=as_date(day),
-            labels=dict(zip(self.source.labels, said, strict=True)),
+            labels=dict(zip(self.source.labels, said, strict=False)),  # the groups follow
+            groups=(
+                dict(zip(self.source.groups, said[len(self.source.labels) :], strict=True))
+                if self.source.groups
+                else _NO_GROUPS
+            ),
         )

@@ -198,6 +198,23 @@ report_version = Table(
     comment="one row a content a report has had",
 )
 
+patient_group = Table(
+    "patient_group",
+    metadata,
+    Column(
+        "report_version_id",
+        ForeignKey("report_version.id"),
+        primary_key=True,
+        comment="the content whose patient it was",
+    ),
+    Column("sex", String(8), comment="female, male or other; null where the source does not know"),
+    Column("age_band", String(16), comment="years when it was written, such as 40-49; no date of birth"),
+    Column("race", String(64), comment="as the source writes it, in small letters"),
+    Column("institution", String(64), comment="where it was written, as the source calls it"),
+    _one_of("sex", "female", "male", "other"),
+    comment="of which groups a patient is, where a source tells: for slices and the fairness gate alone",
+)
+
 quarantine = Table(
     "quarantine",
     metadata,

@@ -48,7 +48,7 @@ def finer_figures(
 
 
 def holdout_fields(engine: Engine, snapshot_id: int, holdout: Part) -> list[Field]:
-    """What a holdout can be cut by. A hospital's report has its source for an institution."""
+    """What a holdout can be cut by. A hospital's report that tells no institution has its source."""
     with reading(engine) as c:
         known = slices.kinds(c, snapshot_id, "holdout")
     kinds = [known[version_id] for version_id in holdout.ids]
@@ -57,6 +57,11 @@ def holdout_fields(engine: Engine, snapshot_id: int, holdout: Part) -> list[Fiel
         [kind.institution or kind.source for kind in kinds],
         holdout.origins,
         [kind.report_date for kind in kinds],
+        {
+            "sex": [kind.sex for kind in kinds],
+            "age": [kind.age_band for kind in kinds],
+            "race": [kind.race for kind in kinds],
+        },
     )
 
 

@@ -23,6 +23,7 @@ from db.source_reader import SourceReader, SourceRow, SourceTable
 from tasks import intake
 from tasks.bulk import ahead, heap_left_alone
 from tasks.database import open_database
+from tasks.intake_groups import Meanings, groups_of, refuse_names
 from tasks.intake_rows import Row, fit_id, row_of
 from tasks.ml.faultpoints import reach
 from tasks.progress import progress_bar
@@ -61,7 +62,7 @@ def ingest_from(
         size = PageSize(asked.page_rows, asked.page_bytes)
         whole = full or asked.updated_at is None
         read = reader.all_rows(size) if whole else reader.pages(_since(turn, asked.overlap, now), size)
-        with ahead(_rows(source_name, read)) as pages:
+        with ahead(_rows(source_name, read, asked.group_values)) as pages:
             (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
         return ledger.counts_of_source(c, run_id, turn.source_id)
@@ -87,6 +88,7 @@ def source_table(settings: Settings, name: str) -> SourceTable:
         patient=asked.patient,
         date=asked.date,
         labels=asked.labels,
+        groups=asked.group_columns,
         zone=ZoneInfo(asked.timezone) if asked.timezone else settings.zone,
     )
 
@@ -123,9 +125,11 @@ class _Visit:
         return list(self.settings.source(self.source_name).labels)
 
 
-def _rows(source_name: str, pages: Iterator[list[SourceRow]]) -> Iterator[list[Row]]:
+def _rows(source_name: str, pages: Iterator[list[SourceRow]], meanings: Meanings) -> Iterator[list[Row]]:
     for page in pages:
-        yield [row_of(source_name, read) for read in page]
+        rows = [row_of(source_name, read, groups_of(read, meanings)) for read in page]
+        refuse_names(source_name, (row.groups for row in rows))
+        yield rows
 
 
 def _follow(visit: _Visit, pages: Iterator[list[Row]]) -> None:

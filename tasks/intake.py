@@ -13,7 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from db import labels, ledger, quarantine, reports
+from db import groups, labels, ledger, quarantine, reports
+from db.groups import Groups
 from db.quarantine import UNKNOWN_LABEL, Refused
 from db.reports import Content, Known
 from tasks.intake_rows import Row, fit_id
@@ -37,6 +38,7 @@ class Page:
     said: dict[str, dict[str, str]] = field(
         default_factory=dict
     )  # external id -> classifier -> value as read
+    groups: dict[str, Groups] = field(default_factory=dict)  # external id -> its patient's, where told
 
     @property
     def counts(self) -> ledger.Counts:
@@ -88,6 +90,9 @@ def write(
     reach("ingest.page.reports")
     _keep_up(c, page)
     versions |= {str(row.external_id): page.known[str(row.external_id)].version_id for row in page.standing}
+    if page.groups:
+        standing = [page.known[str(row.external_id)].version_id for row in page.standing]
+        groups.put(c, {versions[name]: one for name, one in page.groups.items()}, standing)
     unknown = _put_labels(c, source_name, page, versions, classifiers, now)
     reach("ingest.page.labels")
     told = {one.external_id for one in unknown}
@@ -141,6 +146,7 @@ def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:
     if found is not None and found.raw_sha == row.raw_sha:
         page.standing.append(row)
         page.said[external_id] = row.labels
+        _note_groups(row, page)
         return
     try:
         cleaned = clean(row.text)
@@ -148,6 +154,7 @@ def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:
         page.refused.append(row.refused(unreadable.reason))
         return
     page.said[external_id] = row.labels
+    _note_groups(row, page)
     page.contents.append(
         Content(
             external_id,
@@ -160,6 +167,11 @@ def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:
             row.updated_at,
         )
     )
+
+
+def _note_groups(row: Row, page: Page) -> None:
+    if row.groups is not None:
+        page.groups[str(row.external_id)] = row.groups
 
 
 def _keep_up(c: Connection, page: Page) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from db.groups import Groups
 from db.quarantine import Refused
 from db.source_reader import SourceRow
 from tasks.ml.cleaning import raw_sha
@@ -29,6 +30,7 @@ class Row:
     updated_at: datetime | None
     date: date | None
     labels: dict[str, str]
+    groups: Groups | None = None  # of the patient; None where the source has no such columns
 
     def refused(self, reason: str) -> Refused:
         """This row for the quarantine, complete for a later retry."""
@@ -39,12 +41,13 @@ class Row:
             "updated_at": self.updated_at and self.updated_at.isoformat(),
             "date": self.date and self.date.isoformat(),
             "labels": self.labels,
+            "groups": self.groups and asdict(self.groups),
         }
         known_as = self.external_id if self.external_id is not None and fit_id(self.external_id) else ""
         return Refused(known_as, self.raw_sha, reason, payload)
 
 
-def row_of(source_name: str, read: SourceRow) -> Row:
+def row_of(source_name: str, read: SourceRow, groups: Groups | None = None) -> Row:
     """A row as the reader gave it."""
     labels = {classifier: _written(value) for classifier, value in read.labels.items()}
     return Row(
@@ -55,6 +58,7 @@ def row_of(source_name: str, read: SourceRow) -> Row:
         updated_at=read.updated_at,
         date=read.date,
         labels={classifier: value for classifier, value in labels.items() if value},
+        groups=groups,
     )
 
 
@@ -69,6 +73,8 @@ def row_from(payload: dict[str, Any]) -> Row:
         updated_at=datetime.fromisoformat(payload["updated_at"]) if payload["updated_at"] else None,
         date=date.fromisoformat(payload["date"]) if payload["date"] else None,
         labels=payload["labels"],
+        # what was read before there were groups has none
+        groups=Groups(**payload["groups"]) if payload.get("groups") else None,
     )
 
 

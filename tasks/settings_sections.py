@@ -45,6 +45,21 @@ class SourceSettings(_Strict):
     labels: dict[str, str] = Field(
         default_factory=dict, description="classifier -> column with its true label, where known"
     )
+    sex: str | None = Field(
+        default=None, description="column with the patient's sex; this and the next four are for slices alone"
+    )
+    age: str | None = Field(default=None, description="column with the age in years; stored as a band")
+    birth_date: str | None = Field(
+        default=None,
+        description="column with the date of birth, for the band where age tells none; never stored",
+    )
+    race: str | None = Field(default=None, description="column with the patient's race")
+    institution: str | None = Field(
+        default=None, description="column with where the report was written; default: the source's name"
+    )
+    group_values: dict[Literal["sex", "race", "institution"], dict[str, str]] = Field(
+        default_factory=dict, description="what the source writes -> what it means, such as '1' = 'male'"
+    )
     timezone: ZoneName | None = Field(
         default=None,
         description="zone of updated_at where the column has none; default: the top-level timezone",
@@ -63,6 +78,18 @@ class SourceSettings(_Strict):
     )
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> SourceSettings:
+        meant = self.group_values.get("sex", {}).values()
+        require_known("group_values.sex", meant, ("female", "male", "other"), "female, male and other")
+        return self
+
+    @property
+    def group_columns(self) -> dict[str, str]:
+        """What each column that groups patients is for -> its name."""
+        given = {name: getattr(self, name) for name in ("sex", "age", "birth_date", "race", "institution")}
+        return {name: column for name, column in given.items() if column is not None}
 
 
 class SyntheticSettings(_Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
@@ -40,10 +40,15 @@ def fields_of(
     institutions: Sequence[str],
     origins: Sequence[str],
     dates: Sequence[date | None],
+    groups: Mapping[str, Sequence[str | None]] | None = None,
 ) -> list[Field]:
-    """Every field by which these reports differ: one that has a single value cuts nothing."""
+    """Every field by which these reports differ: one that has a single value cuts nothing.
+
+    groups: of patients, such as sex -> (reports,) values; protected, as the institution is.
+    """
     found = [
         Field("institution", institutions, protected=True),
+        *(Field(name, values, protected=True) for name, values in (groups or {}).items()),
         Field("origin", origins),
         Field("month", months(dates)),
         Field("length", [length_of(text) for text in texts]),

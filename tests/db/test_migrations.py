@@ -125,6 +125,25 @@ def test_every_row_survives_the_way_up_down_and_up_again(
         c.execute(text("INSERT INTO run_batch (run_id, seq, source_id, at) VALUES (2, 9, 77, '2026-03-02')"))
 
 
+def test_the_groups_of_patients_go_with_the_way_down_and_nothing_else_does(
+    oldest: Engine, database_url: str
+) -> None:
+    schema.upgrade(database_url)
+    before = content(oldest)
+    with writing(oldest) as c:
+        c.execute(
+            text("INSERT INTO patient_group (report_version_id, sex, race) VALUES (1, 'female', 'parda')")
+        )
+    with pytest.raises(DatabaseFailure), writing(oldest) as c:
+        c.execute(text("INSERT INTO patient_group (report_version_id, sex) VALUES (2, 'Dona Maria')"))
+    schema.downgrade(database_url, "0005")
+    assert "patient_group" not in inspect(oldest).get_table_names()
+    assert content(oldest) == before
+    schema.upgrade(database_url)
+    with reading(oldest) as c:
+        assert c.execute(text("SELECT * FROM patient_group")).all() == []
+
+
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(
     oldest: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

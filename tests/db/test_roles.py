@@ -89,6 +89,7 @@ def test_the_reader_reads_every_view_and_no_text(
         "SELECT 1 FROM run",
         "SELECT 1 FROM promotion",
         "SELECT 1 FROM audit",
+        "SELECT race FROM patient_group",
     ):
         assert not may(reader, hidden), hidden
         assert may(owner, hidden)
@@ -101,7 +102,7 @@ def test_the_auditor_reads_runs_decisions_and_the_audit_but_no_text_and_writes_n
     with reading(auditor) as c:
         found = [
             str(c.execute(text(f"SELECT * FROM {name}")).all())
-            for name in ("run", "promotion", "audit", *(view.name for view in VIEWS))
+            for name in ("run", "promotion", "audit", "patient_group", *(view.name for view in VIEWS))
         ]
         assert c.scalar(text("SELECT config_sha FROM model LIMIT 1"))
         assert audit.broken(c) == []
