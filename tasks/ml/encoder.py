@@ -89,18 +89,22 @@ def load_encoder(
     Raises UnfitEncoder for a hub name without its revision, a folder that is absent or holds
     pickles, and whatever transformers cannot load as a sequence classifier.
     """
+    name, where = where_of(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the fresh head is drawn here
+        return load_classifier(name, **where, **_label_names(labels), ignore_mismatched_sizes=True)
+
+
+def where_of(spec: EncoderSpec) -> tuple[str, dict[str, Any]]:
+    """Name and options for transformers to load a pretrained network by. Raises UnfitEncoder."""
     if spec.name is None:
         raise UnfitEncoder("an encoder needs a name: a folder or a hub name")
     if spec.kind == "hub":
         if not re.fullmatch(r"[0-9a-f]{40}", spec.revision or ""):
             raise UnfitEncoder(f"{spec.name}: give the revision with all its 40 hex digits")
-        where: dict[str, Any] = {"revision": spec.revision}
-    else:
-        refuse_pickles(Path(spec.name))
-        where = {"local_files_only": True}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # the fresh head is drawn here
-        return load_classifier(spec.name, **where, **_label_names(labels), ignore_mismatched_sizes=True)
+        return spec.name, {"revision": spec.revision}
+    refuse_pickles(Path(spec.name))
+    return spec.name, {"local_files_only": True}
 
 
 def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

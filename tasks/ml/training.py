@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,9 @@ COMPLETE = "COMPLETE"
 TRIM_STEPS = 4  # between two returns of freed memory
 READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 
+# rows of a data set, and the number of the epoch -> what the network is given
+Collate = Callable[[list[dict[str, Any]], int], dict[str, torch.Tensor]]
+
 
 @dataclass(frozen=True)
 class BodyTraining:
@@ -52,6 +55,8 @@ class BodyTraining:
     epochs: float = 5.0
     learning_rate: float = 1e-3  # for a network from scratch; 1.5e-3 learnt visibly worse (one run)
     batch_windows: int = 32
+    accumulate_batches: int = 1  # so many of them make one step
+    mixed_precision: bool = False  # bfloat16 autocast, where a GPU has it; a processor computes in float32
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
     weight_decay: float = 0.01
     checkpoint_every_steps: int = 100
@@ -114,24 +119,59 @@ def train_body(
     start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)
     if objective is not None:
         start += objective.sha
-    fingerprint = _fingerprint(start, windows, labels, config, seed)
+    return train_on(
+        model,
+        Dataset.from_dict({"input_ids": windows.ids, "labels": labels}),
+        windows.lengths,
+        lambda rows, _epoch: _collated(rows, tokenizer.pad_token_id),
+        config=config,
+        checkpoint_folder=checkpoint_folder,
+        fingerprint=_fingerprint(start, windows, labels, config, seed),
+        seed=seed,
+        progress=progress,
+        objective=objective,
+    )
+
+
+def train_on(
+    model: PreTrainedModel,
+    rows: Dataset,
+    lengths: Ints,
+    collate: Collate,
+    *,
+    config: BodyTraining,
+    checkpoint_folder: Path,
+    fingerprint: str,
+    seed: int,
+    progress: Progress | None = None,
+    objective: Objective | None = None,
+) -> TrainLog:
+    """`train_body` for windows that are tokens already: one row each, `lengths` their tokens.
+
+    `collate(rows, epoch)` makes a batch; the same ones must give the same. A checkpoint is taken up where it
+    bears this `fingerprint`, which must tell everything that the weights depend on.
+    """
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
-    order = _LengthGrouped(windows.lengths, config.batch_windows, seed)
-    steps = max(1, math.ceil(config.epochs * len(order.batches(0))))
+    order = _LengthGrouped(lengths, config.batch_windows, seed)
+    steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
+    steps = max(1, math.ceil(config.epochs * steps_an_epoch))
     with quietly(), room_in(checkpoint_folder):
         trainer = _Guarded(
             model=model,
             args=_arguments(config, checkpoint_folder, steps, seed),
-            train_dataset=Dataset.from_dict({"input_ids": windows.ids, "labels": labels}),
-            data_collator=lambda rows: _collated(rows, tokenizer.pad_token_id),
-            callbacks=[_Keeper(order, fingerprint, progress)],
+            train_dataset=rows,
+            # one process collates as it computes, so that the order's epoch is the batch's
+            data_collator=lambda drawn: collate(drawn, order.epoch),
+            callbacks=[_Keeper(order, steps_an_epoch, fingerprint, progress)],
         )
         trainer.order, trainer.objective = order, objective
+        if objective is not None:  # its loss is a mean, whatever the network itself would make of a step
+            trainer.model_accepts_loss_kwargs = False
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
     resumed = 0 if checkpoint is None else _step_of(checkpoint)
-    return TrainLog(trainer.state.global_step, len(windows.ids), resumed, losses)
+    return TrainLog(trainer.state.global_step, len(lengths), resumed, losses)
 
 
 def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:
@@ -139,6 +179,8 @@ def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> Tra
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_windows,
+        gradient_accumulation_steps=config.accumulate_batches,
+        bf16=config.mixed_precision and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=math.ceil(config.warmup_share * steps),
@@ -214,13 +256,16 @@ class _LengthGrouped(Sampler[int]):  # type: ignore[misc]
 class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Tells the order which epoch it is, marks whole checkpoints, and reports progress."""
 
-    def __init__(self, order: _LengthGrouped, fingerprint: str, progress: Progress | None) -> None:
-        self.order, self.fingerprint, self.progress = order, fingerprint, progress
+    def __init__(
+        self, order: _LengthGrouped, steps_an_epoch: int, fingerprint: str, progress: Progress | None
+    ) -> None:
+        self.order, self.steps_an_epoch = order, steps_an_epoch
+        self.fingerprint, self.progress = fingerprint, progress
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.order.epoch = state.global_step // len(self.order.batches(0))
+        self.order.epoch = state.global_step // self.steps_an_epoch
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
