@@ -111,6 +111,29 @@ def get(c: Connection, snapshot_id: int) -> Snapshot | None:
     return None if row is None else Snapshot(**row._mapping)
 
 
+def items(c: Connection, snapshot_id: int) -> list[tuple[Labelled, str, bool]]:
+    """Every item as it was frozen, its split, and whether its text is still there."""
+    query = (
+        select(
+            report_version.c.id,
+            source.c.name,
+            report.c.external_id,
+            report_version.c.raw_sha,
+            report.c.patient_key,
+            snapshot_item.c.label,
+            snapshot_item.c.origin,
+            snapshot_item.c.split,
+            report_version.c.text.is_not(None),
+        )
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(snapshot_item.c.snapshot_id == snapshot_id)
+        .order_by(report_version.c.id)
+    )
+    return [(Labelled(*told), split, there) for *told, split, there in c.execute(query)]
+
+
 def counts(c: Connection, snapshot_id: int) -> list[tuple[str, str, str, int, int]]:
     """(origin, label, split, reports, patients) of a snapshot, in this order."""
     kind = (snapshot_item.c.origin, snapshot_item.c.label, snapshot_item.c.split)

@@ -1,8 +1,8 @@
 """The `laudos` command: starts a flow, or answers a question.
 
-Exit codes: 0 done; 1 it failed, or `doctor`, `verify` or `synth audit` found something; 2 configuration
-or usage; 3 something must come first (the message names the command); 4 another run holds the lock; 5 the
-database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside
+Exit codes: 0 done; 1 it failed, or `doctor`, `verify`, `reproduce` or `synth audit` found something; 2
+configuration or usage; 3 something must come first (the message names the command); 4 another run holds the
+lock; 5 the database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside
 the commands, so that `--help` is quick.
 """
 

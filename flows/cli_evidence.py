@@ -1,4 +1,4 @@
-"""Commands about one prediction: what carried it, and whether it can be computed again."""
+"""Commands about one prediction or model: what carried it, and whether it can be computed again."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
         epilog="Example: laudos explain 17  or  laudos explain L-881 --source his --html marked.html"
     )(explain)
     app.command(epilog="Example: laudos verify 3:1207  or  laudos verify --report 17")(verify)
+    app.command(epilog="Example: laudos reproduce 3")(reproduce)
 
 
 def explain(
@@ -88,3 +89,24 @@ def verify(
 
         tell_verified(verified, settings.zone)
     end_with([not verified.same])
+
+
+def reproduce(
+    model: Annotated[int, typer.Argument(help="Its number; a whole network takes as long as its training.")],
+    as_json: AsJson = False,
+) -> None:
+    """Train a model again from its training set and recorded settings; exit code 1 where it differs.
+
+    Compares every weight, and tells what is another than it was then. Reads no holdout, changes nothing.
+    """
+    settings = ready()
+    from tasks.reproduce import reproduce_model
+
+    reproduced = reproduce_model(settings, model)
+    if as_json:
+        show(reproduced, as_json)
+    else:
+        from flows.cli_evidence_words import tell_reproduced
+
+        tell_reproduced(reproduced)
+    end_with([not reproduced.same])

@@ -1,7 +1,8 @@
-"""What `laudos explain` and `laudos verify` print for a person."""
+"""What `laudos explain`, `laudos verify` and `laudos reproduce` print for a person."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -12,7 +13,8 @@ from flows.cli_summary import table
 from flows.cli_words import console, moment
 from tasks.explain import Explained, Marked
 from tasks.marked_page import CAVEAT
-from tasks.verify import Verified
+from tasks.reproduce import Reproduced
+from tasks.verify import Difference, Verified
 
 STYLES = {"strong": "bold black on yellow", "some": "yellow", "against": "underline cyan", "none": ""}
 RANKED = 5
@@ -55,8 +57,7 @@ def tell_verified(verified: Verified, zone: ZoneInfo) -> None:
         out.print(f"[green]the same again[/]: prediction {verified.prediction}")
     else:
         out.print(f"[bold red]NOT the same[/]: prediction {verified.prediction}")
-        rows = [(escape(one.what), escape(one.recorded), escape(one.now)) for one in verified.differences]
-        out.print(table(("", "recorded", "now"), rows, words=1))
+        out.print(table(("", "recorded", "now"), _as_rows(verified.differences), words=1))
     if verified.largest_difference is not None:
         out.print(f"largest difference of a probability: {verified.largest_difference:.1e}")
     reason = f" ({of.review_because})" if of.review_because else ""
@@ -74,6 +75,31 @@ def tell_verified(verified: Verified, zone: ZoneInfo) -> None:
         ("computed again with", f"configuration {verified.config_sha_now}"),
     ):
         out.print(escape(f"{name:20} {value}"), soft_wrap=True)
+
+
+def tell_reproduced(reproduced: Reproduced) -> None:
+    """The verdict first, then what differs, and what is another than it was."""
+    out, of = console(), reproduced
+    name = f"model {of.model_id} ({of.trained})"
+    if of.same:
+        out.print(f"[green]the same again[/]: {name}, every weight bit for bit", soft_wrap=True)
+    else:
+        out.print(f"[bold red]NOT the same[/]: {name}", soft_wrap=True)
+        out.print(table(("", "recorded", "now"), _as_rows(of.differences), words=1))
+    if of.largest_difference:
+        out.print(f"largest difference of a weight: {of.largest_difference:.1e}")
+    if of.circumstances:
+        out.print("another than when it was trained:" if of.same else "it may be because of these:")
+        out.print(table(("", "then", "now"), _as_rows(of.circumstances), words=1))
+    elif not of.same and of.largest_difference is not None:
+        out.print("nothing that was recorded is another than it was", soft_wrap=True)
+    if of.largest_difference is not None:
+        out.print(escape(f"{'body':20} {of.body}"), soft_wrap=True)
+        out.print(escape(f"{'vectors':20} {of.encoded:,} computed, the others as stored"), soft_wrap=True)
+
+
+def _as_rows(differences: Sequence[Difference]) -> list[tuple[str, str, str]]:
+    return [(escape(one.what), escape(one.recorded), escape(one.now)) for one in differences]
 
 
 def _tell_answer(explained: Explained, out: Console) -> None:

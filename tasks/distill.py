@@ -123,7 +123,7 @@ def make_student(
     if known is not None:
         return replace(told, model_id=known.id, reused=True, notes=(f"already distilled: model {known.id}",))
     checkpoints = checkpoints_of(settings, teacher.classifier) / f"{snapshot.sha[:12]}-{sha[:12]}"
-    notes = _learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
+    notes = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
     model_id, encoded = publish_challenger(
         engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
         Made(run_id, ACTOR, "full", config, sha), now,
@@ -153,7 +153,7 @@ def _reusable(engine: Engine, settings: Settings, snapshot_id: int, sha: str, no
     return next((known for known in same if intact(engine, settings, known, ACTOR, now) is None), None)
 
 
-def _learn(
+def learn(
     settings: Settings,
     asked: ClassifierSettings,
     shown: Predictor,

@@ -117,10 +117,13 @@ def vectors_of(
     encode: Callable[[list[str]], Encoded],
     now: datetime,
     progress: Progress | None = None,
+    *,
+    keep: bool = True,
 ) -> Stored:
     """What the head reads of each report, encoded where it is not stored.
 
-    No transaction is open while the encoder computes; each chunk is stored as soon as it is ready.
+    No transaction is open while the encoder computes; each chunk is stored as soon as it is ready, unless
+    nothing is to be kept.
     """
     with reading(engine) as c:
         known = features.get(c, encoder_sha, part.ids)
@@ -139,8 +142,9 @@ def vectors_of(
                 strict=True,
             )
         ]
-        with writing(engine) as c:
-            features.put(c, encoder_sha, rows, now)
+        if keep:
+            with writing(engine) as c:
+                features.put(c, encoder_sha, rows, now)
         known.update((row.report_version_id, row) for row in rows)
         if progress is not None:
             progress(start + len(chunk), len(missing))

@@ -25,6 +25,7 @@ from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
+from tasks.ml.machine import machine_of
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
@@ -123,13 +124,13 @@ def publish_challenger(
 ) -> tuple[int, int]:
     """Head, thresholds, folder and row of a network; the model's id, and how many reports were encoded."""
     asked = settings.classifier(classifier)
-    fitted = _fit_head(engine, settings, asked, network, taught, calibration, now)
+    fitted = fit_on_body(engine, settings, asked, network, taught, calibration, now)
     published = publish(
         models_folder(settings) / classifier,
         f"run{made.run_id}-{made.trained}",
         *network,
         fitted.head,
-        _facts(settings, classifier, snapshot, fitted, now),
+        facts_of_fit(settings, classifier, snapshot, network, fitted, now),
         fitted.familiarity,
     )
     reach("train.row.due")
@@ -159,7 +160,12 @@ def publish_challenger(
 
 
 @dataclass(frozen=True, eq=False)
-class _Fitted:
+class Fitted:
+    """What stands on a body: its head, who goes to a person, and which texts are like those that taught it.
+
+    `encoded`: reports whose vector was not stored yet.
+    """
+
     head: Head
     thresholds: Thresholds
     familiarity: Familiarity
@@ -167,7 +173,7 @@ class _Fitted:
     encoded: int
 
 
-def _fit_head(
+def fit_on_body(
     engine: Engine,
     settings: Settings,
     asked: ClassifierSettings,
@@ -175,8 +181,13 @@ def _fit_head(
     taught: Part,
     calibration: Part,
     now: datetime,
-) -> _Fitted:
-    """The last layer on stored vectors; the calibration split gives C, temperature and every limit."""
+    *,
+    keep: bool = True,
+) -> Fitted:
+    """The last layer on stored vectors; the calibration split gives C, temperature and every limit.
+
+    `keep`: whether vectors that had to be computed are stored.
+    """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
     sha = encoder_sha(model, tokenizer, window, stride)
@@ -189,8 +200,8 @@ def _fit_head(
         batch_tokens=settings.scoring.batch_tokens,
     )
     with progress_bar("encoding the training set") as progress:
-        known = vectors_of(engine, taught, sha, read, now, progress)
-        held = vectors_of(engine, calibration, sha, read, now, progress)
+        known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
+        held = vectors_of(engine, calibration, sha, read, now, progress, keep=keep)
     head = fit_head(
         known.vectors,
         taught.labels_idx,
@@ -204,12 +215,13 @@ def _fit_head(
     thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
     pairs = known_pairs(taught.texts, taught.patients)
     familiarity = Familiarity(pairs, fit_limit(pairs, held.sketches))
-    return _Fitted(head, thresholds, familiarity, sha, known.encoded + held.encoded)
+    return Fitted(head, thresholds, familiarity, sha, known.encoded + held.encoded)
 
 
-def _facts(
-    settings: Settings, classifier: str, snapshot: Snapshot, fitted: _Fitted, now: datetime
+def facts_of_fit(
+    settings: Settings, classifier: str, snapshot: Snapshot, network: Network, fitted: Fitted, now: datetime
 ) -> LaudosJson:
+    """What its folder says of the model beside the network."""
     asked = settings.classifier(classifier)
     return LaudosJson(
         classifier=classifier,
@@ -223,8 +235,14 @@ def _facts(
         created_at=now,
         thresholds=fitted.thresholds,
         temperature=fitted.head.temperature,
-        versions={package: version(package) for package in PACKAGES},
+        versions=versions(),
+        machine=machine_of(network[0]),
     )
+
+
+def versions() -> dict[str, str]:
+    """Package -> the version that is installed, of those that a model's numbers depend on."""
+    return {package: version(package) for package in PACKAGES}
 
 
 def review_errors(asked: ClassifierSettings) -> list[float]:

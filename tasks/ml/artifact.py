@@ -37,6 +37,7 @@ MANIFEST = "MANIFEST.json"
 FACTS = "laudos.json"
 FORMAT = 1
 LEFTOVER_AFTER_S = 3600
+_NEWER = ("familiarity", "machine")  # entries that an older laudos.json does not have
 WAY_OUT = "Restore it from a back-up, or go back to an earlier model: laudos models rollback"
 
 CAVEAT = (
@@ -64,6 +65,7 @@ class LaudosJson:
     versions: Mapping[str, str] = field(default_factory=dict)  # package -> version
     caveat: str = CAVEAT
     familiarity: Limit | None = None  # None: made before there was one; every text is answered alike
+    machine: Mapping[str, str] = field(default_factory=dict)  # what trained it; empty: not told yet then
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
@@ -80,7 +82,8 @@ class LaudosJson:
                 "use the laudos version that made the model, or retrain"
             )
         try:
-            known = {name: content[name] for name in cls.__dataclass_fields__ if name != "familiarity"}
+            known = {name: content[name] for name in cls.__dataclass_fields__ if name not in _NEWER}
+            known["machine"] = content.get("machine", {})
             limit = content.get("familiarity")
             known["familiarity"] = None if limit is None else Limit(**limit)
             known["labels"] = tuple(known["labels"])

@@ -24,6 +24,7 @@ from tasks.model_folders import checkpoints_of, folder_of
 from tasks.models import roll_back
 from tasks.plan import plan
 from tasks.promote import decide
+from tasks.reproduce import reproduce
 from tasks.training_set import freeze
 from tests.learning.retraining import challenge, champion_of, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
@@ -174,3 +175,13 @@ def test_without_a_champion_or_a_name_it_says_what_is_missing(
     two = world.settings.model_copy(update={"classifiers": {"um": asked, "dois": asked}})
     with pytest.raises(ConfigurationError, match="Say --classifier NAME"):
         teacher_of(world.engine, two, None, None)
+
+
+def test_a_student_is_made_again_while_the_reports_that_taught_it_are_the_same(hospital: World) -> None:
+    made = distilled(hospital)
+    found = reproduce(hospital.engine, hospital.settings, made.model_id)
+    assert (found.same, found.trained, found.body) == (True, "distilled", "distilled again")
+    newcomer = next(number for number in range(300, 400) if split_of(patient_key(number)) == "train")
+    hospital.add([newcomer])
+    found = reproduce(hospital.engine, hospital.settings, made.model_id)
+    assert [one.what for one in found.differences] == ["unlabelled reports"]

@@ -19,6 +19,7 @@ from tasks.model_folders import folder_of, pointer_path
 from tasks.model_report import write_model_report
 from tasks.plan import How
 from tasks.promote import decide, promote_if_earned
+from tasks.reproduce import reproduce
 from tasks.train import train
 from tests.learning.retraining import (
     alter,
@@ -274,6 +275,7 @@ def test_a_head_alone_stands_on_a_pretrained_encoder_as_it_was_loaded(
         "classifier.weight",
         "classifier.bias",
     }
+    assert reproduce(frozen.engine, frozen.settings, second.trained.model_id).same
 
 
 def test_a_step_run_alone_says_what_is_not_there(world: World) -> None:

@@ -89,6 +89,9 @@ def test_only_safetensors_and_json_are_published(published: Published):
 def test_laudos_json_comes_back_as_it_went_in(published: Published, tiny, facts_of):
     facts = facts_of(tiny())
     assert read_facts(published.path) == facts
+    older = facts.as_json()
+    del older["machine"]  # written before machines were told
+    assert LaudosJson.from_json(older).machine == {}
     assert "no clinical validation" in json.loads((published.path / FACTS).read_text())["caveat"]
     assert "Infinity" not in (published.path / FACTS).read_text()
 

@@ -1,0 +1,186 @@
+"""`laudos reproduce`: train a model again from what was recorded of it, and tell whether it is the same.
+
+Reads the training and the calibration split of its snapshot, never the holdout. Nothing is written but a
+folder that goes away again: no row, no vector, no model; and no model's standing changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from db import ledger, snapshots
+from db.engine import reading
+from db.models import Model
+from db.snapshots import Snapshot
+from tasks.database import open_database
+from tasks.evaluate import model_row
+from tasks.ledger import code_revision
+from tasks.ml.artifact import LaudosJson, publish, read_facts
+from tasks.ml.errors import MlError
+from tasks.ml.machine import THREADS, as_many_threads, machine_of
+from tasks.ml.sameness import Comparison, compare_folders
+from tasks.model_folders import fault_of, folder_of
+from tasks.plan import TRAINING_REVISION, config_sha, training_config
+from tasks.recorded_training import as_recorded, lost, network_of
+from tasks.settings import Settings
+from tasks.train import facts_of_fit, fit_on_body, taught_by, versions
+from tasks.training_set import content_sha
+from tasks.verify import Difference
+
+TAUGHT_BY = ("train", "calibration")
+# two words: no classifier's checkpoints can lie there, and the retention rules clear away what a kill leaves
+FOLDER = "reproduced models"
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """`same`: the weights bit for bit, and all that decides an answer; else `differences` say what is not.
+
+    `circumstances`: what is another than when it was trained, such as a version or the processor; no
+    difference by itself. `largest_difference`: of any weight; None where nothing could be compared.
+    `body`: whose, and whether it was trained again: a head stands on a frozen one. `encoded`: reports whose
+    vector was not stored any more.
+    """
+
+    model_id: int
+    trained: str
+    same: bool
+    differences: list[Difference]
+    circumstances: list[Difference]
+    largest_difference: float | None = None
+    body: str = "-"
+    encoded: int = 0
+
+
+def reproduce_model(settings: Settings, model_id: int) -> Reproduced:
+    """Train it again from its snapshot and recorded settings. Raises LaudosError for an unknown model."""
+    return reproduce(open_database(settings), settings, model_id)
+
+
+def reproduce(engine: Engine, settings: Settings, model_id: int) -> Reproduced:
+    """`reproduce_model`, on an open database."""
+    model = model_row(engine, model_id)
+    snapshot = _snapshot_of(engine, model)
+    kind = "distilled" if "distilled" in model.config else model.trained
+    in_the_way = list(_in_the_way(engine, settings, model, snapshot))
+    if in_the_way:
+        return Reproduced(model_id, kind, False, in_the_way, [])
+    facts = read_facts(folder_of(settings, model))
+    try:
+        recorded = as_recorded(engine, settings, model, snapshot)
+        with _folder(settings) as folder, as_many_threads(facts.machine):
+            made = _train_again(engine, recorded, model, facts, folder)
+    except (ValidationError, KeyError):
+        gone = Difference("settings", "those of an older laudos", "no longer understood")
+        return Reproduced(model_id, kind, False, [gone], [])
+    except MlError as failed:
+        return Reproduced(model_id, kind, False, [Difference("training", "ended", str(failed))], [])
+    found = [Difference(one.what, one.first, one.second) for one in made.compared.unlike]
+    told = list(_circumstances(engine, settings, model, facts, made.machine))
+    apart = made.compared.weights_apart
+    return Reproduced(model_id, kind, not found, found, told, apart, made.body, made.encoded)
+
+
+@dataclass(frozen=True)
+class _Made:
+    compared: Comparison
+    machine: dict[str, str]
+    body: str
+    encoded: int
+
+
+def _train_again(engine: Engine, recorded: Settings, model: Model, facts: LaudosJson, folder: Path) -> _Made:
+    """Body, head, limits and folder, in the order of a training; nothing of it is kept."""
+    asked = recorded.classifier(model.classifier)
+    snapshot, taught, calibration = taught_by(engine, asked, model.snapshot_id)
+    network, body = network_of(engine, recorded, asked, model, taught, folder)
+    fitted = fit_on_body(engine, recorded, asked, network, taught, calibration, facts.created_at, keep=False)
+    again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, facts.created_at)
+    published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity)
+    compared = compare_folders(folder_of(recorded, model), published.path)
+    return _Made(compared, machine_of(network[0]), body, fitted.encoded)
+
+
+def _snapshot_of(engine: Engine, model: Model) -> Snapshot:
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, model.snapshot_id)
+    assert snapshot is not None  # a foreign key says so
+    return snapshot
+
+
+def _in_the_way(engine: Engine, settings: Settings, model: Model, snapshot: Snapshot) -> Iterator[Difference]:
+    """Why there is nothing to train again, or nothing to compare with."""
+    if fault := fault_of(settings, model):
+        yield Difference("model folder", f"manifest {model.manifest_sha[:12]}", fault)
+    if config_sha(model.config) != model.config_sha:
+        yield Difference("settings", f"sha {model.config_sha[:12]}", f"sha {config_sha(model.config)[:12]}")
+    with reading(engine) as c:
+        items = snapshots.items(c, snapshot.id)
+    sha = content_sha([item for item, _, _ in items], [split for _, split, _ in items])
+    if sha != snapshot.sha:
+        yield Difference("training set", f"sha {snapshot.sha[:12]}", f"sha {sha[:12]}")
+    gone = sum(split in TAUGHT_BY and not there for _, split, there in items)
+    if gone:
+        told = f"{gone:,} of those that taught it were erased or emptied since"
+        yield Difference("texts", f"{len(items):,} reports", told)
+    if missing := lost(engine, settings, model):
+        yield missing
+
+
+def _circumstances(
+    engine: Engine, settings: Settings, model: Model, facts: LaudosJson, machine: dict[str, str]
+) -> Iterator[Difference]:
+    """What is another than it was: told, because it is where to look when the weights differ."""
+    installed = versions()
+    for package in sorted(installed.keys() | facts.versions.keys()):
+        if facts.versions.get(package) != installed.get(package):
+            yield Difference(package, facts.versions.get(package, "-"), installed.get(package, "-"))
+    for name, now in machine.items():
+        # it was computed on as many threads as were recorded
+        if name != THREADS and facts.machine.get(name) != now:
+            yield Difference(name, facts.machine.get(name, "not recorded"), now)
+    with reading(engine) as c:
+        code = ledger.code_revision_of(c, model.run_id)
+    if code != code_revision():
+        yield Difference("code", code, code_revision())
+    if model.config["training_revision"] != TRAINING_REVISION:
+        yield Difference("training revision", str(model.config["training_revision"]), str(TRAINING_REVISION))
+    if model.classifier in settings.classifiers:
+        today = training_config(settings, settings.classifier(model.classifier))
+        for name, (then, now) in _changed(model.config, today).items():
+            yield Difference(f"laudos.toml: {name}", str(then), f"{now} (the recorded value was used)")
+
+
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the settings that are others today."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, value in now.items():
+        before = then.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            found |= {f"{name}.{inner}": pair for inner, pair in _changed(before, value).items()}
+        elif value != before and name != "training_revision":
+            found[name] = before, value
+    return found
+
+
+@contextmanager
+def _folder(settings: Settings) -> Iterator[Path]:
+    """A folder of the owner's alone that is gone afterwards."""
+    root = settings.folder / "training" / FOLDER
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="again-", dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another one is at work in it
+            root.rmdir()
