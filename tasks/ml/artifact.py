@@ -10,13 +10,11 @@ folder beside it, which is then renamed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,17 +24,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.conformal import Thresholds
 from tasks.ml.disk import room_in
-from tasks.ml.encoder import refuse_pickles
-from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.errors import BrokenArtifact
 from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
 from tasks.ml.quiet import quietly
+from tasks.ml.sealed import (
+    bring_to_disk,
+    fsync,
+    read_json,
+    remove_leftovers,
+    sha_of,
+    verified,
+    write_json,
+    write_manifest,
+)
+from tasks.ml.sealed import MANIFEST as MANIFEST
+from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
-MANIFEST = "MANIFEST.json"
 FACTS = "laudos.json"
 FORMAT = 1
-LEFTOVER_AFTER_S = 3600
 _NEWER = ("familiarity", "machine")  # entries that an older laudos.json does not have
 WAY_OUT = "Restore it from a back-up, or go back to an earlier model: laudos models rollback"
 
@@ -127,7 +134,7 @@ def publish(
     with room_in(folder_root):
         folder_root.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder_root))
-    _remove_leftovers(folder_root, partial)
+    remove_leftovers(folder_root, partial)
     try:
         with quietly(), room_in(folder_root):
             model.save_pretrained(partial)
@@ -137,12 +144,14 @@ def publish(
                 familiarity.save(partial)
             # facts that were another folder's may name a limit whose file is not in this one
             limit = None if familiarity is None else familiarity.limit
-            _write_json(partial / FACTS, replace(facts, familiarity=limit).as_json())
-            _seal(partial)
+            write_json(partial / FACTS, replace(facts, familiarity=limit).as_json())
+            write_manifest(partial)
+            reach("publish.manifest.written")
+            bring_to_disk(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user
-        _fsync(partial)
+        fsync(partial)
         reach("publish.fsynced")
-        manifest_sha = _sha_of(partial / MANIFEST)
+        manifest_sha = sha_of(partial / MANIFEST)
         os.rename(partial, target)  # fails where somebody else published a folder of that name meanwhile
         reach("publish.renamed")
     except OSError as error:
@@ -151,19 +160,8 @@ def publish(
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _fsync(folder_root)
+    fsync(folder_root)
     return Published(target, manifest_sha)
-
-
-def _seal(folder: Path) -> None:
-    """Write the manifest of all that lies in the folder, and bring every file to the disk."""
-    files = {path: _sha_of(folder / path) for path in _files_in(folder)}
-    sizes = {path: (folder / path).stat().st_size for path in files}
-    entries = {path: {"sha256": sha, "bytes": sizes[path]} for path, sha in files.items()}
-    _write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
-    reach("publish.manifest.written")
-    for path in [*files, MANIFEST]:
-        _fsync(folder / path)
 
 
 def verify(folder: Path, manifest_sha: str | None = None) -> str:
@@ -172,90 +170,9 @@ def verify(folder: Path, manifest_sha: str | None = None) -> str:
     Raises BrokenArtifact naming the files that are missing, altered or additional, or where the
     manifest is not the one of `manifest_sha`.
     """
-    if not folder.is_dir():
-        raise BrokenArtifact(f"{folder} is not there. {WAY_OUT}")
-    try:
-        refuse_pickles(folder)
-    except UnfitEncoder as error:
-        raise BrokenArtifact(str(error)) from None
-    entries = _manifest(folder)
-    found = _files_in(folder)
-    problems = [f"{path} is missing" for path in sorted(entries.keys() - set(found))]
-    problems += [f"{path} was added" for path in found if path not in entries and path != MANIFEST]
-    for path in sorted(entries.keys() & set(found)):
-        if not _is_plain(folder / path) or _sha_of(folder / path) != entries[path].get("sha256"):
-            problems.append(f"{path} was altered")
-    found_sha = _sha_of(folder / MANIFEST)
-    if manifest_sha is not None and found_sha != manifest_sha:
-        problems.append(f"{MANIFEST} was altered: {found_sha[:12]}, recorded was {manifest_sha[:12]}")
-    if problems:
-        raise BrokenArtifact(f"{folder}: {'; '.join(problems)}. {WAY_OUT}")
-    return found_sha
-
-
-def manifest_sha_of(folder: Path) -> str | None:
-    """sha256 of the folder's manifest as it stands there; None where there is none."""
-    path = folder / MANIFEST
-    return _sha_of(path) if _is_plain(path) else None
+    return verified(folder, facts=FACTS, of="model", way_out=WAY_OUT, manifest_sha=manifest_sha)
 
 
 def read_facts(folder: Path) -> LaudosJson:
     """laudos.json of a verified folder. Raises BrokenArtifact."""
-    return LaudosJson.from_json(_read_json(folder / FACTS))
-
-
-def _manifest(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    if not (folder / MANIFEST).is_file():
-        raise BrokenArtifact(f"{folder} has no {MANIFEST}: half-written, or no model of laudos. {WAY_OUT}")
-    content = _read_json(folder / MANIFEST)
-    entries: Any = content.get("files")
-    known = isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values())
-    if content.get("format") != FORMAT or not known or FACTS not in entries:
-        raise BrokenArtifact(f"{folder / MANIFEST} is of an unknown format; use the laudos that made it")
-    manifest: Mapping[str, Mapping[str, Any]] = entries
-    return manifest
-
-
-def _files_in(folder: Path) -> Sequence[str]:
-    """Every file and link at any depth, relative to the folder and sorted."""
-    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(str(path.relative_to(folder)) for path in paths)
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def _remove_leftovers(root: Path, fresh: Path) -> None:
-    """Hidden folders of killed publishes: anything an hour older than `fresh` (by the same disk's clock)."""
-    for path in root.glob(".partial-*"):
-        if fresh.stat().st_mtime - path.stat().st_mtime > LEFTOVER_AFTER_S:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _sha_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BrokenArtifact(f"{path} is not readable JSON: half-written or altered; restore it") from None
-    if not isinstance(content, dict):
-        raise BrokenArtifact(f"{path} is not a JSON object; restore it from a back-up")
-    return content
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return LaudosJson.from_json(read_json(folder / FACTS))
