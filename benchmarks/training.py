@@ -168,7 +168,7 @@ def macro_f1(ground: Ground, folder: Path, taught: Part, body_sees: Sequence[int
     """Of a body that was trained on some reports under a head fitted on all of them."""
     asked = ground.settings.classifier(CLASSIFIER)
     some = taught.only(body_sees)
-    spec: EncoderSpec = encoder_spec(asked)
+    spec: EncoderSpec = encoder_spec(asked, ground.settings)
     model, tokenizer = make_scratch(some.texts, asked.labels, spec, seed, patients=some.patients)
     config = body_training(asked, len(some.ids))
     train_body(
@@ -228,7 +228,9 @@ def train_into(folder: Path) -> None:
     ground = after_the_demo()
     asked, taught = ground.settings.classifier(CLASSIFIER), ground.part("train")
     some = taught.first(KILLED_REPORTS)
-    model, tokenizer = make_scratch(some.texts, asked.labels, encoder_spec(asked), 7, patients=some.patients)
+    model, tokenizer = make_scratch(
+        some.texts, asked.labels, encoder_spec(asked, ground.settings), 7, patients=some.patients
+    )
     config = replace(body_training(asked, len(some.ids)), checkpoint_every_steps=20)
     log = train_body(
         model, tokenizer, some.texts, some.labels_idx, config=config, checkpoint_folder=folder, seed=7

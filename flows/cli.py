@@ -17,6 +17,7 @@ from flows import (
     cli_backends,
     cli_behaviour,
     cli_database,
+    cli_encoders,
     cli_estimate,
     cli_evidence,
     cli_jobs,
@@ -51,6 +52,7 @@ cli_plan.add_to(app)
 cli_setup.add_to(app)
 cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_encoders.app, name="encoders")
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_questions.export_app, name="export")

@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from db.errors import ConfigurationError
+from tasks.settings_encoder import with_encoder
 from tasks.settings_errors import nearest, nearest_variable, told
 from tasks.settings_sections import (
     ClassifierSettings,
@@ -232,6 +233,12 @@ def prefect_server() -> str | None:
     return os.environ.get("PREFECT_API_URL") or None
 
 
+def prepare_for_hub() -> None:
+    """For a command that asks a hub: nothing is reported to it, and what the user has set stays."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
 def prepare_environment(settings: Settings) -> None:
     """Set what Prefect and transformers read at import; what the user has set stays."""
     quiet = {
@@ -287,32 +294,21 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
             parse_url(url)
         except ConfigurationError as error:
             raise ConfigurationError(f"{key!r}: {error}") from None
+    data = folder / settings.folder.expanduser()
     return settings.model_copy(
         update={
             "database": rooted_url(settings.database, folder),
-            "folder": folder / settings.folder.expanduser(),
+            "folder": data,
             "sources": {
                 name: source.model_copy(update={"url": rooted_url(source.url, folder)})
                 for name, source in settings.sources.items()
             },
             "classifiers": {
-                name: _with_suite(name, _with_encoder(name, classifier, folder), folder)
+                name: _with_suite(name, with_encoder(name, classifier, folder, data), folder)
                 for name, classifier in settings.classifiers.items()
             },
         }
     )
-
-
-def _with_encoder(name: str, classifier: ClassifierSettings, folder: Path) -> ClassifierSettings:
-    if classifier.encoder == "scratch" or classifier.revision:
-        return classifier
-    local = folder / Path(classifier.encoder).expanduser()
-    if not local.is_dir():
-        raise ConfigurationError(
-            f"'classifiers.{name}.encoder' is {classifier.encoder!r}: no folder of that name is here, "
-            "and a hub name needs its revision, all 40 hex digits, beside it"
-        )
-    return classifier.model_copy(update={"encoder": str(local)})
 
 
 def _with_suite(name: str, classifier: ClassifierSettings, folder: Path) -> ClassifierSettings:

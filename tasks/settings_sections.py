@@ -228,7 +228,8 @@ class ClassifierSettings(_Strict):
     )
     critical_review_error: Share = Field(default=0.02, description="the same for the critical label")
     encoder: str = Field(
-        default="scratch", description="scratch, a local folder, or a hub name with revision"
+        default="scratch",
+        description='one that "laudos encoders" lists, a local folder, or a hub name with its revision',
     )
     revision: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{40}$", description="the hub revision, all 40 hex digits"

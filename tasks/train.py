@@ -82,7 +82,7 @@ def train_planned(
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
     else:
-        network = load_encoder(encoder_spec(asked), asked.labels, seed=settings.seed)
+        network = load_encoder(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
     made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha)
     model_id, encoded = publish_challenger(
         engine, settings, classifier, snapshot, network, taught, calibration, made, now

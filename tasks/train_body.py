@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.encoders import encoder_folder
 from tasks.learning_data import Part
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.synthesis.lessons import lessons, statements
@@ -26,7 +27,7 @@ def trained_body(
     settings: Settings, asked: ClassifierSettings, taught: Part, checkpoints: Path
 ) -> tuple[Network, tuple[str, ...]]:
     """The network, and notes on it. What a killed run left in `checkpoints` is taken up."""
-    spec = encoder_spec(asked)
+    spec = encoder_spec(asked, settings)
     if spec.kind == "scratch":
         network = make_scratch(taught.texts, asked.labels, spec, settings.seed, patients=taught.patients)
     else:
@@ -110,11 +111,16 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
     )
 
 
-def encoder_spec(asked: ClassifierSettings) -> EncoderSpec:
-    """Which encoder the configuration means: a revision goes with a hub name, and only with one."""
+def encoder_spec(asked: ClassifierSettings, settings: Settings) -> EncoderSpec:
+    """Which encoder the configuration means: a revision goes with a hub name, and only with one.
+
+    A folder's path is absolute by now; any other name is that of an encoder that was imported.
+    """
     training = asked.training
     if asked.encoder != "scratch":
-        return EncoderSpec("hub" if asked.revision else "folder", asked.encoder, asked.revision)
+        if asked.revision or Path(asked.encoder).is_absolute():
+            return EncoderSpec("hub" if asked.revision else "folder", asked.encoder, asked.revision)
+        return EncoderSpec("folder", str(encoder_folder(settings, asked.encoder)))
     return EncoderSpec(
         kind="scratch",
         window_tokens=training.window_tokens,

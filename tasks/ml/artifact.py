@@ -29,6 +29,7 @@ from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
 from tasks.ml.quiet import quietly
+from tasks.ml.sealed import MANIFEST as MANIFEST
 from tasks.ml.sealed import (
     bring_to_disk,
     fsync,
@@ -39,7 +40,6 @@ from tasks.ml.sealed import (
     write_json,
     write_manifest,
 )
-from tasks.ml.sealed import MANIFEST as MANIFEST
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
 FACTS = "laudos.json"
