@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +39,7 @@ from db import schema  # noqa: E402
 from db.engine import open_engine  # noqa: E402
 from tasks.settings import Settings  # noqa: E402
 from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  # noqa: E402
+from tests.stand_in_hub import StandInHub, stand_in_hub  # noqa: E402
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
@@ -129,6 +132,17 @@ def prefect_harness() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=90):
         yield
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """A hub on 127.0.0.1, for huggingface_hub's own client."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    # the client waits a second before it takes a broken download up again
+    patient = SimpleNamespace(**{**vars(time), "sleep": lambda _seconds: None})
+    monkeypatch.setattr("huggingface_hub.file_download.time", patient)
+    with stand_in_hub() as hub:
+        yield hub
 
 
 @pytest.fixture

@@ -133,6 +133,11 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
         ),
         (CLASSIFIER.replace("benigno", "maligno"), "labels must differ"),
         (CLASSIFIER + 'encoder = "neuralmind/bert"', "a hub name needs its revision, all 40 hex digits"),
+        (CLASSIFIER + 'encoder = "bertimbo-base"', "did you mean 'bertimbau-base'?"),
+        (
+            CLASSIFIER + 'encoder = "scratch-mini"\n[classifiers.paaf.training]\nlayers = 3',
+            "is 'scratch-mini', which says layers already",
+        ),
         (CLASSIFIER + 'encoder = "a/b"\nrevision = "main"', "'classifiers.paaf.revision'"),
         (
             CLASSIFIER + "[classifiers.paaf.training]\nwindow_tokens = 64",
@@ -370,6 +375,16 @@ def test_a_folder_that_cannot_be_made_is_told(configured: Configured, tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="file/data/prefect cannot be made: Not a directory"):
         prepare_environment(configured('folder = "file/data"'))
+
+
+def test_a_scratch_size_by_name_is_spelt_out_and_a_preset_stays_a_name(configured: Configured) -> None:
+    asked = configured(CLASSIFIER + 'encoder = "scratch-small"').classifier("paaf")
+    size = asked.training.hidden_size, asked.training.layers, asked.training.attention_heads
+    assert (asked.encoder, size) == ("scratch", (512, 4, 8))
+    preset = configured(CLASSIFIER + 'encoder = "bertimbau-base"')  # imported later than configured
+    assert preset.classifier("paaf").encoder == "bertimbau-base"
+    prepare_environment(preset)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def test_what_the_user_has_set_stays(configured: Configured) -> None:

@@ -155,6 +155,8 @@ def train_on(
     order = _LengthGrouped(lengths, config.batch_windows, seed)
     steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
     steps = max(1, math.ceil(config.epochs * steps_an_epoch))
+    # Trainer sets it on every family; on one that has none it would be in the sha and not in the saved file
+    had_cache = hasattr(model.config, "use_cache")
     with quietly(), room_in(checkpoint_folder):
         trainer = _Guarded(
             model=model,
@@ -169,6 +171,8 @@ def train_on(
             trainer.model_accepts_loss_kwargs = False
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
+    if not had_cache:
+        vars(model.config).pop("use_cache", None)
     losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
     resumed = 0 if checkpoint is None else _step_of(checkpoint)
     return TrainLog(trainer.state.global_step, len(lengths), resumed, losses)

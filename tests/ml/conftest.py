@@ -22,6 +22,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
 )
 
 from tasks.ml.artifact import LaudosJson
@@ -112,7 +114,7 @@ def bare_network(family: str, texts: Sequence[str]) -> Network:
             max_position_embeddings=WINDOW, **names,
         )  # fmt: skip
         return DistilBertForSequenceClassification(config).eval(), tokenizer
-    tokenizer = _byte_level(texts, specials=family != "gpt2")
+    tokenizer = _unigram(texts) if family == "xlm-roberta" else _byte_level(texts, specials=family != "gpt2")
     vocabulary = len(tokenizer)
     if family == "gpt2":
         gpt2 = GPT2Config(
@@ -126,9 +128,14 @@ def bare_network(family: str, texts: Sequence[str]) -> Network:
         "eos_token_id": tokenizer.sep_token_id,
     }
     sizes = {"vocab_size": vocabulary, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    if family == "roberta":
-        # its table of positions begins after the padding index
-        roberta = RobertaConfig(
+    if family in ("roberta", "xlm-roberta"):
+        # their table of positions begins after the padding index
+        config_of, network_of = (
+            (RobertaConfig, RobertaForSequenceClassification)
+            if family == "roberta"
+            else (XLMRobertaConfig, XLMRobertaForSequenceClassification)
+        )
+        roberta = config_of(
             **sizes,
             **ids,
             **names,
@@ -136,7 +143,7 @@ def bare_network(family: str, texts: Sequence[str]) -> Network:
             max_position_embeddings=WINDOW + 2,
             type_vocab_size=1,
         )
-        return RobertaForSequenceClassification(roberta).eval(), tokenizer
+        return network_of(roberta).eval(), tokenizer
     modern = ModernBertConfig(
         **sizes, **ids, **names, intermediate_size=64, max_position_embeddings=WINDOW,
         cls_token_id=tokenizer.cls_token_id, sep_token_id=tokenizer.sep_token_id,
@@ -165,6 +172,27 @@ def _byte_level(texts: Sequence[str], *, specials: bool) -> PreTrainedTokenizerB
         )
     tokenizer.post_processor = processors.RobertaProcessing(
         ("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>"))
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",
+        pad_token="<pad>", unk_token="<unk>", mask_token="<mask>",
+    )  # fmt: skip
+
+
+def _unigram(texts: Sequence[str]) -> PreTrainedTokenizerBase:
+    """XLM-R's kind: pieces of a unigram model, blanks written as part of the word that follows."""
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=200, special_tokens=names, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>",

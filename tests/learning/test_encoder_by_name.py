@@ -1,0 +1,54 @@
+"""`classifiers.X.encoder` may name an encoder that was imported; what is not whole teaches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from db.errors import ConfigurationError
+from tasks.encoders import encoders_folder
+from tasks.ml.encoders.folder import facts_of, seal, take_in
+from tasks.ml.errors import BrokenArtifact
+from tests.learning.retraining import challenge, model_of, retrain
+from tests.learning.world import World
+from tests.ml.conftest import bare_network, save, written
+
+HOSPITAL = range(60)
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = save(bare_network("distilbert", written(60, 1)[0]), tmp_path_factory.mktemp("carried"))
+    seal(folder, facts_of(folder, "biobertpt-clin", "pucpr/biobertpt-clin", "1" * 40, None))
+    return folder
+
+
+def test_an_imported_encoder_is_trained_by_its_name(
+    world: World, reconfigured: Callable[..., World], carried: Path
+) -> None:
+    world.add(HOSPITAL)
+    named = reconfigured(world, encoder="biobertpt-clin")
+    with pytest.raises(ConfigurationError, match='laudos encoders import biobertpt-clin"'):
+        challenge(named)
+    take_in(carried, encoders_folder(world.settings))
+    trained = retrain(named).trained
+    assert trained.trained == "full"
+    made = model_of(named, trained.model_id)
+    assert made.config["encoder"] == "biobertpt-clin"
+
+    weights = encoders_folder(world.settings) / "biobertpt-clin" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    world.add(range(60, 66))
+    with pytest.raises(BrokenArtifact, match=r"model\.safetensors was altered"):
+        challenge(named, "full")
+
+
+def test_a_name_of_ones_own_is_known_once_it_was_imported(
+    world: World, reconfigured: Callable[..., World], carried: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="no encoder of it was imported"):
+        reconfigured(world, encoder="ours")
+    take_in(carried, encoders_folder(world.settings), "ours")
+    assert reconfigured(world, encoder="ours").settings.classifier("achado").encoder == "ours"
