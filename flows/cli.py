@@ -2,8 +2,8 @@
 
 Exit codes: 0 done; 1 it failed, or `doctor`, `verify`, `reproduce` or `synth audit` found something; 2
 configuration or usage; 3 something must come first (the message names the command); 4 another run holds the
-lock; 5 the database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported inside
-the commands, so that `--help` is quick.
+lock; 5 the database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported
+inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def network_of(
         return network, "trained again"
     base = _same_body(engine, recorded, model)
     if base is None and asked.encoder != "scratch":
-        return load_encoder(encoder_spec(asked), asked.labels, seed=recorded.seed), "the pretrained encoder's"
+        spec = encoder_spec(asked, recorded)
+        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's"
     whose = "its own: no other model has it" if base is None else f"that of model {base.id}"
     base = base or model
     loaded = Predictor.load(folder_of(recorded, base), base.manifest_sha)
