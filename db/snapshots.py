@@ -182,38 +182,41 @@ def with_texts(
         yield [dict(row._mapping) for row in rows]
 
 
-def outside(
+def hospital_reports(
     c: Connection, snapshot_id: int, sources: Collection[str] | None, page: int = 10_000
-) -> Iterator[tuple[int, str]]:
-    """(report version, patient key) of every readable report of these hospital sources (None: all) that a
-    snapshot does not hold."""
-    held = select(snapshot_item.c.report_version_id).where(snapshot_item.c.snapshot_id == snapshot_id)
+) -> Iterator[tuple[int, str, bool]]:
+    """(report version, patient key, whether the snapshot holds it) of every readable current report of these
+    hospital sources (None: all), by report version."""
+    held = (snapshot_item.c.report_version_id == report_version.c.id) & (
+        snapshot_item.c.snapshot_id == snapshot_id
+    )
     query = (
-        select(report_version.c.id, report.c.patient_key)
+        select(report_version.c.id, report.c.patient_key, snapshot_item.c.snapshot_id.is_not(None))
         .join(report, report.c.id == report_version.c.report_id)
         .join(source, source.c.id == report.c.source_id)
+        .outerjoin(snapshot_item, held)
         .where(
             source.c.kind == "database",
             report_version.c.version == report.c.current_version,
             report_version.c.text.is_not(None),
             report.c.deleted_at.is_(None),
             report.c.erased_at.is_(None),
-            report_version.c.id.not_in(held),
         )
+        .order_by(report_version.c.id)
         .execution_options(yield_per=page)
     )
     if sources is not None:
         query = query.where(source.c.name.in_(list(sources)))
-    for row in c.execute(query):
-        yield row.id, row.patient_key
+    for version_id, patient, is_held in c.execute(query):
+        yield version_id, patient, bool(is_held)
 
 
-def texts(c: Connection, report_version_ids: Sequence[int]) -> list[str]:
-    """The texts of these versions, by id; what was erased meanwhile is left out."""
+def texts(c: Connection, report_version_ids: Sequence[int]) -> dict[int, str]:
+    """Report version -> its text, by version; what was erased meanwhile is left out."""
     found: dict[int, str] = {}
     for some in chunks(report_version_ids):
         query = select(report_version.c.id, report_version.c.text).where(
             among(c, report_version.c.id, some), report_version.c.text.is_not(None)
         )
         found.update((row.id, row.text) for row in c.execute(query))
-    return [found[version_id] for version_id in sorted(found)]
+    return dict(sorted(found.items()))

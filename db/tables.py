@@ -99,7 +99,8 @@ run = Table(
         "kind",
         String(32),
         nullable=False,
-        comment="ingest, synthesize, retrain, distill, classify, monitor, nightly, retry, retention",
+        comment="ingest, synthesize, retrain, distill, pretrain, classify, monitor, nightly, retry, "
+        "retention",
     ),
     Column(
         "state",

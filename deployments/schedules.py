@@ -18,6 +18,7 @@ from flows.distill import distill
 from flows.ingest import ingest
 from flows.monitor import monitor
 from flows.nightly import nightly
+from flows.pretrain import pretrain
 from flows.retrain import retrain
 from flows.synthesize import synthesize
 from tasks.settings import Settings
@@ -39,6 +40,7 @@ def deployments(settings: Settings) -> list[RunnerDeployment]:
         _deployment(synthesize, "by-hand"),
         _deployment(retrain, "by-hand", None, "model"),
         _deployment(distill, "by-hand", None, "model"),
+        _deployment(pretrain, "by-hand", None, "model"),
     ]
 
 

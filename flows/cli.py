@@ -23,6 +23,7 @@ from flows import (
     cli_jobs,
     cli_models,
     cli_plan,
+    cli_pretrain,
     cli_quarantine,
     cli_questions,
     cli_setup,
@@ -49,6 +50,7 @@ cli_backends.add_to(app)
 cli_evidence.add_to(app)
 cli_behaviour.add_to(app)
 cli_plan.add_to(app)
+cli_pretrain.add_to(app)
 cli_setup.add_to(app)
 cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")

@@ -1,4 +1,5 @@
-"""What a person sees in the Prefect UI: one page "tonight", two a model and one a training set.
+"""What a person sees in the Prefect UI: one page "tonight", two a model, one a training set
+or a pre-training.
 
 Text-free by contract.
 """
@@ -32,6 +33,11 @@ def publish_model_card(model_id: int, classifier: str, language: str, markdown: 
 def publish_data_card(snapshot_id: int, markdown: str) -> None:
     """Show what a training set is made of, under the key `training-set-<id>`."""
     _publish(f"training-set-{snapshot_id}", markdown, "What it is made of, and what it must not be used for")
+
+
+def publish_pretraining(run_id: int, classifier: str, markdown: str) -> None:
+    """Show whether a pre-training helped, under the key `pretraining-<run>`."""
+    _publish(f"pretraining-{run_id}", markdown, f"Whether pre-training helped {classifier}")
 
 
 def _publish(key: str, markdown: str, description: str) -> None:

@@ -90,11 +90,11 @@ def read_unlabelled(
     with reading(engine) as c:
         theirs = (
             version_id
-            for version_id, patient in snapshots.outside(c, snapshot_id, sources)
-            if split_of(patient) == "train"
+            for version_id, patient, held in snapshots.hospital_reports(c, snapshot_id, sources)
+            if not held and split_of(patient) == "train"
         )
         drawn = sorted(heapq.nsmallest(most, theirs, key=lambda one: unit_interval(str(one), "unlabelled")))
-        texts = snapshots.texts(c, drawn)
+        texts = list(snapshots.texts(c, drawn).values())
     return Unlabelled(texts, hashlib.sha256("\x1e".join(texts).encode()).hexdigest())
 
 

@@ -3,9 +3,13 @@
 <folder>/models/<classifier>/run7-full/      one published model
 <folder>/champion-<classifier>.json          which one answers, for predictions without a database
 <folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
+<folder>/pretrained/<name>/                  one encoder that was pre-trained here
+<folder>/pretraining/<classifier>/<name>/    checkpoints of a pre-training that has not ended, and the
+                                             reports it reads as token ids, for its owner only
 <folder>/reports/model-3.md, .html           what a physician reads
 <folder>/reports/model-3-card.pt.md, .html   its card, in each language
 <folder>/reports/training-set-2.md, .html    what a training set is made of
+<folder>/reports/pretraining-<name>.md,.html whether a pre-training helped
 """
 
 from __future__ import annotations
@@ -39,6 +43,18 @@ def folder_of(settings: Settings, model: Model) -> Path:
 
 def checkpoints_of(settings: Settings, classifier: str) -> Path:
     return settings.folder / "training" / classifier
+
+
+def pretrained_folder(settings: Settings) -> Path:
+    return settings.folder / "pretrained"
+
+
+def pretraining_of(settings: Settings, classifier: str) -> Path:
+    return settings.folder / "pretraining" / classifier
+
+
+def pretraining_page_path(settings: Settings, name: str, ending: Literal["md", "html"]) -> Path:
+    return settings.folder / "reports" / f"pretraining-{name}.{ending}"
 
 
 def pointer_path(settings: Settings, classifier: str) -> Path:

@@ -31,6 +31,7 @@ from tasks.step import step
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 ACTOR = "retention"
+UNFINISHED = ("training", "pretraining")  # folders of checkpoints
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _rolled_back_to(c: Connection, classifier: str, times: int) -> set[int]:
 def _checkpoints(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
     ended = {f"{sha[:12]}-{config[:12]}" for sha, config in retention.finished_trainings(c)}
     limit = settings.retention.checkpoints_after
-    for path in sorted((settings.folder / "training").glob("*/*")):
+    for path in sorted(path for place in UNFINISHED for path in (settings.folder / place).glob("*/*")):
         if path.is_symlink() or not path.is_dir():
             continue
         newest = max(inner.stat().st_mtime for inner in (path, *path.rglob("*")))
@@ -271,7 +272,7 @@ def _counted(settings: Settings, so_far: Removed, one: Removal, size: int) -> Re
         "models"
         if one.model_id is not None
         else "checkpoints"
-        if one.path.is_relative_to(settings.folder / "training")
+        if any(one.path.is_relative_to(settings.folder / place) for place in UNFINISHED)
         else "leftovers"
     )
     more = {kind: getattr(so_far, kind) + 1, "mebibytes": so_far.mebibytes + size / 2**20}

@@ -160,10 +160,54 @@ def kept(
     n_boot: int = 1000,
 ) -> Kept:
     """How much of another model's macro F1 ours keeps; both (reports, labels) probabilities."""
-    given, theirs = (Sample.of(said, labels_idx, patients, labels) for said in (ours, other))
-    draws = list(patient_weights(given.patients, given.reports, n_boot, seed))
-    one, two = (measured(sample, draws).shares.macro_f1 for sample in (given, theirs))
+    one, two = _both(ours, other, labels_idx, patients, labels, seed, n_boot)
     shares = one / np.maximum(two, 1e-9)
     ends = interval(shares[1:])
     low, high = (None, None) if ends is None else ends
     return Kept(float(one[0]), float(two[0]), float(shares[0]), low, high)
+
+
+@dataclass(frozen=True)
+class Gained:
+    """Macro F1 of a model and of another, and how much more ours is, in points of macro F1.
+
+    `low` and `high` as in `Kept`.
+    """
+
+    f1_macro: float
+    other_f1_macro: float
+    gain: float
+    low: float | None
+    high: float | None
+
+
+def gained(
+    ours: ArrayLike,
+    other: ArrayLike,
+    labels_idx: ArrayLike,
+    patients: Sequence[str],
+    labels: int,
+    seed: int,
+    n_boot: int = 1000,
+) -> Gained:
+    """How much more macro F1 ours has than another; both (reports, labels) probabilities."""
+    one, two = _both(ours, other, labels_idx, patients, labels, seed, n_boot)
+    more = one - two
+    ends = interval(more[1:])
+    low, high = (None, None) if ends is None else ends
+    return Gained(float(one[0]), float(two[0]), float(more[0]), low, high)
+
+
+def _both(
+    ours: ArrayLike,
+    other: ArrayLike,
+    labels_idx: ArrayLike,
+    patients: Sequence[str],
+    labels: int,
+    seed: int,
+    n_boot: int,
+) -> tuple[Floats, Floats]:
+    """(1 + draws,) macro F1 of each, under the same draws of patients."""
+    given, theirs = (Sample.of(said, labels_idx, patients, labels) for said in (ours, other))
+    draws = list(patient_weights(given.patients, given.reports, n_boot, seed))
+    return measured(given, draws).shares.macro_f1, measured(theirs, draws).shares.macro_f1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,12 +48,12 @@ class EncoderSpec:
 
 
 def make_scratch(
-    texts: Sequence[str],
+    texts: Iterable[str],
     labels: Sequence[str],
     spec: EncoderSpec,
     seed: int,
     *,
-    patients: Sequence[str] | None = None,
+    patients: Iterable[str] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A small BERT with its own WordPiece vocabulary, learnt from `texts`: give the training split only.
 
@@ -79,6 +79,17 @@ def make_scratch(
         torch.manual_seed(seed)
         model = BertForSequenceClassification(config)
     return model.eval(), tokenizer
+
+
+def untrained_like(
+    network: tuple[PreTrainedModel, PreTrainedTokenizerBase], seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The same network with the weights that `make_scratch` draws by this seed, and the same tokenizer."""
+    model, tokenizer = network
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = type(model)(model.config)
+    return drawn.eval(), tokenizer
 
 
 def load_encoder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerBase
@@ -17,7 +17,7 @@ PATIENTS_MIN = 5
 
 
 def word_piece_tokenizer(
-    texts: Sequence[str], patients: Sequence[str] | None, size: int, window_tokens: int
+    texts: Iterable[str], patients: Iterable[str] | None, size: int, window_tokens: int
 ) -> PreTrainedTokenizerBase:
     """A BERT tokenizer (lower case, accents stripped: "nao" reads as "não") with at most `size` entries.
 
@@ -27,8 +27,9 @@ def word_piece_tokenizer(
     """
     normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     splitter = pre_tokenizers.BertPreTokenizer()
-    keys: Sequence[str | int] = patients if patients is not None else range(len(texts))
-    words = _shared_words(texts, keys, normalizer, splitter)
+    owned: Iterable[tuple[str | int, str]]
+    owned = enumerate(texts) if patients is None else zip(patients, texts, strict=True)
+    words = _shared_words(owned, normalizer, splitter)
     if not words:
         raise UnfitData(f"no word occurs in reports of {PATIENTS_MIN} patients; more reports are needed")
     letters = [prefix + letter for prefix in ("", "##") for letter in ALPHABET]
@@ -51,16 +52,15 @@ def word_piece_tokenizer(
 
 
 def _shared_words(
-    texts: Sequence[str],
-    patients: Sequence[str | int],
+    owned: Iterable[tuple[str | int, str]],
     normalizer: normalizers.BertNormalizer,
     splitter: pre_tokenizers.BertPreTokenizer,
 ) -> dict[str, int]:
-    """Word -> occurrences, for words of several patients made of known letters only."""
+    """Word -> occurrences, for words of several patients made of known letters only; owned: patient, text."""
     known = set(ALPHABET)
     counts: Counter[str] = Counter()
     owners: dict[str, set[str | int]] = {}
-    for text, patient in zip(texts, patients, strict=True):
+    for patient, text in owned:
         for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
             counts[word] += 1
             holders = owners.setdefault(word, set())

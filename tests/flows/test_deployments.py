@@ -17,7 +17,7 @@ from deployments.schedules import deployments
 from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-FLOWS = ["ingest", "synthesize", "retrain", "distill", "classify", "monitor", "nightly"]
+FLOWS = ["ingest", "synthesize", "retrain", "distill", "pretrain", "classify", "monitor", "nightly"]
 
 
 def _by_flow(settings: Settings) -> dict[str, RunnerDeployment]:
@@ -47,6 +47,7 @@ def test_every_flow_has_one_deployment_that_never_runs_twice_at_once(
         "nightly": True,
         "retrain": True,
         "distill": True,
+        "pretrain": True,
     }
 
 

@@ -1,0 +1,270 @@
+"""An encoder that has read the hospital's own reports: pre-trained, published, and held against its start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import chain, tee
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from db import audit
+from db.engine import writing
+from db.errors import ConfigurationError
+from tasks.database import open_database
+from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.own_encoder import facts_of, publish_encoder
+from tasks.ml.pretraining import Masks, Spelled, exam, pretrain, pretraining, speller
+from tasks.ml.token_store import TokenStore, kept_store, write_store
+from tasks.ml.training import BodyTraining, TrainLog
+from tasks.model_folders import pretrained_folder, pretraining_of
+from tasks.pretrain_corpus import Corpus, draw_corpus, exam_texts, owned_texts
+from tasks.progress import progress_bar
+from tasks.settings import ClassifierSettings, Settings
+from tasks.step import step
+from tasks.train import PACKAGES
+from tasks.train_body import Network, body_training, encoder_spec
+
+ACTOR = "pretrain"
+UNLABELLED = 20_000  # reports, where there are so many: on a processor alone more take days
+# raise when the same reports and settings would give another encoder
+PRETRAINING_REVISION = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How an encoder is pre-trained. start: None for the classifier's own, else "scratch" or a folder."""
+
+    start: str | None = None
+    epochs: float | None = None  # None: 3 where one goes on from a pretrained encoder, 10 from scratch
+    unlabelled: int = UNLABELLED
+    whole_words: bool = True
+    accumulate_batches: int = 1
+
+
+@dataclass(frozen=True)
+class PretrainedEncoder:
+    """What was made: a folder below <folder>/pretrained, from so many reports; `reused`: it was there.
+
+    Perplexities are of the exam, on patients of the calibration split.
+    """
+
+    name: str
+    folder: str
+    start: str
+    labelled: int
+    unlabelled: int
+    patients: int
+    windows: int
+    tokens: int
+    steps: int
+    exam_reports: int
+    perplexity_before: float
+    perplexity_after: float
+    reused: bool
+    notes: tuple[str, ...] = ()
+
+
+@step("pretrain", run_name="pretrain for {classifier} on snapshot {snapshot_id}")
+def pretrain_encoder(run_id: int, classifier: str, snapshot_id: int, asked: Asked) -> PretrainedEncoder:
+    """Read, learn, publish; the same start on the same reports is reused."""
+    settings = Settings.load()
+    return make_encoder(
+        open_database(settings), settings, run_id, classifier, snapshot_id, asked, datetime.now(UTC)
+    )
+
+
+def make_encoder(
+    engine: Engine,
+    settings: Settings,
+    run_id: int,
+    classifier: str,
+    snapshot_id: int,
+    asked: Asked,
+    now: datetime,
+) -> PretrainedEncoder:
+    """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
+    wanted = starting(settings, classifier, asked.start)
+    corpus = draw_corpus(engine, snapshot_id, wanted.sources, asked.unlabelled)
+    spec = encoder_spec(wanted)
+    start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
+    config = _config(settings, wanted, spec, start, corpus, asked)
+    name = f"{classifier}-{_sha(config)[:12]}"
+    target, work = pretrained_folder(settings) / name, pretraining_of(settings, classifier)
+    _forget_other_tokens(work, name)
+    if target.exists():
+        shutil.rmtree(work / name, ignore_errors=True)  # of a run that was killed after it had published
+        return _told(settings, name, facts_of(target), reused=True)
+    network = start or _from_scratch(engine, settings, wanted, spec, corpus)
+    spelling = speller(network[0], spec, settings.seed)
+    masks = Masks(network[1], settings.seed, whole_words=asked.whole_words)
+    training = _training(wanted, asked, scratch=spec.kind == "scratch")
+    tokens = work / name / "tokens"
+    try:
+        questions = exam_texts(engine, corpus)
+        before = exam(spelling, network[1], questions, masks, training.window_tokens)
+        store = kept_store(tokens) or _stored(engine, corpus, network, training, tokens)
+        with progress_bar("pre-training the network") as progress:
+            log = pretrain(
+                spelling, network[1], store, masks, config=training, checkpoint_folder=work / name,
+                seed=settings.seed, progress=progress,
+            )  # fmt: skip
+        after = exam(spelling, network[1], questions, masks, training.window_tokens)
+    finally:
+        # a kill leaves them: the next run goes on with them, or the retention rules remove them
+        shutil.rmtree(tokens, ignore_errors=True)
+    facts = _facts(config, corpus, store, masks, log, before, after, len(questions), run_id, now)
+    publish_encoder(target, spelling.cpu(), network[0], network[1], facts)
+    _record(engine, run_id, name, facts, now)
+    shutil.rmtree(work, ignore_errors=True)
+    notes: tuple[str, ...] = ()
+    if 0 < log.resumed_from_step < log.steps:
+        notes = (
+            f"a pre-training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
+        )
+    return replace(_told(settings, name, facts, reused=False), notes=notes)
+
+
+def starting(settings: Settings, classifier: str, start: str | None) -> ClassifierSettings:
+    """The classifier as if its encoder were `start`. Raises ConfigurationError for what is no folder."""
+    asked = settings.classifier(classifier)
+    if start is None:
+        return asked
+    if start == "scratch":
+        return asked.model_copy(update={"encoder": "scratch", "revision": None})
+    folder = Path(start).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigurationError(f'{start!r} is neither "scratch" nor a folder with an encoder')
+    return asked.model_copy(update={"encoder": str(folder), "revision": None})
+
+
+def _training(wanted: ClassifierSettings, asked: Asked, *, scratch: bool) -> BodyTraining:
+    found = pretraining(body_training(wanted, 1), scratch=scratch)
+    return replace(found, epochs=asked.epochs or found.epochs, accumulate_batches=asked.accumulate_batches)
+
+
+def _config(
+    settings: Settings,
+    wanted: ClassifierSettings,
+    spec: EncoderSpec,
+    start: Network | None,
+    corpus: Corpus,
+    asked: Asked,
+) -> dict[str, Any]:
+    """Everything that decides what comes out."""
+    training = _training(wanted, asked, scratch=start is None)
+    return {
+        "start": asdict(spec),
+        "start_sha": None if start is None else encoder_sha(*start, training.window_tokens, 0),
+        "corpus_sha": corpus.sha,
+        "training": asdict(training),
+        "whole_words": asked.whole_words,
+        "seed": settings.seed,
+        "pretraining_revision": PRETRAINING_REVISION,
+    }
+
+
+def _sha(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _from_scratch(
+    engine: Engine, settings: Settings, wanted: ClassifierSettings, spec: EncoderSpec, corpus: Corpus
+) -> Network:
+    """A network as retraining makes one; its vocabulary is that of the reports that will teach it."""
+    one, two = tee(chain.from_iterable(owned_texts(engine, corpus)))
+    return make_scratch(
+        (text for _, text in one),
+        wanted.labels,
+        spec,
+        settings.seed,
+        patients=(patient for patient, _ in two),
+    )
+
+
+def _stored(
+    engine: Engine, corpus: Corpus, network: Network, training: BodyTraining, folder: Path
+) -> TokenStore:
+    def pages() -> Iterator[list[str]]:
+        done = 0
+        for page in owned_texts(engine, corpus):
+            yield [text for _, text in page]
+            done += len(page)
+            progress(done, len(corpus.taught))
+
+    with progress_bar("tokenising the reports") as progress:
+        return write_store(folder, pages(), network[1], training.window_tokens)
+
+
+def _forget_other_tokens(work: Path, name: str) -> None:
+    """What other pre-trainings of this classifier left of the reports, should they have been killed."""
+    for tokens in work.glob("*/tokens"):
+        if tokens.parent.name != name:
+            shutil.rmtree(tokens)
+
+
+def _facts(
+    config: dict[str, Any],
+    corpus: Corpus,
+    store: TokenStore,
+    masks: Masks,
+    log: TrainLog,
+    before: Spelled,
+    after: Spelled,
+    exam_reports: int,
+    run_id: int,
+    now: datetime,
+) -> dict[str, Any]:
+    """Content of pretraining.json: counts, settings and figures."""
+    return {
+        "format": 1,
+        "made_at": now.isoformat(),
+        "run": run_id,
+        "config": config,
+        "reports": {
+            "labelled": corpus.labelled,
+            "unlabelled": corpus.unlabelled,
+            "patients": corpus.patients,
+        },
+        "read": asdict(store.stored),
+        "asked": "whole words" if masks.whole_words else "pieces of words",
+        "steps": log.steps,
+        "losses": [list(point) for point in log.losses],
+        "exam": {
+            "reports": exam_reports,
+            "before": asdict(before) | {"perplexity": before.perplexity},
+            "after": asdict(after) | {"perplexity": after.perplexity},
+        },
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _told(settings: Settings, name: str, facts: dict[str, Any], *, reused: bool) -> PretrainedEncoder:
+    start = facts["config"]["start"]
+    return PretrainedEncoder(
+        name=name,
+        folder=str(pretrained_folder(settings) / name),
+        start=start["name"] or start["kind"],
+        **facts["reports"],
+        windows=facts["read"]["windows"],
+        tokens=facts["read"]["tokens"],
+        steps=facts["steps"],
+        exam_reports=facts["exam"]["reports"],
+        perplexity_before=facts["exam"]["before"]["perplexity"],
+        perplexity_after=facts["exam"]["after"]["perplexity"],
+        reused=reused,
+        notes=("the same start was pre-trained on the same reports before",) if reused else (),
+    )
+
+
+def _record(engine: Engine, run_id: int, name: str, facts: dict[str, Any], now: datetime) -> None:
+    detail = {"run": run_id, "reports": facts["read"]["reports"], "sha": facts["read"]["sha"]}
+    with writing(engine) as c:
+        audit.record(c, actor=ACTOR, action="pretrained", subject=f"encoder {name}", detail=detail, now=now)

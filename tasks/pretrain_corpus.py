@@ -1,0 +1,87 @@
+"""Which hospital reports a network is pre-trained on, and which examine it: read from SQL a page at a time.
+
+Only patients whose split is training teach; an exam is of patients of the calibration split. Patients who
+judge are read by neither: their split is theirs for ever, whatever is labelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from db import snapshots
+from db.engine import reading
+from db.errors import NothingToWorkOn
+from tasks.ml.splits import split_of, unit_interval
+
+TEXTS_A_PAGE = 1000
+EXAM_REPORTS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Report versions with their patients, by number. `sha` says which ones, and which those of the exam."""
+
+    taught: list[tuple[int, str]]
+    labelled: int  # of them, the snapshot holds
+    exam: list[int]
+    sha: str
+
+    @property
+    def unlabelled(self) -> int:
+        return len(self.taught) - self.labelled
+
+    @property
+    def patients(self) -> int:
+        return len({patient for _, patient in self.taught})
+
+
+def draw_corpus(
+    engine: Engine, snapshot_id: int, sources: Collection[str] | None, unlabelled: int | None
+) -> Corpus:
+    """Every labelled report of the training patients, and at most `unlabelled` (None: all) of their others.
+
+    The same ones every time while no report comes or goes. Raises NothingToWorkOn where either side is empty.
+    """
+    labelled: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
+    held_out: list[int] = []
+    with reading(engine) as c:
+        for version_id, patient, held in snapshots.hospital_reports(c, snapshot_id, sources):
+            split = split_of(patient)
+            if split == "train":
+                (labelled if held else others).append((version_id, patient))
+            elif split == "calibration":
+                held_out.append(version_id)
+    if unlabelled is not None and unlabelled < len(others):
+        others = heapq.nsmallest(unlabelled, others, key=lambda one: unit_interval(str(one[0]), "unlabelled"))
+    exam = heapq.nsmallest(EXAM_REPORTS, held_out, key=lambda one: unit_interval(str(one), "exam"))
+    taught = sorted(labelled + others)
+    if not taught or not exam:
+        raise NothingToWorkOn(
+            f"{len(taught)} hospital reports of training patients and {len(exam)} of calibration patients: "
+            'pre-training needs both; run "laudos ingest" first'
+        )
+    told = repr(([version_id for version_id, _ in taught], sorted(exam)))
+    return Corpus(taught, len(labelled), sorted(exam), hashlib.sha256(told.encode()).hexdigest())
+
+
+def owned_texts(engine: Engine, corpus: Corpus) -> Iterator[list[tuple[str, str]]]:
+    """Pages of (patient, text), in the order of the corpus; what was erased meanwhile is left out.
+
+    No transaction is open while the caller works on a page.
+    """
+    for start in range(0, len(corpus.taught), TEXTS_A_PAGE):
+        page = dict(corpus.taught[start : start + TEXTS_A_PAGE])
+        with reading(engine) as c:
+            found = snapshots.texts(c, list(page))
+        yield [(page[version_id], text) for version_id, text in found.items()]
+
+
+def exam_texts(engine: Engine, corpus: Corpus) -> list[str]:
+    with reading(engine) as c:
+        return list(snapshots.texts(c, corpus.exam).values())

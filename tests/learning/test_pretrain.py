@@ -1,0 +1,275 @@
+"""Pre-training reads training patients only, leaves no report behind, and says whether it helped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import select, update
+
+from db.engine import reading, writing
+from db.errors import ConfigurationError, NothingToWorkOn
+from db.tables import audit, label, metric, report, report_version
+from tasks import pretrain
+from tasks.leftovers import leftovers
+from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
+from tasks.ml.errors import BrokenArtifact, TrainingDiverged
+from tasks.ml.own_encoder import facts_of
+from tasks.ml.splits import split_of
+from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
+from tasks.pretrain import Asked, PretrainedEncoder, make_encoder, starting
+from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts
+from tasks.pretrain_gain import Helped, compare
+from tasks.retention import apply
+from tasks.training_set import freeze
+from tests.learning.retraining import retrain
+from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
+
+LABELLED, UNLABELLED = range(60), range(60, 130)
+SCRATCH = Asked(start="scratch", epochs=1.0)
+
+
+@pytest.fixture
+def hospital(world: World) -> World:
+    """Some reports have labels, most have none."""
+    world.add(LABELLED)
+    add_unlabelled(world)
+    return world
+
+
+def add_unlabelled(world: World) -> None:
+    world.add(UNLABELLED)
+    keys = [patient_key(number) for number in UNLABELLED]
+    theirs = select(report_version.c.id).join(report).where(report.c.patient_key.in_(keys)).scalar_subquery()
+    with writing(world.engine) as c:
+        c.execute(label.delete().where(label.c.report_version_id.in_(theirs)))
+
+
+def frozen(world: World) -> int:
+    settings = world.settings
+    return freeze(world.engine, world.run("pretrain"), CLASSIFIER, settings.classifier(CLASSIFIER), world.now)
+
+
+def pretrained(world: World, asked: Asked = SCRATCH) -> PretrainedEncoder:
+    run_id = world.run("pretrain")
+    return make_encoder(world.engine, world.settings, run_id, CLASSIFIER, frozen(world), asked, world.now)
+
+
+def compared(world: World, made: PretrainedEncoder) -> tuple[int, Helped]:
+    run_id = world.run("pretrain")
+    return run_id, compare(
+        world.engine, world.settings, run_id, CLASSIFIER, frozen(world), made.name, world.now
+    )
+
+
+def of(split: str, numbers: Any) -> set[str]:
+    return {text_of(n, LABELS[n % 2]) for n in numbers if split_of(patient_key(n)) == split}
+
+
+def test_only_training_patients_teach_only_calibration_patients_examine_and_nobody_reads_the_rest(
+    both: World,
+) -> None:
+    both.add(LABELLED)
+    add_unlabelled(both)
+    both.add(range(200, 230), name="outro")
+    both.forget([UNLABELLED[0]])
+    with writing(both.engine) as c:
+        c.execute(update(report).where(report.c.external_id == "L61").values(deleted_at=both.now))
+    snapshot_id, there = frozen(both), [*LABELLED, *UNLABELLED[2:]]
+    corpus = draw_corpus(both.engine, snapshot_id, ["his"], None)
+    taught = [text for page in owned_texts(both.engine, corpus) for _, text in page]
+    assert len(taught) == len(corpus.taught) == corpus.labelled + corpus.unlabelled
+    assert set(taught) == of("train", there)
+    assert set(exam_texts(both.engine, corpus)) == of("calibration", there)
+    assert corpus.labelled == len(of("train", LABELLED))
+    assert {patient for page in owned_texts(both.engine, corpus) for patient, _ in page} == {
+        patient_key(number) for number in there if split_of(patient_key(number)) == "train"
+    }
+    few = draw_corpus(both.engine, snapshot_id, ["his"], 10)
+    assert (few.labelled, few.unlabelled) == (corpus.labelled, 10)
+    assert few.sha == draw_corpus(both.engine, snapshot_id, ["his"], 10).sha != corpus.sha
+    assert len(draw_corpus(both.engine, snapshot_id, None, None).taught) > len(taught)
+
+
+def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
+    hospital: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[Path] = []
+
+    def listen(spelling: Any, tokenizer: Any, store: Any, masks: Any, **options: Any) -> Any:
+        tokens.extend(options["checkpoint_folder"].glob("tokens/*"))
+        return real(spelling, tokenizer, store, masks, **options)
+
+    real = pretrain.pretrain
+    monkeypatch.setattr(pretrain, "pretrain", listen)
+    made = pretrained(hospital, replace(SCRATCH, epochs=8.0))
+    assert made.perplexity_after < made.perplexity_before
+    assert (made.labelled, made.unlabelled) == (len(of("train", LABELLED)), len(of("train", UNLABELLED)))
+    assert tokens  # they were there, and nothing of them is now
+    assert not pretraining_of(hospital.settings, CLASSIFIER).exists()
+
+    folder = Path(made.folder)
+    facts = facts_of(folder)
+    told = json.dumps(facts)
+    assert not [word for word in text_of(0, "benigno").split() if f'"{word}"' in told]
+    assert facts["exam"]["after"]["perplexity"] == made.perplexity_after
+    assert facts["reports"]["patients"] == made.patients
+    assert facts["losses"][-1][1] < facts["losses"][0][1]
+
+    run_id, helped = compared(hospital, made)
+    held = of("calibration", LABELLED)
+    assert helped.judged_reports == len(held)
+    assert helped.gain == pytest.approx(helped.f1_macro - helped.control_f1_macro)
+    with reading(hospital.engine) as c:
+        rows = c.execute(select(metric).where(metric.c.run_id == run_id)).all()
+        [line] = c.execute(select(audit).where(audit.c.subject == f"encoder {made.name}")).all()
+    kept = {(row.subject, row.name): row.value for row in rows if row.slice == "all"}
+    assert kept["pretrained", "f1_macro_gain"] == helped.gain
+    assert kept["control", "perplexity"] == made.perplexity_before
+    assert [[int(row.slice[5:]), row.value] for row in rows if row.name == "masked_loss"] == facts["losses"]
+    assert (line.actor, line.action) == ("pretrain", "pretrained")
+    page = pretraining_page_path(hospital.settings, made.name, "md").read_text()
+    assert "Loss, step by step" in page
+    assert f"{made.tokens:,}" in page
+
+    again = pretrained(hospital, replace(SCRATCH, epochs=8.0))
+    assert (again.name, again.reused) == (made.name, True)
+    monkeypatch.setattr(pretrain, "pretrain", real)
+    further = pretrained(hospital, Asked(start=str(folder), epochs=0.1))
+    # it goes on with the head that it learnt
+    assert further.perplexity_before == pytest.approx(made.perplexity_after, rel=1e-3)
+
+    named = reconfigured(hospital, encoder=str(folder))
+    assert retrain(named).trained.trained == "full"
+
+
+def test_the_control_is_the_network_before_it_read_anything(hospital: World) -> None:
+    made = pretrained(hospital)
+    folder = EncoderSpec("folder", made.folder)
+    loaded = load_encoder(folder, LABELS, seed=hospital.settings.seed)
+    drawn, tokenizer = untrained_like(loaded, hospital.settings.seed)
+    corpus = draw_corpus(hospital.engine, frozen(hospital), None, None)
+    owned = [one for page in owned_texts(hospital.engine, corpus) for one in page]
+    spec = EncoderSpec(**facts_of(Path(made.folder))["config"]["start"])
+    fresh, learnt = make_scratch(
+        [text for _, text in owned], LABELS, spec, hospital.settings.seed, patients=[one for one, _ in owned]
+    )
+    assert tokenizer.get_vocab() == learnt.get_vocab()
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in drawn.state_dict().items())
+    # its pooler, which no hidden word teaches, came along; the rest moved
+    weights = loaded[0].state_dict()
+    assert torch.equal(weights["bert.pooler.dense.weight"], fresh.bert.pooler.dense.weight)
+    assert not torch.equal(
+        weights["bert.embeddings.word_embeddings.weight"], fresh.bert.embeddings.word_embeddings.weight
+    )
+
+
+def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_away(
+    hospital: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any, **__: Any) -> Any:
+        raise TrainingDiverged("the loss is no longer a number at step 3")
+
+    monkeypatch.setattr(pretrain, "pretrain", diverge)
+    with pytest.raises(TrainingDiverged):
+        pretrained(hospital)
+    work = pretraining_of(hospital.settings, CLASSIFIER)
+    assert not list(work.glob("*/tokens"))
+    assert not pretrained_folder(hospital.settings).exists()
+
+    killed = work / "achado-0123456789ab"
+    (killed / "checkpoint-100").mkdir(parents=True)
+    (killed / "tokens").mkdir()
+    (killed / "tokens" / "windows.arrow").write_bytes(b"0")
+    (half := pretrained_folder(hospital.settings) / ".partial-x").mkdir(parents=True)
+    now = hospital.now.now(hospital.now.tzinfo)
+    found = {one.path: one for one in leftovers(hospital.settings, [], now)}
+    assert set(found) == {killed / "tokens", half}
+    assert not any(one.old(hospital.settings) for one in found.values())
+    day = timedelta(hours=25)
+    run_id = hospital.run("retention")
+    apply(hospital.engine, hospital.settings, run_id, "retention", now + day, lambda _: None)
+    assert not (killed / "tokens").exists()
+    assert not half.exists()
+    assert (killed / "checkpoint-100").exists()  # weights, no report: they may wait for their run
+    apply(hospital.engine, hospital.settings, run_id, "retention", now + timedelta(days=15), lambda _: None)
+    assert not killed.exists()
+
+
+def test_another_pre_training_of_the_classifier_forgets_what_a_killed_one_left_of_the_reports(
+    hospital: World,
+) -> None:
+    tokens = pretraining_of(hospital.settings, CLASSIFIER) / "achado-0123456789ab" / "tokens"
+    tokens.mkdir(parents=True)
+    pretrained(hospital, replace(SCRATCH, epochs=0.1))
+    assert not tokens.exists()
+
+
+def test_what_cannot_be_done_is_told(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match='neither "scratch" nor a folder'):
+        starting(world.settings, CLASSIFIER, str(tmp_path / "nowhere"))
+    assert starting(world.settings, CLASSIFIER, None) == world.settings.classifier(CLASSIFIER)
+    assert starting(world.settings, CLASSIFIER, str(tmp_path)).encoder == str(tmp_path)
+    with pytest.raises(NothingToWorkOn, match="0 hospital reports of training patients"):
+        draw_corpus(world.engine, 1, None, None)
+
+
+def test_an_altered_encoder_is_not_used_again(hospital: World) -> None:
+    asked = replace(SCRATCH, epochs=0.1)
+    made = pretrained(hospital, asked)
+    with (Path(made.folder) / "model.safetensors").open("ab") as weights:
+        weights.write(b"0")
+    with pytest.raises(BrokenArtifact, match=r"model\.safetensors was altered"):
+        pretrained(hospital, asked)
+
+
+CHILD = """
+import torch
+from datetime import UTC, datetime
+from tasks.database import open_database
+from tasks.settings import Settings
+from tests.learning.test_pretrain import LONG, pretrained
+from tests.learning.world import World
+
+torch.set_num_threads(1)
+settings = Settings.load()
+pretrained(World(open_database(settings), settings, datetime.now(UTC)), LONG)
+"""
+# some 430 steps, a checkpoint every hundred
+LONG = Asked(start="scratch", epochs=5.0)
+
+
+@pytest.mark.slow
+def test_a_killed_pre_training_goes_on_from_its_checkpoint_and_its_tokens(
+    hospital: World, reconfigured: Callable[..., World]
+) -> None:
+    hospital = reconfigured(hospital, training=TRAINING | {"batch_reports": 1})
+    work = pretraining_of(hospital.settings, CLASSIFIER)
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-c", CHILD], cwd=root, env=environment)
+    give_up = time.monotonic() + 120
+    while not any(mark.stat().st_size for mark in work.glob("*/checkpoint-*/COMPLETE")):
+        assert child.poll() is None, "the pre-training ended before it could be killed"
+        assert time.monotonic() < give_up, "no checkpoint was written"
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert list(work.glob("*/tokens/windows.arrow"))
+    assert not pretrained_folder(hospital.settings).exists()
+    made = pretrained(hospital, LONG)
+    [note] = made.notes
+    assert int(note.split(" step ")[1].split()[0]) >= 100
+    assert not work.exists()
+    assert facts_of(Path(made.folder))["steps"] == made.steps
