@@ -20,7 +20,9 @@ def pretrain(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="A folder with an encoder, or scratch; default: the classifier's own."),
+        typer.Option(
+            "--from", help="A folder, an imported encoder's name or scratch; default: the classifier's own."
+        ),
     ] = None,
     epochs: Annotated[
         float | None, typer.Option(min=0.01, help="Passes; default: 3, and 10 from scratch.")

@@ -16,7 +16,7 @@ from tasks.settings import Settings
 from tasks.step import Name, flow
 from tasks.training_set import freeze_training_set
 
-# "scratch", or where a folder lies
+# an encoder's name, or where its folder lies
 Start = Annotated[str, Field(pattern=r"^[\w./~ -]+$", max_length=400)]
 
 

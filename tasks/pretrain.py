@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 
 from db import audit
 from db.engine import writing
-from db.errors import ConfigurationError
 from tasks.database import open_database
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
 from tasks.ml.own_encoder import facts_of, publish_encoder
@@ -28,6 +27,7 @@ from tasks.model_folders import pretrained_folder, pretraining_of
 from tasks.pretrain_corpus import Corpus, draw_corpus, exam_texts, owned_texts
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
+from tasks.settings_encoder import with_encoder
 from tasks.step import step
 from tasks.train import PACKAGES
 from tasks.train_body import Network, body_training, encoder_spec
@@ -40,7 +40,7 @@ PRETRAINING_REVISION = 1
 
 @dataclass(frozen=True)
 class Asked:
-    """How an encoder is pre-trained. start: None for the classifier's own, else "scratch" or a folder."""
+    """How an encoder is pre-trained. start: None for the classifier's own, else what an `encoder` may be."""
 
     start: str | None = None
     epochs: float | None = None  # None: 3 where one goes on from a pretrained encoder, 10 from scratch
@@ -93,7 +93,7 @@ def make_encoder(
     """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
     wanted = starting(settings, classifier, asked.start)
     corpus = draw_corpus(engine, snapshot_id, wanted.sources, asked.unlabelled)
-    spec = encoder_spec(wanted)
+    spec = encoder_spec(wanted, settings)
     start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
     config = _config(settings, wanted, spec, start, corpus, asked)
     name = f"{classifier}-{_sha(config)[:12]}"
@@ -133,16 +133,15 @@ def make_encoder(
 
 
 def starting(settings: Settings, classifier: str, start: str | None) -> ClassifierSettings:
-    """The classifier as if its encoder were `start`. Raises ConfigurationError for what is no folder."""
+    """The classifier as if its encoder were `start`, a relative path being one from here.
+
+    Raises ConfigurationError for what is no encoder.
+    """
     asked = settings.classifier(classifier)
     if start is None:
         return asked
-    if start == "scratch":
-        return asked.model_copy(update={"encoder": "scratch", "revision": None})
-    folder = Path(start).expanduser().absolute()
-    if not folder.is_dir():
-        raise ConfigurationError(f'{start!r} is neither "scratch" nor a folder with an encoder')
-    return asked.model_copy(update={"encoder": str(folder), "revision": None})
+    named = asked.model_copy(update={"encoder": start, "revision": None})
+    return with_encoder(classifier, named, Path.cwd(), settings.folder)
 
 
 def _training(wanted: ClassifierSettings, asked: Asked, *, scratch: bool) -> BodyTraining:

@@ -217,7 +217,7 @@ def test_another_pre_training_of_the_classifier_forgets_what_a_killed_one_left_o
 
 
 def test_what_cannot_be_done_is_told(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match='neither "scratch" nor a folder'):
+    with pytest.raises(ConfigurationError, match="no folder of that name is here"):
         starting(world.settings, CLASSIFIER, str(tmp_path / "nowhere"))
     assert starting(world.settings, CLASSIFIER, None) == world.settings.classifier(CLASSIFIER)
     assert starting(world.settings, CLASSIFIER, str(tmp_path)).encoder == str(tmp_path)
