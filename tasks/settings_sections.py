@@ -271,9 +271,10 @@ class ScoringSettings(_Strict):
     chunk_reports_min: int = Field(default=128, ge=1, description="but of so many reports at least")
     chunk_reports_max: int = Field(default=1000, ge=1, description="and of so many at most")
     batch_tokens: int = Field(
-        default=2048,
+        default=4096,
         ge=64,
-        description="tokens a forward pass: the fewer, the less padding and memory",
+        description="tokens a forward pass, at most; on a processor a wide network is given fewer, "
+        "as many as its cache holds",
     )
     backend: Literal["auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"] = Field(
         default="auto",

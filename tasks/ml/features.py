@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
-from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
+from tasks.ml.windows import Ints, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
@@ -72,12 +72,15 @@ def encode(
 
     A text's vector is the plain mean over its windows, which are all of one length (see windows_of).
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
+    `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
     """
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
-    sums = np.zeros((len(texts), last_linear(model)[1].in_features), np.float64)
+    hidden = last_linear(model)[1].in_features
+    sums = np.zeros((len(texts), hidden), np.float64)
+    budget = min(batch_tokens, cached_tokens(hidden)) if model.device.type == "cpu" else batch_tokens
     read, done = reader or reader_of(model), 0
     with evaluating(model), torch.inference_mode():
-        for batch in token_budget_batches(windows.lengths, batch_tokens):
+        for batch in token_budget_batches(windows.lengths, budget):
             rows = [windows.ids[index] for index in batch]
             ids, mask = padded(rows, tokenizer.pad_token_id)
             np.add.at(sums, windows.owner[batch], read(ids, mask).float().cpu().numpy())

@@ -19,6 +19,8 @@ Ids = NDArray[np.int32]
 # A tokenizer holds some hundred bytes a character while it works; so much it is given at a time
 PIECE_CHARACTERS = 100_000
 BULK_CHARACTERS = 2_000_000
+# 1.5 MiB of float32 for what one layer hands to the next: beyond that a core waits for memory
+CACHED_NUMBERS = 3 * 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,14 @@ def token_budget_batches(lengths: Ints, budget: int) -> list[Ints]:
         batches.append(order[start : start + rows])
         start += rows
     return batches
+
+
+def cached_tokens(hidden: int) -> int:
+    """Tokens a pass that a core reads soonest in a network of this width: 512 at 768, 1,024 at 384.
+
+    Measured by `python -m benchmarks.backends`: 2,048 tokens take a network of BERT-base's size longer.
+    """
+    return CACHED_NUMBERS // hidden
 
 
 def padded(rows: Sequence[Ids], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

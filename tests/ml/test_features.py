@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tasks.ml import windows
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import encode, last_linear
@@ -74,6 +75,27 @@ def test_progress_ends_at_the_number_of_windows(tiny: Callable[[], Network], tin
     )  # fmt: skip
     assert told[-1][0] == told[-1][1]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_pass_on_a_processor_holds_no_more_tokens_than_its_cache(
+    tiny: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
+):
+    model, tokenizer = tiny()
+    sizes: list[int] = []
+
+    def reader(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        sizes.append(ids.numel())
+        return torch.zeros(len(ids), 32)
+
+    def largest_pass() -> int:
+        sizes.clear()
+        texts = ["mama esquerda"] * 200
+        encode(model, tokenizer, texts, window_tokens=WINDOW, stride_tokens=STRIDE, reader=reader)
+        return max(sizes)
+
+    everything = largest_pass()
+    monkeypatch.setattr(windows, "CACHED_NUMBERS", 32 * 100)
+    assert largest_pass() <= 100 < everything
 
 
 def test_no_texts_give_no_vectors(tiny: Callable[[], Network]):
