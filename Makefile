@@ -51,5 +51,5 @@ clean:  ## remove .venv and the demo; laudos-data stays
 	@touch $@
 
 .venv/.dev: .venv/.laudos
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench,fast]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench,fast,dask]'
 	@touch $@

@@ -10,6 +10,7 @@ from tasks.errors import LaudosError, NothingToWorkOn
 from tasks.ledger import recorded_run
 from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
+from tasks.settings_values import Address
 from tasks.step import Name, flow
 
 
@@ -42,8 +43,8 @@ class ClassifySummary:
 
 
 @flow("classify", run_name="classify {classifier} {day}")
-def classify(classifier: Name | None = None) -> list[ClassifySummary]:
-    """Score the backlog of one classifier or of all.
+def classify(classifier: Name | None = None, dask: Address | None = None) -> list[ClassifySummary]:
+    """Score the backlog of one classifier or of all, here or on a Dask cluster.
 
     With several, one that fails does not stop the others; its summary says why. Raises where the only
     one asked for failed, and where all did.
@@ -58,7 +59,7 @@ def classify(classifier: Name | None = None) -> list[ClassifySummary]:
     failures: list[LaudosError] = []
     for name in names:
         try:
-            summaries.append(_classify_one(settings, name))
+            summaries.append(_classify_one(settings, name, dask))
         except LaudosError as failure:
             failures.append(failure)
             summaries.append(ClassifySummary(name, "failed", failure=str(failure)))
@@ -67,7 +68,7 @@ def classify(classifier: Name | None = None) -> list[ClassifySummary]:
     return summaries
 
 
-def _classify_one(settings: Settings, classifier: str) -> ClassifySummary:
+def _classify_one(settings: Settings, classifier: str, dask: str | None) -> ClassifySummary:
     settings.classifier(classifier)
     jobs: list[int] = []
     scored = ScoreSummary()
@@ -78,7 +79,7 @@ def _classify_one(settings: Settings, classifier: str) -> ClassifySummary:
             if job_id is None or job_id in jobs:
                 break
             jobs.append(job_id)
-            scored += score(job_id)
+            scored += score(job_id, dask)
     resume_with = f"laudos jobs resume {jobs[-1]}" if scored.paused else None
     return ClassifySummary(
         classifier, _outcome(jobs, scored), run.id, tuple(jobs), **vars(scored), resume_with=resume_with

@@ -145,12 +145,19 @@ def distill(
 
 
 @app.command(epilog="Example: laudos classify --classifier paaf --json")
-def classify(classifier: ClassifierName = None, as_json: AsJson = False) -> None:
+def classify(
+    classifier: ClassifierName = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Let the workers of this Dask scheduler do it; tcp://host:8786"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Score every report that the champion has not read yet."""
     ready_to_run()
     from flows.classify import classify as run
 
-    classified = run(classifier=classifier)
+    classified = run(classifier=classifier, dask=dask)
     show(classified, as_json)
     end_with(one.outcome == "failed" for one in classified)
 

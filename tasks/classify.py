@@ -15,6 +15,7 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.models import Champion
 from db.predictions import Exported
+from tasks.cluster import score_on_cluster
 from tasks.database import open_database
 from tasks.ml.faultpoints import reach
 from tasks.scorer import ScoreSummary
@@ -57,14 +58,20 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
 
 
 @step("score", run_name="score job {job_id}", retries=2)
-def score(job_id: int) -> ScoreSummary:
-    """Work on a job until no chunk of it is free. Safe to repeat, and by several workers at once."""
+def score(job_id: int, dask: str | None = None) -> ScoreSummary:
+    """Work on a job until no chunk of it is free. Safe to repeat, and by several workers at once.
+
+    `dask` (default: `scoring.dask`) is the scheduler of a cluster that does the work.
+    """
     settings = Settings.load()
     engine = open_database(settings)
     with reading(engine) as c:
         job = scoring.get(c, job_id)
     if job is None:
         raise LaudosError(f'there is no scoring job {job_id}; run "laudos classify"')
+    address = dask or settings.scoring.dask
+    if address is not None:
+        return score_on_cluster(engine, settings, job, address)
     return score_job(engine, settings, job)
 
 

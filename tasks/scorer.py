@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -224,10 +224,13 @@ def _claim(engine: Engine, settings: Settings, job: Job, deaths_max: int | None)
         return scoring.claim(c, job.id, worker_name(), settings.scoring.lease, now, deaths_max=deaths_max)
 
 
-def take_over_silent(engine: Engine, settings: Settings, job: Job) -> int:
-    """Free what dead and silent workers hold of the job; how many reports were given up."""
+def take_over_silent(engine: Engine, settings: Settings, job: Job, *, gone: Collection[str] = ()) -> int:
+    """Free what dead and silent workers hold of the job; how many reports were given up.
+
+    `gone`: workers that somebody else saw leave.
+    """
     with reading(engine) as c:
-        dead = {name for name in takeover.lessees(c, job.id) if is_dead(name)}
+        dead = {name for name in takeover.lessees(c, job.id) if name in gone or is_dead(name)}
     with writing(engine) as c:
         taken = takeover.take_over(
             c,

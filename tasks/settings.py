@@ -169,7 +169,13 @@ class Settings(BaseSettings):
         """sha256 of what decides results: not the URLs, which hold secrets, nor the folder and the roles."""
         content = self.model_dump(
             mode="json",
-            exclude={"database": True, "folder": True, "roles": True, "sources": {"__all__": {"url"}}},
+            exclude={
+                "database": True,
+                "folder": True,
+                "roles": True,
+                "sources": {"__all__": {"url"}},
+                "scoring": {"dask"},
+            },
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

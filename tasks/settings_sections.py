@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.settings_errors import nearest
-from tasks.settings_values import CronLine, Duration, Share, ZoneName
+from tasks.settings_values import Address, CronLine, Duration, Share, ZoneName
 
 # a name that needs no quotes in SQL
 _ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
@@ -284,6 +284,11 @@ class ScoringSettings(_Strict):
     lease: Duration = Field(
         default=timedelta(minutes=15),
         description="how long a worker may be silent before its piece is given to another",
+    )
+    dask: Address | None = Field(
+        default=None,
+        description="scheduler of a Dask cluster whose workers score, such as tcp://host:8786; default: this "
+        "process does (docs/operating.md)",
     )
 
 

@@ -70,6 +70,8 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CronLine = Annotated[str, AfterValidator(_cron)]
 ZoneName = Annotated[str, AfterValidator(zone_name)]
+# of a Dask scheduler; no user and no password: it is shown with the run
+Address = Annotated[str, Field(pattern=r"^[a-z]+://[A-Za-z0-9_.:\[\]-]{1,200}$")]
 
 
 def expanded(value: Any, environment: Mapping[str, str], key: str = "") -> Any:

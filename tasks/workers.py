@@ -26,7 +26,7 @@ def worker_name() -> str:
     """This process, for a lease."""
     process = os.getpid()
     told = _stat(process)
-    return f"{_host()}:{process}:{told[1] if told else ''}:{_machine()}"
+    return f"{_host()}:{process}:{told[1] if told else ''}:{machine()}"
 
 
 def is_dead(worker: str) -> bool:
@@ -35,8 +35,8 @@ def is_dead(worker: str) -> bool:
     False wherever that cannot be known: another machine, another container, an earlier boot, a system
     without /proc. Such a worker's lease runs out instead.
     """
-    host, process, started, machine = ([*worker.rsplit(":", 3), "", "", ""])[:4]
-    if not machine or (host, machine) != (_host(), _machine()) or not process.isdecimal():
+    host, process, started, where = ([*worker.rsplit(":", 3), "", "", ""])[:4]
+    if not where or (host, where) != (_host(), machine()) or not process.isdecimal():
         return False
     try:
         os.kill(int(process), 0)
@@ -56,7 +56,7 @@ def _host() -> str:
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """This boot and this container's processes; empty where the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -29,6 +29,7 @@ ONLY_IN = {
     "torch": {"tasks.ml"},
     "transformers": {"tasks", "tasks.ml"},
     "sklearn": {"tasks.ml"},
+    "distributed": {"tasks"},
 }
 
 

@@ -1,0 +1,240 @@
+"""A scoring job on the workers of a Dask cluster, which come, go and are killed while it runs.
+
+    whoever runs the job            a worker of the cluster (tasks.cluster_member)
+    connect ---- greet -----------> the same database, settings, versions, model? else it is left out
+    each is asked, again and again: score chunks for SLICE_S seconds, by leases and fences
+    who is there? ----------------> who joined is greeted; what one held that left is opened for others
+
+Dask says who is there and carries numbers. Which chunk is whose, and what may be written, the database
+decides as it does for any other worker (db.scoring), so a scheduler that is wrong about a worker, or dies,
+costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Engine
+
+from db import scoring
+from db.engine import reading
+from db.errors import ConfigurationError, LaudosError
+from db.scoring import Job
+from tasks.cluster_member import Answer, Asked, greet, help_with, versions
+from tasks.progress import progress_bar
+from tasks.scorer import ScoreSummary, take_over_silent, what_is_left
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 10.0  # a worker is asked for so long at a time: what it waits for the next asking is nothing beside it
+POLL_S = 1.0  # how often it is seen who is there
+CONNECT_S = 20.0
+WAIT_S = 60.0  # for a first worker, or another one after the last has left
+FAULTS_MAX = 3  # in a row, of a kind that passes by itself, before a worker is left out
+
+
+@dataclass
+class _Hand:
+    """One worker process. `name`: on leases, once it greeted; `refused`: why it is not asked any more."""
+
+    name: str | None = None
+    doing: Any = None
+    faults: int = 0
+    refused: str | None = None
+
+
+def score_on_cluster(engine: Engine, settings: Settings, job: Job, address: str) -> ScoreSummary:
+    """Have the cluster work on a job until no chunk of it is free; safe to repeat, beside any other worker.
+
+    `written` and `encoded` are what the job gained meanwhile, by the database: a worker that is killed cannot
+    tell; the rest of the counts is what workers told. Raises ConfigurationError without distributed, where
+    nobody listens at the address, or where no worker may help; LaudosError where all of them left.
+    """
+    with (
+        _connected(address) as client,
+        progress_bar(f"{job.classifier}: reports scored") as progress,
+    ):
+        crew = _Crew(client, engine, settings, job)
+        try:
+            crew.work(progress)
+        finally:
+            crew.dismiss()
+    return crew.total + what_is_left(engine, job)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigurationError(
+            "scoring on Dask needs the package distributed: pip install 'laudos[dask]', here and wherever "
+            "the scheduler and its workers run"
+        ) from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="laudos")
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # TimeoutError is an OSError
+        raise ConfigurationError(
+            f"no Dask scheduler answers at {address!r} ({type(error).__name__}); it looks like "
+            'tcp://host:8786, and "dask scheduler" prints it'
+        ) from None
+    with client:
+        yield client
+
+
+class _Crew:
+    """The workers of a cluster at one job."""
+
+    def __init__(self, client: Any, engine: Engine, settings: Settings, job: Job) -> None:
+        self._client, self._engine, self._settings, self._job = client, engine, settings, job
+        self._asked = astuple(Asked.of(engine, settings, job))
+        self._ours = versions()
+        self._hands: dict[str, _Hand] = {}  # by their address
+        self._gone: set[str] = set()  # names on leases
+        self._calls = 0
+        self._heard = threading.Event()
+        self._someone_at = time.monotonic()
+        self.total = ScoreSummary()
+
+    def work(self, progress: Callable[[int, int | None], None]) -> None:
+        """Until the job is done or stopped, or what is left of it is with workers that are none of ours."""
+        before = self._standing()
+        while True:
+            self._heard.clear()
+            self._hear()
+            self._muster()
+            left = self._standing()
+            written, encoded = left.written - before.written, left.encoded - before.encoded
+            self.total = replace(self.total, written=written, encoded=encoded)
+            progress(left.written, self._job.reports)
+            if not self._open() or not (left.open or left.leased):
+                return
+            if not left.open:
+                given_up = take_over_silent(self._engine, self._settings, self._job, gone=self._gone)
+                self.total += ScoreSummary(quarantined=given_up)
+                left = self._standing()
+            self._assign(left.open)
+            if not left.open and not any(hand.doing for hand in self._hands.values()):
+                return
+            self._require_somebody()
+            self._heard.wait(POLL_S)
+
+    def dismiss(self) -> None:
+        """Nobody is asked any more; who computes a chunk ends it, and keeps to its lease."""
+        with suppress(Exception):  # a scheduler that is gone has nothing left to be told
+            self._client.cancel([hand.doing for hand in self._hands.values() if hand.doing is not None])
+
+    def _muster(self) -> None:
+        """Greet who came, and note who left."""
+        try:
+            there = set(self._client.nthreads())
+        except (OSError, RuntimeError) as error:
+            raise LaudosError(
+                f"the Dask scheduler is gone ({type(error).__name__}); what was finished is kept, and "
+                '"laudos classify" goes on with the rest'
+            ) from None
+        for address in self._hands.keys() - there:
+            left = self._hands.pop(address)
+            if left.name is not None:
+                self._gone.add(left.name)
+                log.warning("job %d: the Dask worker at %s left", self._job.id, address)
+            if left.doing is not None:
+                left.doing.cancel()
+        for address in there - self._hands.keys():
+            self._hands[address] = _Hand()
+            self._ask(address, greet)
+
+    def _assign(self, free: int) -> None:
+        """Ask so many of those who have nothing to do."""
+        idle = [address for address, hand in self._hands.items() if _is_idle(hand)]
+        for address in idle[:free]:
+            self._ask(address, help_with, SLICE_S)
+
+    def _ask(self, address: str, what: Callable[..., Answer], *more: float) -> None:
+        self._calls += 1
+        doing = self._client.submit(
+            what,
+            self._asked,
+            *more,
+            key=f"laudos-job-{self._job.id}-{what.__name__}-{self._calls}",
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+        )
+        doing.add_done_callback(lambda _: self._heard.set())
+        self._hands[address].doing = doing
+
+    def _hear(self) -> None:
+        """Take in what was answered."""
+        for address, hand in self._hands.items():
+            if hand.doing is None or not hand.doing.done():
+                continue
+            doing, hand.doing = hand.doing, None
+            if doing.status == "finished":
+                self._take_in(address, hand, doing.result())
+            elif doing.status == "error":
+                kind = type(doing.exception()).__name__
+                self._refuse(address, hand, f"it cannot run laudos ({kind}); install the same version there")
+            doing.release()
+
+    def _take_in(self, address: str, hand: _Hand, answer: Answer) -> None:
+        if others := _differences(self._ours, answer.get("versions", self._ours)):
+            self._refuse(address, hand, f"its versions are others: {others}")
+        elif "fault" in answer:
+            hand.faults += 1
+            if not answer["passing"] or hand.faults >= FAULTS_MAX:
+                self._refuse(address, hand, answer["fault"])
+            elif hand.name is None:
+                self._ask(address, greet)
+        elif "worker" in answer:
+            hand.name = answer["worker"]
+        else:
+            hand.faults = 0
+            self.total += ScoreSummary(**answer["counts"])
+
+    def _refuse(self, address: str, hand: _Hand, because: str) -> None:
+        hand.refused = because
+        log.warning(
+            "job %d: the Dask worker at %s is not asked any more: %s", self._job.id, address, because
+        )
+
+    def _require_somebody(self) -> None:
+        refused = {hand.refused for hand in self._hands.values() if hand.refused is not None}
+        if any(hand.refused is None for hand in self._hands.values()):
+            self._someone_at = time.monotonic()
+        elif refused:
+            raise ConfigurationError(f"no worker of the Dask cluster may help: {'; '.join(sorted(refused))}")
+        elif time.monotonic() - self._someone_at > WAIT_S:
+            raise LaudosError(
+                f"no worker was at the Dask scheduler for {WAIT_S:.0f} s; start some with "
+                '"dask worker ADDRESS --nthreads 1". What was finished is kept, and "laudos classify" '
+                "goes on with the rest"
+            )
+
+    def _standing(self) -> scoring.Progress:
+        with reading(self._engine) as c:
+            return scoring.progress(c, self._job.id)
+
+    def _open(self) -> bool:
+        with reading(self._engine) as c:
+            job = scoring.get(c, self._job.id)
+        return job is not None and job.state == "open"
+
+
+def _is_idle(hand: _Hand) -> bool:
+    return hand.doing is None and hand.name is not None and hand.refused is None
+
+
+def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    return ", ".join(
+        f"{name} {theirs.get(name, 'absent')} (here {version})"
+        for name, version in ours.items()
+        if theirs.get(name) != version
+    )

@@ -1,0 +1,254 @@
+"""Scoring on a Dask cluster of real processes: they join, are killed, and carry no report anywhere."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, field, replace
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from db.engine import reading
+from db.errors import ConfigurationError
+from db.scoring import Job
+from db.tables import prediction, score_chunk, score_job
+from tasks import cluster, cluster_member
+from tasks.classify import cut_backlog, score
+from tasks.cluster_member import Answer, Asked, greet, help_with
+from tasks.doctor import doctor
+from tests.scoring import member
+from tests.scoring.hospital import CLASSIFIER, Hospital
+
+REPORTS = 96
+# an invented word: nothing else on the machine holds it
+CANARY = "zqxvwlaudo"
+PLANTED = "mjkrcvazamento"
+
+
+@dataclass
+class Cluster:
+    """A scheduler on loopback, and whatever workers a test starts; each writes a log."""
+
+    folder: Path
+    processes: ForkServerContext
+    scheduler: BaseProcess
+    workers: dict[str, BaseProcess] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        told = re.search(r"Scheduler at: +(tcp://\S+)", self.log("scheduler"))
+        assert told is not None
+        return told[1]
+
+    def settle(self) -> None:
+        """Workers find in their laudos.toml what this process finds."""
+        shutil.copyfile(os.environ["LAUDOS_CONFIG"], self.folder / "laudos.toml")
+
+    def start(self) -> str:
+        """One more worker; its name."""
+        name = f"w{len(self.workers)}"
+        asked = (self.address, name, self.folder / f"{name}.log", self.folder / "laudos.toml", self.hold)
+        self.workers[name] = self.processes.Process(target=member.join, args=asked)
+        self.workers[name].start()
+        return name
+
+    def alive(self) -> list[str]:
+        return [name for name, process in self.workers.items() if process.is_alive()]
+
+    @property
+    def hold(self) -> Path:
+        """While it is there no worker ends a chunk."""
+        return self.folder / "hold"
+
+    def log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def told(self, name: str, what: str) -> int:
+        return self.log(name).splitlines().count(what)
+
+
+def until(met: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("dask")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([member.__name__])
+    scheduler = context.Process(target=member.schedule, args=(folder / "scheduler.log",))
+    scheduler.start()
+    made = Cluster(folder, context, scheduler)
+    until(lambda: "Scheduler at" in made.log("scheduler"))
+    yield made
+    for process in (*made.workers.values(), made.scheduler):
+        process.kill()
+        process.join()
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_and_join_late_score_every_report_once(
+    both: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "SLICE_S", 0.3)
+    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    both.receive(REPORTS - 1)
+    both.receive(1, text=f"Laudo {CANARY} com nucleos regulares.")
+    both.crown()
+    job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
+    dask.settle()
+    alive = dask.alive()
+    while len(alive) < 2:
+        alive.append(dask.start())
+    before = {name: dask.told(name, "loads") for name in alive}
+
+    with ThreadPoolExecutor(1) as pool:
+        scoring = pool.submit(score.fn, job_id, dask.address)
+        until(lambda: scoring.done() or all(dask.told(name, "reads") for name in alive))
+        assert not scoring.done(), scoring.result()
+        dask.hold.touch()
+        until(lambda: both.count(score_chunk, score_chunk.c.state == "leased") == 2)
+        dask.workers[alive[0]].kill()  # while it holds a chunk
+        late = dask.start()
+        with Client(dask.address, set_as_default=False) as client:
+            until(lambda: len(client.nthreads()) == 2 and "Registered to" in dask.log(late))
+            dask.hold.unlink()
+            told = scoring.result(timeout=120)
+            assert client.submit(len, PLANTED).result() == len(PLANTED)
+
+    assert (told.written, told.elsewhere, told.quarantined) == (REPORTS, 0, 0)
+    assert both.count(prediction) == REPORTS
+    assert both.count(score_job, score_job.c.state == "done") == 1
+    assert both.count(score_chunk, score_chunk.c.fence > 1) == 1, "the one that the killed worker held"
+    assert both.count(score_chunk, score_chunk.c.deaths > 0) == 1
+    assert dask.told(late, "reads") > 0, "the one that joined late did nothing"
+    loads = {name: dask.told(name, "loads") - before.get(name, 0) for name in (*alive, late)}
+    assert set(loads.values()) == {1}, "a process loaded its model more than once"
+    assert doctor(both.settings) == []
+    assert dask.scheduler.pid is not None
+    memory = _memory(dask.scheduler.pid)
+    assert PLANTED.encode() in memory, "the search is blind: it does not find what was sent"
+    for carried in (memory, *(path.read_bytes() for path in dask.folder.glob("*.log"))):
+        assert CANARY.encode() not in carried
+
+
+def _memory(process: int) -> bytes:
+    """All that a child of this process has in its writable memory."""
+    held = []
+    with Path(f"/proc/{process}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{process}/maps").read_text("ascii").splitlines():
+            ends, rights = line.split()[:2]
+            first, last = (int(end, 16) for end in ends.split("-"))
+            if rights.startswith("rw"):
+                memory.seek(first)
+                held.append(memory.read(last - first))
+    return b"".join(held)
+
+
+@pytest.mark.slow
+def test_workers_of_another_version_are_left_out_by_name(
+    hospital: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(4)
+    hospital.crown()
+    dask.settle()
+    if not dask.alive():
+        dask.start()
+    ours = cluster_member.versions()
+    monkeypatch.setattr(cluster, "versions", lambda: {**ours, "torch": "1.0"})
+    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
+    with pytest.raises(ConfigurationError, match=rf"its versions are others: torch {ours['torch'][:4]}"):
+        score.fn(job_id, dask.address)
+    assert hospital.count(prediction) == 0
+
+
+# ------------------------------------------------------------------ what one worker says
+
+
+@pytest.fixture
+def asked(hospital: Hospital) -> Asked:
+    hospital.receive(8)
+    return Asked.of(hospital.engine, hospital.settings, hospital.cut(hospital.crown()))
+
+
+def test_a_worker_of_the_same_house_is_welcome_and_scores(hospital: Hospital, asked: Asked) -> None:
+    assert "fault" not in greet(astuple(asked))
+    answer = help_with(astuple(asked), 60.0)
+    assert (answer["counts"]["written"], answer["more"]) == (8, False)
+    assert hospital.count(prediction) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"machine": "0" * 16}, "SQLite file, which processes of other machines"),
+        ({"settings_sha": "0" * 64}, "its settings are others"),
+        ({"fingerprint": "0" * 16}, "its database is another one"),
+        ({"job_id": 99}, "its database is another one"),
+    ],
+)
+def test_a_worker_of_another_house_says_what_differs(
+    hospital: Hospital, asked: Asked, change: dict[str, str], found: str
+) -> None:
+    other = astuple(replace(asked, **change))  # type: ignore[arg-type]
+    assert found in greet(other)["fault"]
+    assert found in help_with(other, 60.0)["fault"]
+    assert hospital.count(prediction) == 0
+
+
+def test_a_worker_without_the_folder_of_models_leaves_the_model_its_good_name(
+    hospital: Hospital, asked: Asked
+) -> None:
+    shutil.rmtree(hospital.settings.folder / "models")
+    assert "folder of models that all machines share" in greet(astuple(asked))["fault"]
+    with reading(hospital.engine) as c:
+        assert not c.exec_driver_sql("SELECT 1 FROM model WHERE state = 'tainted'").all()
+
+
+def test_what_fails_with_a_report_in_its_words_travels_without_them(
+    hospital: Hospital, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> Answer:
+        raise ValueError(f"cannot read {CANARY}")
+
+    monkeypatch.setattr(cluster_member, "each_chunk", fails)
+    told = help_with(astuple(asked), 60.0)
+    assert "unforeseen ValueError" in told["fault"]
+    assert CANARY not in str(told)
+
+
+def test_where_nobody_listens_the_address_is_told(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
+    job = _job(hospital)
+    with pytest.raises(ConfigurationError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        score.fn(job.id, "tcp://127.0.0.1:9")
+
+
+def test_without_the_extra_it_is_told_what_to_install(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    job = _job(hospital)
+    with pytest.raises(ConfigurationError, match=r"pip install 'laudos\[dask\]'"):
+        score.fn(job.id, "tcp://127.0.0.1:9")
+
+
+def _job(hospital: Hospital) -> Job:
+    hospital.receive(4)
+    return hospital.cut(hospital.crown_row())
