@@ -33,7 +33,7 @@ from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 10.0  # a worker is asked for so long at a time: what it waits for the next asking is nothing beside it
+SLICE_S = 10.0  # so long a worker is asked for at a time; until it is asked again takes milliseconds
 POLL_S = 1.0  # how often it is seen who is there
 CONNECT_S = 20.0
 WAIT_S = 60.0  # for a first worker, or another one after the last has left
@@ -195,15 +195,14 @@ class _Crew:
                 self._ask(address, greet)
         elif "worker" in answer:
             hand.name = answer["worker"]
+            self._gone.discard(answer["worker"])  # a line broke, and the process lives
         else:
             hand.faults = 0
             self.total += ScoreSummary(**answer["counts"])
 
     def _refuse(self, address: str, hand: _Hand, because: str) -> None:
         hand.refused = because
-        log.warning(
-            "job %d: the Dask worker at %s is not asked any more: %s", self._job.id, address, because
-        )
+        log.warning("job %d: the Dask worker at %s is not asked any more: %s", self._job.id, address, because)
 
     def _require_somebody(self) -> None:
         refused = {hand.refused for hand in self._hands.values() if hand.refused is not None}

@@ -121,7 +121,8 @@ def help_with(asked: Asked, seconds: float) -> Answer:
         until = time.monotonic() + seconds
         engine, settings, job = _joined(asked)
         total, more = ScoreSummary(), False
-        for _, scored in each_chunk(engine, settings, job, deaths_max=0, scorer=_scorer(asked)):
+        scorer = _scorer(asked, settings.database)
+        for _, scored in each_chunk(engine, settings, job, deaths_max=0, scorer=scorer):
             total += scored
             if more := time.monotonic() >= until:
                 break
@@ -156,6 +157,6 @@ def _joined(asked: Asked) -> tuple[Engine, Settings, Job]:
 
 
 @lru_cache(maxsize=1)
-def _scorer(asked: Asked) -> Scorer:
-    """The job's model, which stays in memory until the next job's."""
+def _scorer(asked: Asked, database: str) -> Scorer:
+    """The job's model, which stays in memory until another job's, or one in another `database`."""
     return load_scorer(*_joined(asked))

@@ -99,7 +99,12 @@ def gist_fault_of(settings: Settings, model: Model) -> str | None:
 
 
 def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:
-    """None where the model can be used; else what is wrong, and the model is marked tainted, on record."""
+    """None where the model can be used; else what is wrong, and the model is marked tainted, on record.
+
+    A machine that sees no folder of models at all is told so, and nothing is marked.
+    """
+    if not models_folder(settings).is_dir():
+        return f"{models_folder(settings)} is not there; let `folder` in laudos.toml lead to where models lie"
     fault = fault_of(settings, model)
     if fault is not None and model.state not in ("tainted", "removed"):
         with writing(engine) as c:
