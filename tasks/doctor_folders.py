@@ -10,14 +10,16 @@ from sqlalchemy import Connection
 from db import doctor as promises
 from db import house, models
 from db.models import Champion, Model
+from tasks.encoders import encoders_folder, named
 from tasks.findings import Finding, finding, told, violation
 from tasks.leftovers import Leftover, leftovers
+from tasks.ml.encoders.folder import found_in
 from tasks.model_folders import fault_of, gist_fault_of, models_folder, pointer_path, points_at
 from tasks.settings import Settings
 
 
 def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Champions, the other models, the pointer files, and what was left behind."""
+    """Champions, the other models, the pointer files, what was left behind, and encoders by name."""
     every = models.of_classifier(c)
     champions = [found for name in promises.champions(c) if (found := models.champion_of(c, name))]
     yield from (_as_published(settings, champion) for champion in champions)
@@ -33,6 +35,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
     )
     yield from (_pointed_at(settings, champion) for champion in champions)
     yield _no_leftovers(settings, leftovers(settings, every, now))
+    yield from _encoders_here(settings)
     broken = promises.violations(c, house.encoders_without_a_model(now - settings.retention.leftovers_after))
     yield finding(
         "vectors_have_a_model",
@@ -78,6 +81,22 @@ def _pointed_at(settings: Settings, champion: Champion) -> Finding:
         if pointed
         else f"{path} is missing or names another model than the champion, {champion.model.id}",
         "" if pointed else '"laudos doctor --repair" writes it anew; "laudos predict" reads it',
+        "house",
+    )
+
+
+def _encoders_here(settings: Settings) -> Iterator[Finding]:
+    """By names and sizes: each training reads every byte of its encoder."""
+    if not (asked := named(settings)):
+        return
+    found = dict(found_in(encoders_folder(settings)))
+    broken = violation([name for name in asked if found.get(name) is None])
+    yield finding(
+        "encoders_are_here",
+        "every encoder that a classifier names was imported, and has its files",
+        broken,
+        f"encoder {told(broken)}",
+        'the next training of the whole network would fail; "laudos encoders" says which to import',
         "house",
     )
 

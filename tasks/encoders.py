@@ -147,6 +147,13 @@ def encoder_folder(settings: Settings, name: str) -> Path:
     return folder
 
 
+def named(settings: Settings) -> Sequence[str]:
+    """Those that a classifier names: neither made here, nor a folder elsewhere, nor on a hub."""
+    asked = settings.classifiers.values()
+    names = {one.encoder for one in asked if not one.revision and not Path(one.encoder).is_absolute()}
+    return sorted(names - {"scratch"})
+
+
 def _pretrained(
     settings: Settings, name: str, one: Pretrained, found: dict[str, EncoderFacts | None]
 ) -> EncoderLine:

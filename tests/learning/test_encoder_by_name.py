@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from db.engine import reading
 from db.errors import ConfigurationError
+from tasks import doctor_folders
 from tasks.encoders import encoders_folder
 from tasks.ml.encoders.folder import facts_of, seal, take_in
 from tasks.ml.errors import BrokenArtifact
@@ -25,6 +27,12 @@ def carried(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def doctors_word(of: World) -> list[tuple[bool, str]]:
+    with reading(of.engine) as c:
+        found = list(doctor_folders.examine(c, of.settings, of.now))
+    return [(one.ok, one.found) for one in found if one.name == "encoders_are_here"]
+
+
 def test_an_imported_encoder_is_trained_by_its_name(
     world: World, reconfigured: Callable[..., World], carried: Path
 ) -> None:
@@ -32,7 +40,10 @@ def test_an_imported_encoder_is_trained_by_its_name(
     named = reconfigured(world, encoder="biobertpt-clin")
     with pytest.raises(ConfigurationError, match='laudos encoders import biobertpt-clin"'):
         challenge(named)
+    assert doctors_word(world) == []  # it names none
+    assert doctors_word(named) == [(False, "encoder biobertpt-clin")]
     take_in(carried, encoders_folder(world.settings))
+    assert [kept for kept, _ in doctors_word(named)] == [True]
     trained = retrain(named).trained
     assert trained.trained == "full"
     made = model_of(named, trained.model_id)
