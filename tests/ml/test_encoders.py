@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder
-from tasks.ml.encoders.folder import FACTS, checked, found_in, take_in
+from tasks.ml.encoders.folder import FACTS, checked, found_in, read_encoder, seal, take_in
+from tasks.ml.encoders.folder import facts_of as encoder_facts
 from tasks.ml.encoders.hub import fetch
 from tasks.ml.encoders.presets import FILE, presets, read_presets
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
@@ -215,9 +218,19 @@ def test_what_needs_code_of_its_own_is_refused_and_none_of_it_runs(
 # ------------------------------------------------------------------ carried and imported
 
 
+@pytest.fixture(scope="module")
+def sealed(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sealed")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    seal(folder, encoder_facts(folder, "some-encoder", HUB, "1" * 40, None))
+    return folder
+
+
 @pytest.fixture
-def carried(files: dict[str, bytes], hub: StandInHub, tmp_path: Path) -> Path:
-    return fetched(hub, hub.publish(HUB, files), tmp_path / "carried")
+def carried(sealed: Path, tmp_path: Path) -> Path:
+    """What a fetch leaves, to be carried, altered and imported."""
+    return shutil.copytree(sealed, tmp_path / "carried")
 
 
 def test_one_byte_lost_on_the_stick_is_named_and_nothing_is_taken_in(carried: Path, tmp_path: Path):
@@ -230,13 +243,11 @@ def test_one_byte_lost_on_the_stick_is_named_and_nothing_is_taken_in(carried: Pa
     assert not (tmp_path / "encoders").exists()
 
 
-def test_the_same_encoder_twice_is_no_error_and_another_never_takes_its_name(
-    carried: Path, files: dict[str, bytes], hub: StandInHub, tmp_path: Path
-):
+def test_the_same_encoder_twice_is_no_error_and_another_never_takes_its_name(carried: Path, tmp_path: Path):
     root = tmp_path / "encoders"
     assert [take_in(carried, root)[1] for _ in range(2)] == [True, False]
-    vocabulary = files["tokenizer_config.json"] + b"\n"
-    other = fetched(hub, hub.publish(HUB, files | {"tokenizer_config.json": vocabulary}), tmp_path / "other")
+    other = shutil.copytree(carried, tmp_path / "other")
+    seal(other, replace(read_encoder(other), revision="2" * 40))
     with pytest.raises(BrokenArtifact, match="holds another encoder, or another revision"):
         take_in(other, root)
     take_in(other, root, "newer")
