@@ -13,6 +13,7 @@ from benchmarks import (
     ingest,
     nubes,
     predictions,
+    pretraining,
     record,
     scoring,
     training,
@@ -28,7 +29,7 @@ def main() -> None:
     doctor.main([])
     audit.main([])
     distillation.main([])
-    for on_real_reports in (corpora.main, nubes.main, backends.main, conformal.main):
+    for on_real_reports in (corpora.main, nubes.main, pretraining.main, backends.main, conformal.main):
         try:
             on_real_reports([])
         except corpora.Missing as missing:
