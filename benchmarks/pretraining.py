@@ -1,6 +1,6 @@
 """Whether pre-training on one's own reports helps, at three sizes of the corpus, beside none.
 
-    python -m benchmarks.pretraining                        some fifteen minutes of one core
+    python -m benchmarks.pretraining                        some ten minutes of one core
     python -m benchmarks.pretraining --reports 40 --passes 1   a quick look, recorded nowhere
 
 MiniLM, English and general, goes on learning from real pathology reports (TCGA, see benchmarks/corpora.py):
@@ -46,7 +46,7 @@ from tasks.ml.training import BodyTraining
 
 COMMAND = "python -m benchmarks.pretraining"
 KEPT = Path(__file__).parent / "kept"
-SIZES, PASSES, CHARACTERS = (80, 230, 662), 5.0, 400
+SIZES, PASSES, CHARACTERS = (80, 230, 662), 3.0, 400  # passes: the command's own default
 READING = BodyTraining(window_tokens=128, stride_tokens=16, batch_windows=16)
 SEED = 0
 
@@ -57,9 +57,9 @@ EXPECTED = {
     "gain_662": "-3 to +4 points: words of pathology, read through a pooler that was not taught with them",
     "control_macro_f1": ".45 to .60: the first 400 characters often name the organ",
     "perplexity_control": "more than 5,000: a head drawn at random",
-    "perplexity_80": "700 to 2,000",
-    "perplexity_230": "200 to 700",
-    "perplexity_662": "40 to 150",
+    "perplexity_80": "2,000 to 5,000: 15 steps",
+    "perplexity_230": "600 to 2,000",
+    "perplexity_662": "100 to 500",
 }
 
 
