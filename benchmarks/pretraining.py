@@ -38,7 +38,8 @@ from tasks.intake_rows import patient_key
 from tasks.ml.comparison import gained
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.features import encode
-from tasks.ml.pretraining import Masks, exam, pretrain, pretraining, share_back, speller
+from tasks.ml.masks import Masks
+from tasks.ml.pretraining import exam, pretrain, pretraining, share_back, speller
 from tasks.ml.pretraining_gain import cross_fitted
 from tasks.ml.splits import split_of, unit_interval
 from tasks.ml.token_store import kept_store, write_store

@@ -33,6 +33,9 @@ def pretrain(
     whole_words: Annotated[
         bool, typer.Option("--whole-words/--pieces", help="What is left out at once, in a WordPiece encoder.")
     ] = True,
+    next_sentence: Annotated[
+        bool, typer.Option("--next-sentence", help="Of a BERT, ask also which part of a report follows.")
+    ] = False,
     accumulate: Annotated[
         int, typer.Option(min=1, help="So many batches make one step, where memory is short.")
     ] = 1,
@@ -41,7 +44,7 @@ def pretrain(
     """Go on training an encoder on your own reports, and say whether it helped; no model changes."""
     ready_to_run()
     from flows.pretrain import pretrain as run
-    from tasks.pretrain import UNLABELLED
+    from tasks.pretrain_learning import UNLABELLED
 
     most = UNLABELLED if unlabelled is None else unlabelled
     show(
@@ -51,6 +54,7 @@ def pretrain(
             epochs=epochs,
             unlabelled=most,
             whole_words=whole_words,
+            next_sentence=next_sentence,
             accumulate=accumulate,
         ),
         as_json,

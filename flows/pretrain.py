@@ -10,8 +10,9 @@ from pydantic import Field
 from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.ledger import recorded_run
-from tasks.pretrain import UNLABELLED, Asked, pretrain_encoder
+from tasks.pretrain import pretrain_encoder
 from tasks.pretrain_gain import compare_with_control
+from tasks.pretrain_learning import UNLABELLED, Asked
 from tasks.settings import Settings
 from tasks.step import Name, flow
 from tasks.training_set import freeze_training_set
@@ -62,6 +63,7 @@ def pretrain(
     epochs: float | None = None,
     unlabelled: int = UNLABELLED,
     whole_words: bool = True,
+    next_sentence: bool = False,
     accumulate: int = 1,
 ) -> PretrainSummary:
     """Go on training an encoder on the hospital's own reports, or begin one, and say whether it helped.
@@ -72,7 +74,7 @@ def pretrain(
     settings = Settings.load()
     engine = open_database(settings)
     name = the_classifier(settings, classifier)
-    asked = Asked(start, epochs, unlabelled, whole_words, accumulate)
+    asked = Asked(start, epochs, unlabelled, whole_words, next_sentence, accumulate)
     with recorded_run(engine, settings, "pretrain", exclusive="model") as run:
         snapshot_id = freeze_training_set(run.id, name)
         made = pretrain_encoder(run.id, name, snapshot_id, asked)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,33 +19,18 @@ from db.engine import writing
 from tasks.database import open_database
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
 from tasks.ml.own_encoder import facts_of, publish_encoder
-from tasks.ml.pretraining import Masks, Spelled, exam, pretrain, pretraining, speller
-from tasks.ml.token_store import TokenStore, kept_store, write_store
-from tasks.ml.training import BodyTraining, TrainLog
 from tasks.model_folders import pretrained_folder, pretraining_of
-from tasks.pretrain_corpus import Corpus, draw_corpus, exam_texts, owned_texts
-from tasks.progress import progress_bar
+from tasks.pretrain_corpus import Corpus, draw_corpus, owned_texts
+from tasks.pretrain_learning import Asked, Learnt, learn, training_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_encoder import with_encoder
 from tasks.step import step
 from tasks.train import PACKAGES
-from tasks.train_body import Network, body_training, encoder_spec
+from tasks.train_body import Network, encoder_spec
 
 ACTOR = "pretrain"
-UNLABELLED = 20_000  # reports, where there are so many: on a processor alone more take days
 # raise when the same reports and settings would give another encoder
 PRETRAINING_REVISION = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How an encoder is pre-trained. start: None for the classifier's own, else what an `encoder` may be."""
-
-    start: str | None = None
-    epochs: float | None = None  # None: 3 where one goes on from a pretrained encoder, 10 from scratch
-    unlabelled: int = UNLABELLED
-    whole_words: bool = True
-    accumulate_batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,27 +87,13 @@ def make_encoder(
         shutil.rmtree(work / name, ignore_errors=True)  # of a run that was killed after it had published
         return _told(settings, name, facts_of(target), reused=True)
     network = start or _from_scratch(engine, settings, wanted, spec, corpus)
-    spelling = speller(network[0], spec, settings.seed)
-    masks = Masks(network[1], settings.seed, whole_words=asked.whole_words)
-    training = _training(wanted, asked, scratch=spec.kind == "scratch")
-    tokens = work / name / "tokens"
-    try:
-        questions = exam_texts(engine, corpus)
-        before = exam(spelling, network[1], questions, masks, training.window_tokens)
-        store = kept_store(tokens) or _stored(engine, corpus, network, training, tokens)
-        with progress_bar("pre-training the network") as progress:
-            log = pretrain(
-                spelling, network[1], store, masks, config=training, checkpoint_folder=work / name,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        after = exam(spelling, network[1], questions, masks, training.window_tokens)
-    finally:
-        # a kill leaves them: the next run goes on with them, or the retention rules remove them
-        shutil.rmtree(tokens, ignore_errors=True)
-    facts = _facts(config, corpus, store, masks, log, before, after, len(questions), run_id, now)
-    publish_encoder(target, spelling.cpu(), network[0], network[1], facts)
+    training = training_of(wanted, asked)
+    learnt = learn(engine, corpus, network, spec, asked, training, settings.seed, work / name)
+    facts = _facts(config, corpus, learnt, run_id, now)
+    publish_encoder(target, learnt.network[0], *network, facts)
     _record(engine, run_id, name, facts, now)
     shutil.rmtree(work, ignore_errors=True)
+    log = learnt.log
     notes: tuple[str, ...] = ()
     if 0 < log.resumed_from_step < log.steps:
         notes = (
@@ -144,11 +114,6 @@ def starting(settings: Settings, classifier: str, start: str | None) -> Classifi
     return with_encoder(classifier, named, Path.cwd(), settings.folder)
 
 
-def _training(wanted: ClassifierSettings, asked: Asked, *, scratch: bool) -> BodyTraining:
-    found = pretraining(body_training(wanted, 1), scratch=scratch)
-    return replace(found, epochs=asked.epochs or found.epochs, accumulate_batches=asked.accumulate_batches)
-
-
 def _config(
     settings: Settings,
     wanted: ClassifierSettings,
@@ -158,13 +123,14 @@ def _config(
     asked: Asked,
 ) -> dict[str, Any]:
     """Everything that decides what comes out."""
-    training = _training(wanted, asked, scratch=start is None)
+    training = training_of(wanted, asked)
     return {
         "start": asdict(spec),
         "start_sha": None if start is None else encoder_sha(*start, training.window_tokens, 0),
         "corpus_sha": corpus.sha,
         "training": asdict(training),
         "whole_words": asked.whole_words,
+        "next_sentence": asked.next_sentence,
         "seed": settings.seed,
         "pretraining_revision": PRETRAINING_REVISION,
     }
@@ -188,20 +154,6 @@ def _from_scratch(
     )
 
 
-def _stored(
-    engine: Engine, corpus: Corpus, network: Network, training: BodyTraining, folder: Path
-) -> TokenStore:
-    def pages() -> Iterator[list[str]]:
-        done = 0
-        for page in owned_texts(engine, corpus):
-            yield [text for _, text in page]
-            done += len(page)
-            progress(done, len(corpus.taught))
-
-    with progress_bar("tokenising the reports") as progress:
-        return write_store(folder, pages(), network[1], training.window_tokens)
-
-
 def _forget_other_tokens(work: Path, name: str) -> None:
     """What other pre-trainings of this classifier left of the reports, should they have been killed."""
     for tokens in work.glob("*/tokens"):
@@ -210,18 +162,10 @@ def _forget_other_tokens(work: Path, name: str) -> None:
 
 
 def _facts(
-    config: dict[str, Any],
-    corpus: Corpus,
-    store: TokenStore,
-    masks: Masks,
-    log: TrainLog,
-    before: Spelled,
-    after: Spelled,
-    exam_reports: int,
-    run_id: int,
-    now: datetime,
+    config: dict[str, Any], corpus: Corpus, learnt: Learnt, run_id: int, now: datetime
 ) -> dict[str, Any]:
     """Content of pretraining.json: counts, settings and figures."""
+    before, after = (asdict(one) | {"perplexity": one.perplexity} for one in (learnt.before, learnt.after))
     return {
         "format": 1,
         "made_at": now.isoformat(),
@@ -232,15 +176,12 @@ def _facts(
             "unlabelled": corpus.unlabelled,
             "patients": corpus.patients,
         },
-        "read": asdict(store.stored),
-        "asked": "whole words" if masks.whole_words else "pieces of words",
-        "steps": log.steps,
-        "losses": [list(point) for point in log.losses],
-        "exam": {
-            "reports": exam_reports,
-            "before": asdict(before) | {"perplexity": before.perplexity},
-            "after": asdict(after) | {"perplexity": after.perplexity},
-        },
+        "read": asdict(learnt.stored),
+        "asked": "whole words" if learnt.whole_words else "pieces of words",
+        "steps": learnt.log.steps,
+        "losses": [list(point) for point in learnt.log.losses],
+        "exam": {"reports": learnt.exam_reports, "before": before, "after": after},
+        "pairs": None if learnt.pairs is None else dict(zip(("asked", "right"), learnt.pairs, strict=True)),
         "versions": {package: version(package) for package in PACKAGES},
     }
 

@@ -60,11 +60,14 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> bytes:
 
 def _figures(facts: Mapping[str, Any], found: Gained) -> list[tuple[str, str, str]]:
     before, after = facts["exam"]["before"], facts["exam"]["after"]
-    return [
+    rows = [
         ("macro F1 of a head", f"{found.other_f1_macro:.3f}", f"{found.f1_macro:.3f}"),
         ("perplexity", f"{before['perplexity']:,.1f}", f"{after['perplexity']:,.1f}"),
         ("words guessed right", _right(before), _right(after)),
     ]
+    if facts["pairs"] is not None:  # before it was taught, its answer was drawn
+        rows.append(("following parts told from foreign ones", "", _right(facts["pairs"])))
+    return rows
 
 
 def _right(found: Mapping[str, Any]) -> str:

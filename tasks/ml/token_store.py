@@ -38,7 +38,7 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class TokenStore:
-    """Windows on disk: one row each, with its number and its token ids, special tokens included."""
+    """Windows on disk: one row each, with its number, its report's, and its token ids with special ones."""
 
     rows: Dataset
     lengths: Ints  # (windows,)
@@ -65,14 +65,17 @@ def write_store(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     sha, reports, windows, tokens = hashlib.sha256(), 0, 0, 0
-    features = Features({"input_ids": List(Value("int32")), "window": Value("int64")})
+    features = Features(
+        {"input_ids": List(Value("int32")), "window": Value("int64"), "report": Value("int64")}
+    )
     with room_in(folder), ArrowWriter(features=features, path=str(folder / ROWS)) as writer:
         for page in pages:
             found = windows_of(tokenizer, page, window_tokens, 0)
             for ids in found.ids:
                 sha.update(len(ids).to_bytes(8, "little") + ids.astype("<i4").tobytes())
             numbers = range(windows, windows + len(found.ids))
-            writer.write_batch({"input_ids": found.ids, "window": list(numbers)})
+            owners = (reports + found.owner).tolist()
+            writer.write_batch({"input_ids": found.ids, "window": list(numbers), "report": owners})
             reports, windows = reports + len(page), windows + len(found.ids)
             tokens += int(found.tokens_total.sum())
         if reports:

@@ -21,16 +21,17 @@ from sqlalchemy import select, update
 from db.engine import reading, writing
 from db.errors import ConfigurationError, NothingToWorkOn
 from db.tables import audit, label, metric, report, report_version
-from tasks import pretrain
+from tasks import pretrain_learning
 from tasks.leftovers import leftovers
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
 from tasks.ml.errors import BrokenArtifact, TrainingDiverged
 from tasks.ml.own_encoder import facts_of
 from tasks.ml.splits import split_of
 from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
-from tasks.pretrain import Asked, PretrainedEncoder, make_encoder, starting
+from tasks.pretrain import PretrainedEncoder, make_encoder, starting
 from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts
 from tasks.pretrain_gain import Helped, compare
+from tasks.pretrain_learning import Asked
 from tasks.retention import apply
 from tasks.training_set import freeze
 from tests.learning.retraining import retrain
@@ -111,8 +112,8 @@ def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
         tokens.extend(options["checkpoint_folder"].glob("tokens/*"))
         return real(spelling, tokenizer, store, masks, **options)
 
-    real = pretrain.pretrain
-    monkeypatch.setattr(pretrain, "pretrain", listen)
+    real = pretrain_learning.pretrain
+    monkeypatch.setattr(pretrain_learning, "pretrain", listen)
     made = pretrained(hospital, replace(SCRATCH, epochs=8.0))
     assert made.perplexity_after < made.perplexity_before
     assert (made.labelled, made.unlabelled) == (len(of("train", LABELLED)), len(of("train", UNLABELLED)))
@@ -145,7 +146,7 @@ def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
 
     again = pretrained(hospital, replace(SCRATCH, epochs=8.0))
     assert (again.name, again.reused) == (made.name, True)
-    monkeypatch.setattr(pretrain, "pretrain", real)
+    monkeypatch.setattr(pretrain_learning, "pretrain", real)
     further = pretrained(hospital, Asked(start=str(folder), epochs=0.1))
     # it goes on with the head that it learnt
     assert further.perplexity_before == pytest.approx(made.perplexity_after, rel=1e-3)
@@ -181,7 +182,7 @@ def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_aw
     def diverge(*_: Any, **__: Any) -> Any:
         raise TrainingDiverged("the loss is no longer a number at step 3")
 
-    monkeypatch.setattr(pretrain, "pretrain", diverge)
+    monkeypatch.setattr(pretrain_learning, "pretrain", diverge)
     with pytest.raises(TrainingDiverged):
         pretrained(hospital)
     work = pretraining_of(hospital.settings, CLASSIFIER)
@@ -223,6 +224,16 @@ def test_what_cannot_be_done_is_told(world: World, tmp_path: Path) -> None:
     assert starting(world.settings, CLASSIFIER, str(tmp_path)).encoder == str(tmp_path)
     with pytest.raises(NothingToWorkOn, match="0 hospital reports of training patients"):
         draw_corpus(world.engine, 1, None, None)
+
+
+def test_the_next_sentence_is_asked_where_it_is_wanted(hospital: World) -> None:
+    made = pretrained(hospital, replace(SCRATCH, epochs=0.1, next_sentence=True))
+    facts = facts_of(Path(made.folder))
+    assert facts["pairs"]["asked"] > 0
+    _, helped = compared(hospital, made)
+    assert helped.judged_reports > 0
+    page = pretraining_page_path(hospital.settings, made.name, "md").read_text()
+    assert "following parts told from foreign ones" in page
 
 
 def test_an_altered_encoder_is_not_used_again(hospital: World) -> None:

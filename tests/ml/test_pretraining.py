@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.ml.encoder import EncoderSpec, able_to_pad, load_encoder
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
-from tasks.ml.pretraining import NOT_ASKED, Masks, exam, pretrain, share_back, speller
+from tasks.ml.masks import NOT_ASKED, Masks
+from tasks.ml.pretraining import exam, pretrain, share_back, speller
 from tasks.ml.token_store import FACTS, ROWS, TokenStore, kept_store, write_store
 from tasks.ml.training import BodyTraining
 from tasks.ml.windows import windows_of
@@ -31,7 +32,8 @@ KILLED_AND_RESUMED = """
 import hashlib, json, os, signal, sys
 from pathlib import Path
 from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.pretraining import Masks, pretrain, speller
+from tasks.ml.masks import Masks
+from tasks.ml.pretraining import pretrain, speller
 from tasks.ml.token_store import kept_store, write_store
 from tasks.ml.training import BodyTraining
 from tests.ml.conftest import LABELS, written
