@@ -65,7 +65,8 @@ def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) ->
 
 
 def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]  # without +00:00
+    moment = moment.astimezone(UTC)
+    return datetime.combine(moment, moment.time()).isoformat(" ", "microseconds")  # without +00:00
 
 
 def _insert_many(c: Connection, table: Table, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
@@ -27,18 +28,20 @@ class Known:
     erased: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A report's content, cleaned, ready to be taken in."""
 
     external_id: str
     patient_key: str
     raw_sha: str
-    text: str = field(repr=False)
+    text: str
     cleaning_revision: int
     repairs: dict[str, int]
     report_date: date | None
     source_updated_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"Content(external_id={self.external_id!r})"
 
 
 def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[str, Known]:
@@ -92,6 +95,8 @@ def take_in(
 
     One content a report. Returns external id -> the version's id. A report that was gone is back.
     """
+    if not contents:
+        return {}
     amended = [one.external_id for one in contents if one.external_id in already]
     ids = {name: already[name].report_id for name in amended}
     ids |= _add_reports(c, source_id, [one for one in contents if one.external_id not in already], now)
@@ -184,20 +189,13 @@ def _add_versions(
 ) -> dict[str, int]:
     """`versions`: of those reports that had one already; every other gets its first."""
     ids = next_ids(c, report_version, len(contents))
-    load(
-        c,
-        report_version,
-        {
-            "id": ids,
-            "report_id": [report_ids[one.external_id] for one in contents],
-            "version": [versions.get(one.external_id, 1) for one in contents],
-            "raw_sha": [one.raw_sha for one in contents],
-            "text": [one.text for one in contents],
-            "cleaning_revision": [one.cleaning_revision for one in contents],
-            "repairs": [one.repairs for one in contents],
-            "report_date": [one.report_date for one in contents],
-            "source_updated_at": [one.source_updated_at for one in contents],
-        },
-        every={"run_id": run_id, "created_at": now},
-    )
-    return dict(zip((one.external_id for one in contents), ids, strict=True))
+    # the patient's key is the report's: what the table has no column for is passed over
+    columns: dict[str, Sequence[Any]] = dict(zip(Content._fields, zip(*contents, strict=True), strict=True))
+    names = columns["external_id"]
+    columns |= {
+        "id": ids,
+        "report_id": [report_ids[name] for name in names],
+        "version": [versions.get(name, 1) for name in names],
+    }
+    load(c, report_version, columns, every={"run_id": run_id, "created_at": now})
+    return dict(zip(names, ids, strict=True))

@@ -13,6 +13,8 @@ _BRAZILIAN = re.compile(r"(\d{2})/(\d{2})/(\d{4})(?:\b|$)")
 
 def as_key(value: object) -> str | None:
     """An id as text, without the padding of CHAR columns; None where there is none."""
+    if isinstance(value, str):
+        return value.strip() or None
     if value is None:
         return None
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -32,12 +34,13 @@ def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
             value = datetime.fromisoformat(value.strip())  # finer than microseconds is cut
         except ValueError:
             return None
-    if isinstance(value, date) and not isinstance(value, datetime):
+    elif isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
         return None
     try:
-        return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
+        # combine: replace(tzinfo=zone), a sixth as dear
+        return (value if value.tzinfo else datetime.combine(value, value.time(), zone)).astimezone(UTC)
     except OverflowError:  # year 1 or 9999, the "never" of some systems
         return None
 
@@ -50,9 +53,10 @@ def as_date(value: object) -> date | None:
         return value
     if not isinstance(value, str):
         return None
+    written = value.strip()
     try:
-        if brazilian := _BRAZILIAN.match(value.strip()):
+        if written[2:3] == "/" and (brazilian := _BRAZILIAN.match(written)):
             return date(int(brazilian[3]), int(brazilian[2]), int(brazilian[1]))
-        return datetime.fromisoformat(value.strip()).date()
+        return datetime.fromisoformat(written).date()
     except ValueError:
         return None

@@ -196,12 +196,9 @@ class _Seen:
 
 def _latest(rows: Sequence[Row], now: datetime) -> Row | None:
     """The row changed last, but for those of the future: a clock gone wrong must not hide what comes."""
-    past = [
-        row
-        for row in rows
-        if row.updated_at is not None and row.updated_at <= now and fit_id(row.external_id)
-    ]
-    return max(past, key=lambda row: row.updated_at or now, default=None)
+    past = [row for row in rows if row.updated_at is not None and row.updated_at <= now]
+    newest_first = sorted(past, key=lambda row: row.updated_at or now, reverse=True)
+    return next((row for row in newest_first if fit_id(row.external_id)), None)
 
 
 def counts_of_run(engine: Engine, run_id: int) -> Counts:

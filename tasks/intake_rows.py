@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from db.groups import Groups
 from db.quarantine import Refused
@@ -19,18 +19,20 @@ ID_MAX = 512
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row, with what identifies it worked out. `labels`: classifier -> value as read, if any."""
 
     external_id: str | None
-    text: object = field(repr=False)
+    text: object
     raw_sha: str
     patient_key: str
     updated_at: datetime | None
     date: date | None
     labels: dict[str, str]
     groups: Groups | None = None  # of the patient; None where the source has no such columns
+
+    def __repr__(self) -> str:
+        return f"Row(external_id={self.external_id!r})"
 
     def refused(self, reason: str) -> Refused:
         """This row for the quarantine, complete for a later retry."""
@@ -49,16 +51,15 @@ class Row:
 
 def row_of(source_name: str, read: SourceRow, groups: Groups | None = None) -> Row:
     """A row as the reader gave it."""
-    labels = {classifier: _written(value) for classifier, value in read.labels.items()}
     return Row(
-        external_id=read.external_id,
-        text=read.text,
-        raw_sha=raw_sha(read.text),
-        patient_key=patient_key(source_name, read.external_id, read.patient),
-        updated_at=read.updated_at,
-        date=read.date,
-        labels={classifier: value for classifier, value in labels.items() if value},
-        groups=groups,
+        read.external_id,
+        read.text,
+        raw_sha(read.text),
+        patient_key(source_name, read.external_id, read.patient),
+        read.updated_at,
+        read.date,
+        {name: label for name, value in read.labels.items() if (label := _written(value))},
+        groups,
     )
 
 

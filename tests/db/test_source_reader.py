@@ -152,6 +152,9 @@ def test_moments_without_a_zone_are_the_sources() -> None:
     assert as_instant("2026-03-02T12:00:00.1234567Z", SAO_PAULO) == NOON.replace(
         second=0, microsecond=123456, tzinfo=UTC
     )
+    # 23:30 came twice when that summer time ended
+    twice = [datetime(2018, 2, 17, 23, 30, fold=fold) for fold in (0, 1)]
+    assert [as_instant(moment, SAO_PAULO).hour for moment in twice] == [1, 2]
     for nothing in (None, "ontem", 20260302, datetime.max.replace(tzinfo=ZoneInfo("Etc/GMT+12"))):
         assert as_instant(nothing, SAO_PAULO) is None
 

@@ -8,7 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import func, select
 
 from db.ledger import Counts
+from db.reports import Content
+from db.source_reader import SourceRow
 from db.tables import report, report_version, run, run_batch, source
+from tasks.intake_rows import row_of
 from tasks.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
@@ -23,6 +26,15 @@ def test_new_reports_are_taken_in_and_known_the_next_time(
     again = desk.ingest(now)
     assert (again.new, again.updated, again.unchanged) == (0, 0, again.read)
     assert desk.texts() == {f"{n}": [f"Laudo {n}"] for n in range(1, 11)}
+
+
+def test_what_carries_a_report_on_its_way_shows_only_its_id(now: datetime) -> None:
+    read = SourceRow("L7", "Laudo secreto", now, "Maria", None, {"paaf": "B"})
+    taken = row_of("his", read)
+    content = Content("L7", taken.patient_key, taken.raw_sha, "Laudo secreto", 1, {}, None, now)
+    for one in (read, taken, content):
+        assert "L7" in repr(one)
+        assert not any(word in repr(one) for word in ("secreto", "Maria", taken.patient_key))
 
 
 def test_the_next_ingest_reads_behind_the_watermark_only_as_far_as_the_overlap(
