@@ -140,9 +140,11 @@ def test_a_download_that_never_ends_is_no_encoder_and_what_is_whole_of_it_is_not
     (half,) = tmp_path.iterdir()
     with pytest.raises(BrokenArtifact, match="half-written"):
         take_in(half, tmp_path / "encoders")
+    (half / "planted.txt").write_text("somebody else's")
     hub.cut.clear()
     hub.requests.clear()
     assert checked(fetched(hub, revision, tmp_path / "carried"))
+    assert not (tmp_path / "carried" / "planted.txt").exists()
     assert {file for method, file, _ in hub.requests if method == "GET"} == {"model.safetensors"}
     assert [path.name for path in tmp_path.iterdir()] == ["carried"]
 

@@ -31,7 +31,7 @@ from tasks.ml.encoder import PICKLES
 from tasks.ml.encoders.folder import EncoderFacts, facts_of, refuse_bad_name, seal
 from tasks.ml.encoders.presets import REVISION
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.sealed import fsync, sha_of
+from tasks.ml.sealed import files_in, fsync, sha_of
 
 WEIGHTS: Final = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 BESIDE: Final = {
@@ -70,6 +70,8 @@ def fetch(
         for file in wanted:
             _download(api, hub, revision, file, partial)
         shutil.rmtree(partial / BOOKS, ignore_errors=True)
+        for stranger in set(files_in(partial)) - {file.rfilename for file in wanted}:
+            (partial / stranger).unlink()  # it was not asked for, so nothing vouches for it
         facts = facts_of(partial, name, hub, revision, licence)
         seal(partial, facts)
         partial.rename(to)
