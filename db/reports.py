@@ -137,9 +137,11 @@ def last_id(c: Connection) -> int:
 
 def standing(c: Connection, source_id: int, up_to: int) -> Iterator[int]:
     """Numbers of a source's reports that are not gone, up to a number, streamed in order."""
+    # + 0 keeps SQLite from the index on the source, out of which it would have to sort every number in memory
+    of_source = report.c.source_id + 0 == source_id
     query = (
         select(report.c.id)
-        .where(report.c.source_id == source_id, report.c.deleted_at.is_(None), report.c.id <= up_to)
+        .where(of_source, report.c.deleted_at.is_(None), report.c.id <= up_to)
         .order_by(report.c.id)
     )
     yield from c.execution_options(yield_per=10_000).scalars(query)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, event, select
 
 from db import backlog, offenders, snapshots
 from db.engine import reading
@@ -165,6 +166,26 @@ def test_many_reports_gone_at_once_are_marked_a_part_at_a_time(
     hospital.remove(*gone)
     desk.ingest(now, full=True)
     assert desk.gone() == gone
+
+
+def sorts(c: Connection, statement: str, values: Any = ()) -> bool:
+    """Whether SQLite would hold all that the statement finds in memory, to sort it."""
+    plan = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+    return any("TEMP B-TREE" in line[3] for line in plan)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_full_comparison_sorts_nothing_in_memory(desk: Desk, hospital: Hospital, now: datetime) -> None:
+    hospital.add(*(row(f"{n}", now) for n in range(5)))
+    desk.ingest(now)
+    asked: list[tuple[str, Any]] = []
+    event.listen(desk.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    desk.ingest(now, full=True)
+    found = [(sql, values) for sql, values in asked if sql.startswith("SELECT")]
+    with reading(desk.engine) as c:
+        assert [sql for sql, values in found if sorts(c, sql, values)] == []
+        assert sorts(c, "SELECT id FROM report WHERE source_id = 1 ORDER BY id")  # it would be noticed
+    assert any("deleted_at IS NULL" in sql for sql, _ in found)
 
 
 def test_two_sources_know_nothing_of_what_the_other_lost_or_changed(
