@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.errors import BackendUnavailable
-from tasks.ml.features import Reader, heard_by, last_linear, last_read, reader_of
+from tasks.ml.features import Heard, Reader, heard_by, last_read, reader_of
 from tasks.ml.head import Floats
 from tasks.ml.windows import Ints
 
@@ -81,7 +81,7 @@ def reader_on(model: PreTrainedModel, backend: Backend) -> Reader:
         return reader_of(model)
     read = reader_of(model)
 
-    def in_bfloat16(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def in_bfloat16(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         with torch.autocast(model.device.type, torch.bfloat16):
             return read(ids, mask)
 
@@ -107,10 +107,11 @@ def _compiled(model: PreTrainedModel, precision: str) -> Reader:
             f"OpenVINO cannot convert a {type(model).__name__} ({type(error).__name__}); use torch-fp32"
         ) from None
 
-    def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         request.infer({0: ids.numpy(), 1: mask.numpy()}, share_inputs=True)
         # copied: the next batch overwrites it
-        return last_read(torch.from_numpy(request.get_output_tensor(0).data.copy()), mask.sum(dim=1).tolist())
+        told = [torch.from_numpy(output.data.copy()) for output in request.output_tensors]
+        return last_read(Heard(told[0], told[1] if len(told) > 1 else None), mask.sum(dim=1).tolist())
 
     return read
 
@@ -128,10 +129,10 @@ class _Body(nn.Module):  # type: ignore[misc]  # torch is not followed
         super().__init__()
         self.model = model
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with heard_by(last_linear(self.model)[1]) as heard:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with heard_by(self.model) as heard:
             self.model(input_ids=ids, attention_mask=mask)
-        return heard.pop()
+        return tuple(told for told in heard.pop() if told is not None)
 
 
 @dataclass(frozen=True)
