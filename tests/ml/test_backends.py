@@ -35,9 +35,15 @@ def test_a_network_of_any_family_reads_alike_on_every_back_end(network: Network,
         read = reader_on(model, backend)(ids, mask)
     tolerance = 1e-4 if backend.endswith("fp32") else 0.05
     np.testing.assert_allclose(read.vectors.float().numpy(), expected.vectors.numpy(), atol=tolerance)
-    assert (read.weights is None) == (expected.weights is None) == (model.config.model_type != "laudos-attentive")
+    assert (
+        (read.weights is None)
+        == (expected.weights is None)
+        == (model.config.model_type != "laudos-attentive")
+    )
     if expected.weights is not None:
-        np.testing.assert_allclose(read.weights.float().numpy(), expected.weights.numpy(), rtol=20 * tolerance)
+        np.testing.assert_allclose(
+            read.weights.float().numpy(), expected.weights.numpy(), rtol=20 * tolerance
+        )
 
 
 @pytest.mark.parametrize(
