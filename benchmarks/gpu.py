@@ -102,7 +102,7 @@ def scoring(
 
         def whole(read: Callable[..., object] = read) -> None:
             how = {"window_tokens": WINDOW, "stride_tokens": 64, "batch_tokens": GPU_BATCH_TOKENS}
-            encode(model, tokenizer, texts, **how, reader=read)  # type: ignore[arg-type]
+            encode(model, tokenizer, texts, **how, reader=read, on_gpu=True)  # type: ignore[arg-type]
 
         suffix = "" if backend == "cuda-bf16" else "_fp32"
         rate = tokens / seconds(engine)

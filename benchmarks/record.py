@@ -93,12 +93,12 @@ def _section(result: Mapping[str, Any]) -> list[str]:
     read = dict.fromkeys(
         tuple(figure.get(key, result[key]) for key in OF_A_READING) for figure in result["figures"].values()
     )
-    vnni = f"{'with' if result['vnni'] else 'without'} VNNI"
+    vnni = f" ({'with' if result['vnni'] else 'without'} VNNI)"
     lines = [
         f"## {result['name']}",
         "",
         "\n".join(
-            f"`{command}`, {day}, commit {commit}, {machine}{f' ({vnni})' if machine == result['machine'] else ''}"
+            f"`{command}`, {day}, commit {commit}, {machine}{vnni if machine == result['machine'] else ''}"
             for command, day, commit, machine in read
         ),
         "",

@@ -77,6 +77,7 @@ def encode(
     batch_tokens: int = 8192,
     progress: Progress | None = None,
     reader: Reader | None = None,
+    on_gpu: bool | None = None,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
 
@@ -84,11 +85,13 @@ def encode(
     one, or for a network with attention (attentive.py) weighted by what each window holds.
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
+    `on_gpu`: whether `reader` computes there; None: where the model lies.
     """
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
     hidden = last_linear(model)[1].in_features
     sums, mass = np.zeros((len(texts), hidden), np.float64), np.zeros(len(texts), np.float64)
-    budget = min(batch_tokens, cached_tokens(hidden)) if model.device.type == "cpu" else batch_tokens
+    there = model.device.type != "cpu" if on_gpu is None else on_gpu
+    budget = batch_tokens if there else min(batch_tokens, cached_tokens(hidden))
     read, done = reader or reader_of(model), 0
     with evaluating(model), torch.inference_mode():
         for batch in token_budget_batches(windows.lengths, budget):

@@ -103,6 +103,7 @@ class Predictor:
             batch_tokens=batch_tokens_for(self.backend, batch_tokens),
             progress=progress,
             reader=self.reader,
+            on_gpu=self.backend.startswith("cuda"),
         )
 
     def probabilities(self, vectors: Vectors) -> Floats:
