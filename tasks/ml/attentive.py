@@ -85,9 +85,11 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         attention_mask: torch.Tensor,
         labels: torch.Tensor | None = None,
         owner: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Logits of each window, or with `owner` (windows,), the number of its report, of each report."""
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states = self.body(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
         read, weight = self.attention(states, attention_mask)
         if owner is not None:
             reports = int(owner.max()) + 1
