@@ -97,7 +97,7 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             read = torch.zeros(reports, read.shape[1], device=read.device).index_add(
                 0, owner, read * (weight / total[owner]).unsqueeze(-1)
             )
-        logits = self.classifier(self.dropout(read))
+        logits = self.classifier(self.dropout(read).to(self.classifier.weight.dtype))
         loss = None if labels is None else functional.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

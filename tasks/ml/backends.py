@@ -92,7 +92,7 @@ def reader_on(model: PreTrainedModel, backend: Backend) -> Reader:
     if backend.startswith("openvino"):
         return _compiled(model, "bf16" if backend.endswith("bf16") else "f32")
     if backend.startswith("cuda"):
-        return _on_gpu(model, torch.bfloat16 if backend.endswith("bf16") else torch.float32)
+        return copied_to("cuda", model, torch.bfloat16 if backend.endswith("bf16") else torch.float32)
     if backend == REFERENCE:
         return reader_of(model)
     read = reader_of(model)
@@ -104,9 +104,9 @@ def reader_on(model: PreTrainedModel, backend: Backend) -> Reader:
     return in_bfloat16
 
 
-def _on_gpu(model: PreTrainedModel, precision: torch.dtype) -> Reader:
+def copied_to(device: str, model: PreTrainedModel, precision: torch.dtype) -> Reader:
     """A copy there: the network itself stays where it can be read, saved and compared."""
-    read = reader_of(copy.deepcopy(model).to("cuda", precision))
+    read = reader_of(copy.deepcopy(model).to(device, precision))
 
     def to_here(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         heard = read(ids, mask)
