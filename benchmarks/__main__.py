@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import (
     audit,
     backends,
+    cascade,
     conformal,
     corpora,
     demo,
@@ -29,7 +30,10 @@ def main() -> None:
     doctor.main([])
     audit.main([])
     distillation.main([])
-    for on_real_reports in (corpora.main, nubes.main, pretraining.main, backends.main, conformal.main):
+    real = (
+        corpora.main, nubes.main, pretraining.main, backends.main, cascade.main, conformal.main,
+    )  # fmt: skip
+    for on_real_reports in real:
         try:
             on_real_reports([])
         except corpora.Missing as missing:

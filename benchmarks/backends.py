@@ -172,20 +172,20 @@ def _mixed(tokenizer: PreTrainedTokenizerBase, reports: int) -> list[str]:
         for text in rng.sample(all_of_them, each)
     ]
     rng.shuffle(texts)
-    return [_cut(tokenizer, text) for text in texts]
+    return [cut(tokenizer, text) for text in texts]
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+def cut(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     ends = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
     # a few tokens less: cut in the middle of a word, the rest of it may fall into more pieces
     return text if len(ends) <= TOKENS else text[: ends[TOKENS - 10][0]].rstrip()
 
 
 def _column(name: str) -> list[str]:
-    return [row["text"] for row in _rows(name)]
+    return [row["text"] for row in rows_of(name)]
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def rows_of(name: str) -> list[dict[str, str]]:
     with (corpora_folder() / name).open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -244,7 +244,7 @@ def measure(of: Ground, rounds: int) -> dict[str, Figure]:
 
 def alike(of: Ground) -> dict[str, Figure]:
     """How the back ends decide on sentences, beside torch-fp32."""
-    rows = random.Random(1).sample(_rows("nubes/nubes_sentences.csv"), SENTENCES)
+    rows = random.Random(1).sample(rows_of("nubes/nubes_sentences.csv"), SENTENCES)
     texts, truth = [row["text"] for row in rows], np.array([int(row["neg"]) for row in rows])
 
     def vectors(backend: Backend) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from db.tables import metric
 
@@ -42,3 +42,13 @@ def of_model(c: Connection, model_id: int, population: str = "holdout") -> list[
         Metric(row.subject, row.population, row.slice, row.name, row.value, row.low, row.high, row.n)
         for row in rows
     ]
+
+
+def summed(c: Connection, model_id: int, population: str) -> dict[str, tuple[float, int]]:
+    """Name -> sum of its values and of what they stand on, over every run: for figures that are counts."""
+    query = (
+        select(metric.c.name, func.sum(metric.c.value), func.sum(metric.c.n))
+        .where(metric.c.model_id == model_id, metric.c.population == population)
+        .group_by(metric.c.name)
+    )
+    return {name: (float(value), int(n)) for name, value, n in c.execute(query)}

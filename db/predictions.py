@@ -19,7 +19,10 @@ EXPORT_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Scored:
-    """A prediction ready to be written. `probabilities`: label -> calibrated probability."""
+    """A prediction ready to be written. `probabilities`: label -> calibrated probability.
+
+    `backend`: what computed it, where that is not what computed the rest of its chunk.
+    """
 
     report_version_id: int
     label: str
@@ -28,6 +31,7 @@ class Scored:
     tokens_seen: int
     tokens_total: int
     review_because: Literal["unsure", "unfamiliar"] | None = None
+    backend: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,16 @@ class Exported:
     review_because: str | None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What was recorded of a report version, and what computed it."""
+
+    report_version_id: int
+    label: str
+    decision: str
+    backend: str
+
+
 # PostgreSQL: one statement with arrays, several times faster than executemany
 _UNNEST = text(
     """
@@ -55,11 +69,11 @@ _UNNEST = text(
                             tokens_seen, tokens_total, backend, job_id, chunk_seq, fence, at,
                             review_because)
     SELECT :model_id, version_id, label, probabilities, decision, seen, total,
-           :backend, :job_id, :chunk_seq, :fence, :at, because
+           computed_by, :job_id, :chunk_seq, :fence, :at, because
     FROM unnest(CAST(:versions AS bigint[]), CAST(:labels AS text[]), CAST(:probabilities AS json[]),
                 CAST(:decisions AS text[]), CAST(:seen AS integer[]), CAST(:total AS integer[]),
-                CAST(:because AS text[]))
-         AS scored (version_id, label, probabilities, decision, seen, total, because)
+                CAST(:because AS text[]), CAST(:backends AS text[]))
+         AS scored (version_id, label, probabilities, decision, seen, total, because, computed_by)
     """
 )
 
@@ -96,14 +110,15 @@ def add(
             "seen": [one.tokens_seen for one in scored],
             "total": [one.tokens_total for one in scored],
             "because": [one.review_because for one in scored],
+            "backends": [one.backend or backend for one in scored],
         }
         lease = {"job_id": job_id, "chunk_seq": chunk_seq, "fence": fence}
-        c.execute(_UNNEST, {"model_id": model_id, "backend": backend, "at": now, **lease, **columns})
+        c.execute(_UNNEST, {"model_id": model_id, "at": now, **lease, **columns})
         return
     at = as_stored(now, c.dialect)
     rows = [
         (model_id, one.report_version_id, one.label, written, one.decision, one.tokens_seen, one.tokens_total,
-         backend, job_id, chunk_seq, fence, at, one.review_because)
+         one.backend or backend, job_id, chunk_seq, fence, at, one.review_because)
         for one, written in zip(scored, probabilities, strict=True)
     ]  # fmt: skip
     c.exec_driver_sql(_VALUES, rows)
@@ -131,6 +146,22 @@ def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:
         .group_by(prediction.c.label, prediction.c.decision)
     )
     return {(label, decision): n for label, decision, n in c.execute(query)}
+
+
+def sample(c: Connection, model_id: int, since: datetime, most: int) -> list[Said]:
+    """So many of a model's predictions since a moment, drawn by chance, of texts that are still there."""
+    query = (
+        select(
+            prediction.c.report_version_id, prediction.c.label, prediction.c.decision, prediction.c.backend
+        )
+        .join(report_version, report_version.c.id == prediction.c.report_version_id)
+        .where(
+            prediction.c.model_id == model_id, prediction.c.at >= since, report_version.c.text.is_not(None)
+        )
+        .order_by(func.random())
+        .limit(most)
+    )
+    return [Said(*row) for row in c.execute(query)]
 
 
 def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:

@@ -482,7 +482,12 @@ prediction = Table(
     Column("decision", String(16), nullable=False, comment="auto, or review: a person must look"),
     Column("tokens_seen", Integer, nullable=False, comment="tokens the model read"),
     Column("tokens_total", Integer, nullable=False, comment="equal to tokens_seen unless the report was cut"),
-    Column("backend", String(32), nullable=False, comment="what computed it, such as torch-fp32"),
+    Column(
+        "backend",
+        String(32),
+        nullable=False,
+        comment="what computed it, such as torch-fp32; torch-fp32/model-12 where model 12, a student, did",
+    ),
     Column("job_id", Id, nullable=False, comment="the job it was written for"),
     Column("chunk_seq", Integer, nullable=False, comment="the chunk of that job"),
     Column("fence", Integer, nullable=False, comment="the lease it was written under"),

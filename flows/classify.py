@@ -22,6 +22,7 @@ class ClassifySummary:
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
     encoder, `identical` ones have the text of one of them, and `from_features` had been read before;
+    `by_student`: those that a student answered before the champion (`scoring.cascade`);
     `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones
     wait for `resume_with`.
     """
@@ -36,6 +37,7 @@ class ClassifySummary:
     identical: int = 0
     from_features: int = 0
     quarantined: int = 0
+    by_student: int = 0
     elsewhere: int = 0
     paused: int = 0
     resume_with: str | None = None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli_session import AsJson, ready, show
+
+if TYPE_CHECKING:
+    from tasks.cascade import Offer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,13 +19,16 @@ def add_to(app: typer.Typer) -> None:
 
 def backends(
     classifier: Annotated[str | None, typer.Option(help="Whose champion; default: the only one's.")] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Try the champion's student before it, too; some minutes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Try every back end with the champion on calibration reports; choose with `scoring.backend`."""
     settings = ready()
     from tasks.try_backends import champions_trials
 
-    told = champions_trials(settings, classifier)
+    told = champions_trials(settings, classifier, cascade=cascade)
     if as_json:
         show(told, as_json)
         return
@@ -40,3 +46,18 @@ def backends(
             f"probability by more than {one.fidelity.largest_difference:.1g}: "
             + (f"refused, {one.refused}" if one.refused else "admitted")
         )
+    if told.no_cascade is not None:
+        out.print(f"cascade: {told.no_cascade}")
+    if told.cascade is not None:
+        out.print(_cascade(told.cascade))
+
+
+def _cascade(offer: Offer) -> str:
+    found = offer.choice.agreement
+    return (
+        f"cascade: model {offer.student_id} answers {found.answered:,} of {found.reports:,} calibration "
+        f"reports, {offer.times_as_fast:.1f} times as fast in all; {found.other_decisions:,} decisions "
+        f"differ (at most {found.other_decisions_share_max:.2%}), {found.critical_lost:,} of "
+        f"{found.critical:,} critical labels are lost (at most {found.critical_lost_share_max:.1%}): "
+        + (f"refused, {offer.refused}" if offer.refused else "offered")
+    )

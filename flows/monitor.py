@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.cascade_audit import audit_cascade
 from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.monitor import Measured, measure_champion, tell_the_night
@@ -24,9 +25,12 @@ class MonitorSummary:
 
 @flow("monitor", run_name="monitor {day}")
 def monitor() -> MonitorSummary:
-    """Measure the champions on labels that arrived since, and publish the page `tonight`."""
+    """Audit the cascades, measure the champions on labels that arrived since, publish the page `tonight`."""
     settings = Settings.load()
     with recorded_run(open_database(settings), settings, "monitor") as run:
+        if settings.scoring.cascade:
+            for name in settings.classifiers:
+                audit_cascade(run.id, name)
         measured = tuple(measure_champion(run.id, name) for name in settings.classifiers)
         told = tell_the_night(run.id)
     return MonitorSummary(run.id, told.alarms, told.for_review, told.in_quarantine, measured)

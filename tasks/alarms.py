@@ -7,6 +7,7 @@ from datetime import datetime
 
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
+from tasks.ml.cascade import Agreement
 from tasks.settings import ClassifierSettings, MonitoringSettings
 
 # fewer rows than this and one broken report, or one unsure answer, is already a large share
@@ -86,3 +87,14 @@ def _brought(intake: Intake) -> int:
 
 def _refused_share(intake: Intake) -> float:
     return (intake.refused + intake.beside) / _brought(intake) if _brought(intake) else 0.0
+
+
+def cascades(audits: Mapping[str, Agreement]) -> Iterator[str]:
+    """Classifiers whose students answered otherwise than was promised: these answer no more."""
+    for classifier, found in sorted(audits.items()):
+        breach = found.breach()
+        if breach is not None:
+            yield (
+                f"{classifier}: its cascade is switched off and the champion reads everything, for {breach}; "
+                "`laudos distill` makes another student, or set `scoring.cascade` to false"
+            )

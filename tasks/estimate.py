@@ -24,6 +24,7 @@ from db.forecast import Backlog, Waiting
 from db.models import Model
 from tasks.answering import answers, read
 from tasks.backends import on_its_backend
+from tasks.cascade import Student, student_of
 from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.backends import is_full_precision
@@ -165,13 +166,16 @@ class _Trial:
             load_predictor(self.engine, self.settings, self.classifier, self.model),
             self.waits.reports,
         )
+        student = student_of(self.engine, self.settings, self.model, predictor, self.waits.reports)
         predictor.vectors([PROBE])
         start_s = time.perf_counter() - began
-        encode, made = self._encode(predictor, sample_s)
+        encode, made = self._encode(predictor, student, sample_s)
         rest_s, writing = self._rest(predictor, made)
         return _Tried(start_s, encode, rest_s, len(made), writing)
 
-    def _encode(self, predictor: Predictor, sample_s: float) -> tuple[Forecast, list[Feature]]:
+    def _encode(
+        self, predictor: Predictor, student: Student | None, sample_s: float
+    ) -> tuple[Forecast, list[Feature]]:
         """The encoding of all texts, and what was made of the sample."""
         with reading(self.engine) as c:
             sample = tables.sample(c, self.asked, self.waits.texts, SAMPLE_TEXTS)
@@ -188,9 +192,12 @@ class _Trial:
             with reading(self.engine) as c:
                 texts = dict(zip(of_group, tables.texts(c, of_group), strict=True))
             before = time.perf_counter()
-            fresh = read(predictor, texts, self.settings.scoring.batch_tokens).fresh
+            sure = {} if student is None else student.sure(texts, self.settings.scoring.batch_tokens)
+            left = {version: text for version, text in texts.items() if version not in sure}
+            fresh = read(predictor, left, self.settings.scoring.batch_tokens).fresh
             took_s = time.perf_counter() - before
-            tokens = sum(one.tokens_seen for one in fresh.values())
+            tokens = sum(one.tokens_seen for one in sure.values())
+            tokens += sum(one.tokens_seen for one in fresh.values())
             readings.append(Reading(len(group), int(characters[group].sum()), tokens, took_s))
             made += fresh.values()
         mean = float(characters.mean()) if len(characters) else 0.0

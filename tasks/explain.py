@@ -13,6 +13,7 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.evidence import Place
 from db.trace import Traced
+from tasks.cascade import who_answered
 from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.ml.evidence import METHOD, Degree, Network, degrees
@@ -123,8 +124,9 @@ def _number(c: Connection, report: str, source: str | None) -> int:
 
 def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> list[Place]:
     with reading(engine) as c:
-        model = models.get(c, traced.model_id)
-    assert model is not None  # a foreign key says so
+        model = models.get(c, who_answered(traced.backend, traced.model_id)[1])
+    if model is None:
+        raise LaudosError(f"{traced.backend!r} names a model that this database does not know")
     if model.state == "removed":
         raise LaudosError(f"model {model.id} can explain nothing any more: {REMOVED}")
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)

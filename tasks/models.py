@@ -183,6 +183,24 @@ def before(history: Sequence[Promotion], model_id: int) -> int | None:
     return None
 
 
+def student_among(every: Sequence[Model], champion: Model) -> Model | None:
+    """Who may answer before the champion (tasks/cascade.py): the newest that was distilled for its labels.
+
+    `every`: models of its classifier, newest first.
+    """
+    return next(
+        (
+            one
+            for one in every
+            if "distilled" in one.config
+            and one.id != champion.id
+            and one.state not in ("tainted", "removed")
+            and one.config.get("labels") == champion.config.get("labels")
+        ),
+        None,
+    )
+
+
 def reference(history: Sequence[Promotion], comparable: Collection[int]) -> int | None:
     """The model that small steps may not lead away from: the last one that a person had answer again, else
     the first champion. Only of the `comparable` ones; newest decision first."""

@@ -12,7 +12,7 @@ from db import metrics, models, monitoring, status
 from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answered
-from tasks import alarms, behaviour
+from tasks import alarms, behaviour, cascade_audit
 from tasks.artifacts import publish_tonight
 from tasks.database import open_database
 from tasks.ml.evaluation import evaluate
@@ -83,6 +83,9 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
     answers = monitoring.answers(c, earlier)
     figures = {name: _known_figures(c, name) for name in settings.classifiers}
     limits = settings.monitoring
+    audits = {
+        name: cascade_audit.so_far(c, name) for name in settings.classifiers if settings.scoring.cascade
+    }
     return Night(
         until=now,
         zone=settings.zone,
@@ -92,6 +95,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
             *alarms.silences(intake, sorted(settings.sources), now, limits),
             *alarms.quarantine_jumps(intake, monitoring.intake(c, earlier, since), limits),
             *alarms.indecision([one for one in answers if one.at >= since], limits),
+            *alarms.cascades(audits),
         ],
         intake=intake,
         decisions=monitoring.decisions(c, since),
@@ -102,6 +106,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
         ],
         quarantine=monitoring.waiting_in_quarantine(c),
         cleared=monitoring.cleared(c, since),
+        audits=audits,
     )
 
 

@@ -23,7 +23,7 @@ from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.leftovers import leftovers
 from tasks.model_folders import baselines_path, folder_of, models_folder, point_at_champion
-from tasks.models import before, reference
+from tasks.models import before, reference, student_among
 from tasks.person import person
 from tasks.settings import Settings
 from tasks.step import step
@@ -159,7 +159,12 @@ def _models(c: Connection, settings: Settings, every: Sequence[Model]) -> Iterat
         kept = used | _rolled_back_to(c, classifier, rules.rollbacks)
         compared_with = reference(models.promotions(c, classifier), [one.id for one in every])
         kept |= set() if compared_with is None else {compared_with}
-        others = [one for one in every if one.classifier == classifier and one.id not in kept]
+        mine = [one for one in every if one.classifier == classifier]
+        champion = models.champion_of(c, classifier)
+        student = None if champion is None else student_among(mine, champion.model)
+        # it may answer before the champion, and `laudos verify` asks it again
+        kept |= {student.id} if student is not None and settings.scoring.cascade else set()
+        others = [one for one in mine if one.id not in kept]
         for one in [other for other in others if other.state != "removed"][rules.models :]:
             why = f"model {one.id}: beyond the {rules.models} that {classifier!r} keeps besides its champions"
             yield Removal(folder_of(settings, one), why, one.id)

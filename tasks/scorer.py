@@ -18,6 +18,7 @@ from db.models import Model
 from db.scoring import Chunk, Job
 from tasks.answering import answers, read
 from tasks.backends import on_its_backend
+from tasks.cascade import Student, student_of
 from tasks.ml.backends import is_full_precision
 from tasks.ml.faultpoints import reach
 from tasks.ml.predictor import Predictor
@@ -34,7 +35,8 @@ Progress = Callable[[int, int], None]
 class ScoreSummary:
     """What scoring wrote. `quarantined`: reports that made the model fail.
 
-    `encoded` texts were read by the encoder; `identical` reports have the text of one of them.
+    `encoded` texts were read by the champion's encoder; `identical` reports have the text of one of them.
+    `by_student`: reports that a student answered before it (tasks/cascade.py).
     `elsewhere`: chunks that another worker holds or that are left; `paused`: those of a job that a person
     stopped. Both 0 = the job is finished.
     """
@@ -45,6 +47,7 @@ class ScoreSummary:
     identical: int = 0
     from_features: int = 0
     quarantined: int = 0
+    by_student: int = 0
     elsewhere: int = 0
     paused: int = 0
 
@@ -115,7 +118,8 @@ def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
         model = models.get(c, job.model_id)
     assert model is not None  # a foreign key says so
     predictor = load_predictor(engine, settings, job.classifier, model)
-    return Scorer(engine, settings, job, on_its_backend(engine, settings, model, predictor, job.reports))
+    champion = on_its_backend(engine, settings, model, predictor, job.reports)
+    return Scorer(engine, settings, job, champion, student_of(engine, settings, model, champion, job.reports))
 
 
 def load_predictor(engine: Engine, settings: Settings, classifier: str, model: Model) -> Predictor:
@@ -140,12 +144,13 @@ def load_predictor(engine: Engine, settings: Settings, classifier: str, model: M
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model and where its chunks come from."""
+    """A model, who may answer before it, and where its chunks come from."""
 
     engine: Engine
     settings: Settings
     job: Job
     predictor: Predictor
+    student: Student | None = None
 
     def score(self, chunk: Chunk) -> ScoreSummary:
         """Predict a claimed chunk and write it. Raises StaleLease, with nothing written."""
@@ -155,9 +160,12 @@ class Scorer:
             texts = backlog.texts(c, self.job.model_id, sources, *ends)
             known = features.get(c, self.predictor.encoder_sha, list(texts)) if self._keeps_vectors else {}
         missing = {version: text for version, text in texts.items() if version not in known}
-        made = read(self.predictor, missing, self.settings.scoring.batch_tokens, self._heartbeat(chunk))
+        tokens, beat = self.settings.scoring.batch_tokens, self._heartbeat(chunk)
+        sure = self.student.sure(missing, tokens, beat) if self.student is not None else {}
+        left = {version: text for version, text in missing.items() if version not in sure}
+        made = read(self.predictor, left, tokens, beat)
         reach("score.chunk.encoded")
-        scored = answers(self.predictor, [*known.values(), *made.fresh.values()])
+        scored = [*answers(self.predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
         with writing(self.engine) as c:
             now, backend = scoring.lease_clock(c), self.predictor.backend
             # what was removed on request while the model read it leaves no trace
@@ -181,6 +189,7 @@ class Scorer:
             identical=len(made.fresh) - made.encoded,
             from_features=len(known),
             quarantined=len(made.failed),
+            by_student=len(sure),
         )
 
     @property

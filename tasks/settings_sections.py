@@ -153,11 +153,6 @@ class TrainingSettings(_Strict):
         "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
     )
     batch_reports: int = Field(default=32, ge=1)
-    pooling: Literal["network", "attention"] = Field(
-        default="network",
-        description="what the head reads: what the network's own does, and of several windows the mean; or "
-        "all tokens of the report, by weights that are learnt (docs/whole-reports.md)",
-    )
     max_train_reports: int | None = Field(
         default=None, ge=1, description="stop at so many reports of the training split; default all"
     )
@@ -285,6 +280,11 @@ class ScoringSettings(_Strict):
         default="auto",
         description="what computes the network (docs/speed.md); auto: the fastest of full precision that "
         "answers as torch-fp32 does, tried once a model and machine",
+    )
+    cascade: bool = Field(
+        default=False,
+        description="let a student (laudos distill) answer where it is sure and agrees with the champion, "
+        "which reads the rest (docs/speed.md)",
     )
     lease: Duration = Field(
         default=timedelta(minutes=15),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from db.metrics import Metric
 from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
 from db.status import ClassifierStatus
 from tasks.ml.artifact import CAVEAT
+from tasks.ml.cascade import Agreement
 from tasks.ml.nights import nights
 from tasks.ml.report_figures import BEHAVIOUR
 
@@ -47,6 +48,7 @@ class Night:
     classifiers: Sequence[ClassifierStatus]
     quarantine: Sequence[Refusal]
     cleared: Cleared
+    audits: Mapping[str, Agreement] = field(default_factory=dict)  # of the champions' cascades, all nights
 
     @property
     def since(self) -> datetime:
@@ -162,7 +164,16 @@ def _scored(night: Night) -> str:
         _picture(classifier, [one for one in night.answers if one.classifier == classifier], night)
         for classifier in sorted({one.classifier for one in night.answers})
     ]
-    return "\n\n".join(["## What was scored", told, *pictures])
+    cascades = [_audited(name, found) for name, found in sorted(night.audits.items()) if found.reports]
+    return "\n\n".join(["## What was scored", told, *cascades, *pictures])
+
+
+def _audited(classifier: str, found: Agreement) -> str:
+    return (
+        f"{classifier}, its cascade over all nights: of {found.reports:,} audited answers {found.answered:,} "
+        f"were a student's; the champion decides {found.other_decisions:,} of them otherwise, and "
+        f"{found.critical_lost:,} of the {found.critical:,} that it calls critical had got another label"
+    )
 
 
 def _waits(night: Night) -> str:

@@ -10,6 +10,7 @@ from db import models, trace
 from db.engine import reading
 from db.errors import ConfigurationError, LaudosError
 from db.trace import Traced
+from tasks.cascade import who_answered
 from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.explain import answer_for, text_of
@@ -82,8 +83,9 @@ def verify_report(
 def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
     with reading(engine) as c:
         text = text_of(c, traced)
-        model = models.get(c, traced.model_id)
-    assert model is not None  # a foreign key says so
+        model = models.get(c, who_answered(traced.backend, traced.model_id)[1])
+    if model is None:
+        raise LaudosError(f"{traced.backend!r} names a model that this database does not know")
     largest = None
     if model.state == "removed":
         differences = [Difference("model folder", "published", REMOVED)]
@@ -114,7 +116,8 @@ def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
 
 def _backend(traced: Traced) -> Backend:
     """What computed it; the reference where that is none of today's."""
-    return next((one for one in BACKENDS if one == traced.backend), REFERENCE)
+    backend = who_answered(traced.backend, traced.model_id)[0]
+    return next((one for one in BACKENDS if one == backend), REFERENCE)
 
 
 def _tolerance(traced: Traced) -> float:

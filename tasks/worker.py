@@ -30,6 +30,7 @@ class Worked:
     identical: int
     from_features: int
     quarantined: int
+    by_student: int
 
 
 def score_job(engine: Engine, settings: Settings, job: Job) -> ScoreSummary:

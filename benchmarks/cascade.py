@@ -1,0 +1,262 @@
+"""A cascade on reports of a natural mix of lengths: how fast, and how many decisions differ.
+
+    python -m benchmarks.cascade             some twenty minutes of one core the first time, ten afterwards
+    python -m benchmarks.cascade --limit 96  a quick look, recorded nowhere
+
+**Champion**: MiniLM, six layers, trained on negation in NUBes sentences (samples 002 to 005), head and
+thresholds fitted on sample 006. **Student**: its first layer alone, taught by `distil` on these sentences
+and, without a label, on TCGA and our reports. Both are kept in benchmarks/kept/cascade/.
+
+They read the mix of `benchmarks.backends`: a third each of TCGA pathology reports, NUBes sentences and ours,
+cut at 510 tokens. The question is that of the sentences alone; asked of reports the champion's answers mean
+little, but whether the cascade gives the same ones can be told, and takes no label. How sure the student must
+be is chosen by `tasks.ml.cascade.choose` on reports that taught neither; others are asked. Where it is
+refused, the champion reads everything, and the speed is the champion's.
+
+Seconds of the processor, one thread; every way takes its turn in each round.
+**cascade_speedup_over_pipeline**: a `pipeline` of transformers with batches of 32 over the cascade, the
+champion in bfloat16; **..._full_precision** with the champion in full precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from benchmarks.backends import PIPELINE, Ground, cut, in_turns, ratio, rows_of
+from benchmarks.corpora import encoder_folder
+from benchmarks.record import Figure, add, expecting
+from tasks.ml.artifact import LaudosJson
+from tasks.ml.backends import Backend, why_not
+from tasks.ml.cascade import Choice, agreement, choose, is_sure
+from tasks.ml.conformal import fit_thresholds
+from tasks.ml.distillation import NO_LABEL, Recipe, distil, student_of, students_training
+from tasks.ml.features import encode
+from tasks.ml.head import fit_head, head_of, probabilities
+from tasks.ml.predictor import Prediction, Predictor
+from tasks.ml.splits import split_of
+from tasks.ml.synthesis.exams import generator
+from tasks.ml.synthesis.reports import synthesize
+from tasks.ml.training import BodyTraining, train_body
+
+COMMAND = "python -m benchmarks.cascade"
+KEPT = Path(__file__).parent / "kept" / "cascade"
+LABELS, CRITICAL, ERRORS = ("afirmado", "negado"), "negado", (0.05, 0.02)
+SENTENCES, UNLABELLED = 8000, 200  # unlabelled: of TCGA's and of ours each
+CALIBRATION, ASKED, TIMED = 1100, 320, 64  # of each kind
+ROUNDS = 3
+TRAINING = BodyTraining(epochs=2.0, learning_rate=1e-4, checkpoint_every_steps=100)
+STUDENT_EPOCHS = 1.0
+WINDOWS = {"window_tokens": 512, "stride_tokens": 64}
+FULL: Backend = "openvino-fp32"
+REDUCED: Backend = "openvino-bf16"
+
+# written down before the first run
+EXPECTED = {
+    "cascade_speedup_over_pipeline": "10 to 25: a layer in place of six, for seven to nine reports in ten",
+    "cascade_speedup_over_pipeline_full_precision": "7 to 20",
+    "cascade_answered": ".6 to .9",
+    "cascade_other_decisions": "0 to .001",
+    "cascade_critical_lost": "0 to .01",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """Texts in an order of chance, a third of each kind."""
+
+    unlabelled: list[str]  # taught the student
+    calibration: list[str]
+    asked: list[str]
+
+
+def mix(tokenizer: Any, limit: int | None) -> Mix:
+    """No specimen and no report is in two parts; `limit` takes so many of each for calibration."""
+    calibrate, ask = (limit, limit // 3) if limit else (CALIBRATION, ASKED)
+    tcga = [row["text"] for name in ("val", "test") for row in rows_of(f"tcga_pathrep/{name}.csv")]
+    random.Random(2).shuffle(tcga)
+    ends = UNLABELLED, UNLABELLED + CALIBRATION
+    sentences = [row["text"] for row in _nubes(7, 8, 9)]
+    kinds = (
+        (tcga[: ends[0]], tcga[ends[0] : ends[1]], tcga[ends[1] :]),
+        ([], sentences, [row["text"] for row in _nubes(10)]),
+        tuple(_ours(split) for split in ("train", "calibration", "holdout")),
+    )
+    parts = [
+        [text for of in kinds for text in random.Random(3).sample(of[part], min(most, len(of[part])))]
+        for part, most in enumerate((UNLABELLED, calibrate, ask))
+    ]
+    for part in parts:
+        random.Random(4).shuffle(part)
+    return Mix(*([cut(tokenizer, text) for text in part] for part in parts))
+
+
+def _ours(split: str) -> list[str]:
+    rows = [row for row in generator("paaf").rows() if split_of(row.key) == split]
+    made = synthesize("paaf", mode="findings", reports_per_row=16, seed=7, rows=rows)
+    return [one.text for one in made]
+
+
+def _nubes(*samples: int) -> list[dict[str, str]]:
+    wanted = {f"SAMPLE-{number:03}" for number in samples}
+    return [row for row in rows_of("nubes/nubes_sentences.csv") if row["sample"] in wanted]
+
+
+def champion(texts: Sequence[str], truth: np.ndarray) -> Any:
+    """The trained body, made where it is not kept."""
+
+    def made() -> Any:
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            encoder_folder(), num_labels=len(LABELS), local_files_only=True
+        )
+        train_body(
+            model, _tokenizer(), texts, truth,
+            config=TRAINING, checkpoint_folder=KEPT / "champion-checkpoints", seed=0,
+        )  # fmt: skip
+        return model
+
+    return _kept("champion", made)
+
+
+def student(teacher: Any, texts: Sequence[str], truth: np.ndarray) -> Any:
+    """One layer of it, taught, made where it is not kept."""
+
+    def made() -> Any:
+        small, recipe = student_of(teacher, 1), Recipe(layers=1)
+        distil(
+            teacher, small, _tokenizer(), texts, truth, recipe=recipe,
+            config=replace(students_training(TRAINING), epochs=STUDENT_EPOCHS),
+            checkpoint_folder=KEPT / "student-checkpoints", seed=0,
+        )  # fmt: skip
+        return small
+
+    return _kept("student", made)
+
+
+def _kept(name: str, made: Callable[[], Any]) -> Any:
+    folder = KEPT / name
+    if not folder.is_dir():
+        made().save_pretrained(folder)
+    return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+
+
+def _tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(encoder_folder(), local_files_only=True)
+
+
+def fitted(model: Any, taught: tuple[list[str], np.ndarray], held: tuple[list[str], np.ndarray]) -> Predictor:
+    """A network with a head of its own, as a retraining fits it, on the reference."""
+    read = [encode(model, _tokenizer(), texts, **WINDOWS).vectors for texts, _ in (taught, held)]
+    head = fit_head(read[0], taught[1], len(LABELS), read[1], held[1])
+    facts = LaudosJson(
+        classifier="negation", labels=LABELS, critical=CRITICAL, **WINDOWS, encoder_sha="", snapshot_sha="",
+        seed=0, created_at=datetime.now(UTC),
+        thresholds=fit_thresholds(probabilities(head, read[1]), held[1], ERRORS),
+    )  # fmt: skip
+    with torch.no_grad():
+        last = model.classifier
+        last.weight.copy_(torch.from_numpy(head.weight))
+        last.bias.copy_(torch.from_numpy(head.bias))
+    return Predictor(facts, "", model, _tokenizer(), *head_of(model), None)
+
+
+def cascaded(large: Predictor, small: Predictor, confidence: float, texts: Sequence[str]) -> list[Prediction]:
+    """The student's answers where it is sure, else the champion's."""
+    first = small.predict(texts)
+    left = [place for place, one in enumerate(first) if not is_sure(one, confidence)]
+    for place, one in zip(left, large.predict([texts[place] for place in left]), strict=True):
+        first[place] = one
+    return first
+
+
+def measure(large: Predictor, small: Predictor, of: Mix, rounds: int) -> dict[str, Figure]:
+    """Every figure. The student is in bfloat16 throughout."""
+    figures: dict[str, Figure] = {}
+    ways: dict[str, Callable[[], Any]] = {}
+    timed = of.asked[: 3 * TIMED]
+    quick = small.on(REDUCED)
+    ways[PIPELINE] = Ground("minilm", large.model, large.tokenizer, timed).piped()
+    first = {
+        part: quick.predict(texts) for part, texts in (("calibration", of.calibration), ("asked", of.asked))
+    }
+    for backend, ending in ((REDUCED, ""), (FULL, "_full_precision")):
+        ours = large.on(backend)
+        chosen = choose(first["calibration"], ours.predict(of.calibration), CRITICAL)
+        print(backend, chosen)
+        confidence = 2.0 if chosen.refused else chosen.confidence  # nothing is as probable as that
+        told = agreement(first["asked"], ours.predict(of.asked), CRITICAL, confidence)
+        figures |= _agreed(told, chosen, ending)
+        ways[f"champion{ending}"] = lambda ours=ours: ours.predict(timed)
+        ways[f"cascade{ending}"] = (
+            ways[f"champion{ending}"]
+            if chosen.refused
+            else lambda ours=ours, sure=confidence: cascaded(ours, quick, sure, timed)
+        )
+    for way in ways.values():
+        way()
+    taken = in_turns(ways, rounds)
+    for ending in ("", "_full_precision"):
+        figures[f"cascade_speedup_over_pipeline{ending}"] = ratio(taken[PIPELINE], taken[f"cascade{ending}"])
+        figures[f"cascade_over_champion{ending}"] = ratio(
+            taken[f"champion{ending}"], taken[f"cascade{ending}"]
+        )
+    return figures
+
+
+def _agreed(told: Any, chosen: Choice, ending: str) -> dict[str, Figure]:
+    found = chosen.agreement
+    return {
+        f"cascade_offered{ending}": Figure(float(chosen.refused is None), "1: yes", n=found.reports),
+        f"cascade_other_decisions_at_most{ending}": Figure(
+            found.other_decisions_share_max if chosen.refused is None else 1.0, "share, 95 %", n=found.reports
+        ),
+        f"cascade_answered{ending}": Figure(told.answered / told.reports, "share", n=told.reports),
+        f"cascade_other_decisions{ending}": Figure(
+            told.other_decisions / told.reports, "share", n=told.reports
+        ),
+        f"cascade_critical_lost{ending}": Figure(
+            told.critical_lost / max(1, told.critical), "share", n=told.critical
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--limit", type=int, help="so many reports of a kind; recorded nowhere")
+    asked = parser.parse_args(arguments)
+    if lacking := why_not(REDUCED):
+        raise SystemExit(f"this benchmark needs {REDUCED}: {lacking}")
+    torch.set_num_threads(1)
+    of = mix(_tokenizer(), asked.limit)
+    rows = random.Random(0).sample(_nubes(2, 3, 4, 5), SENTENCES)
+    taught, held = (
+        ([row["text"] for row in some], np.array([int(row["neg"]) for row in some], np.int64))
+        for some in (rows, _nubes(6))
+    )
+    body = champion(*taught)
+    texts = taught[0] + of.unlabelled
+    truth = np.concatenate([taught[1], np.full(len(of.unlabelled), NO_LABEL)])
+    small = student(body, texts, truth)
+    few = (taught[0][:4000], taught[1][:4000])
+    figures = measure(fitted(body, few, held), fitted(small, few, held), of, 1 if asked.limit else ROUNDS)
+    figures = expecting(figures, EXPECTED)
+    for name, figure in figures.items():
+        print(f"{name:50} {figure.value:10.4g} {figure.unit}")
+    if asked.limit is None:
+        print(f"wrote {add('scoring', COMMAND, figures)}")
+
+
+if __name__ == "__main__":
+    main()

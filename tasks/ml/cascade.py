@@ -1,0 +1,153 @@
+"""Which answers of a small network may stand for a large one's, so that hardly any decision differs.
+
+The small network, the student, answers where it is sure enough; the champion reads the rest. How sure is
+enough is chosen by testing, from the strictest confidence on, whether what is promised would hold, and by
+stopping at the first that does not pass: each promise then holds with 95 % certainty, whatever the networks
+(fixed sequence testing: Angelopoulos, Bates, Candès, Jordan & Lei 2021, "Learn then test: calibrating
+predictive algorithms to achieve risk control", arXiv 2110.01052).
+
+It takes no label, only reports that both read; one of each patient, for several of one are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.stats import beta, binom
+
+from tasks.ml.backends import OTHER_DECISIONS_MAX
+
+CRITICAL_LOST_MAX = 0.01  # of the reports to which the champion gives the critical label
+ERROR = 0.05  # how likely a promise may be to fail
+AUDIT_ERROR = 0.01  # how likely a cascade that keeps its promises may be to fail its audits
+PAYS_FROM = 1.5  # times as fast
+# strictest first, and the same for every model: chosen by the answers, they could not be tested on them
+CONFIDENCES = tuple((1 - np.geomspace(1e-6, 0.3, 48)).tolist())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a cascade answered reports that its champion read, too.
+
+    `critical`: reports to which the champion gives the critical label; `answered`: by the student;
+    `other_decisions`: another label than the champion's, or auto where it leaves the report to a person;
+    `critical_lost`: critical ones to which the student gave another label.
+    """
+
+    reports: int
+    critical: int
+    answered: int
+    other_decisions: int
+    critical_lost: int
+
+    @property
+    def other_decisions_share_max(self) -> float:
+        """The largest share of other decisions that is still likely (95 %, one-sided, Clopper-Pearson)."""
+        return _at_most(self.other_decisions, self.reports)
+
+    @property
+    def critical_lost_share_max(self) -> float:
+        """The same of the critical reports."""
+        return _at_most(self.critical_lost, self.critical)
+
+    def proves(self) -> bool:
+        """Whether both promises hold with 95 % certainty each."""
+        return (
+            _chance_of_so_few(self.other_decisions, self.reports, OTHER_DECISIONS_MAX) <= ERROR
+            and _chance_of_so_few(self.critical_lost, self.critical, CRITICAL_LOST_MAX) <= ERROR
+        )
+
+    def breach(self) -> str | None:
+        """Of audited reports: which promise can hardly hold any more; None where both still may."""
+        if _chance_of_so_many(self.other_decisions, self.reports, OTHER_DECISIONS_MAX) <= AUDIT_ERROR:
+            return (
+                f"{self.other_decisions} of {self.reports:,} audited decisions are not the champion's; "
+                f"{OTHER_DECISIONS_MAX:.1%} was promised"
+            )
+        if _chance_of_so_many(self.critical_lost, self.critical, CRITICAL_LOST_MAX) <= AUDIT_ERROR:
+            return (
+                f"{self.critical_lost} of {self.critical:,} audited critical reports got another label; "
+                f"{CRITICAL_LOST_MAX:.0%} was promised"
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How sure the student must be, and how the two agreed at that; `refused`: why it may not answer."""
+
+    confidence: float
+    agreement: Agreement
+    refused: str | None = None
+
+
+def reports_needed(share: float) -> int:
+    """The fewest reports, not one of them otherwise, with which `share` at most can be promised."""
+    return math.ceil(math.log(ERROR) / math.log1p(-share))
+
+
+class Answer(Protocol):
+    """What a network says of a report, fresh or ready to be written."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def probabilities(self) -> dict[str, float]: ...
+    @property
+    def decision(self) -> str: ...
+
+
+def is_sure(answer: Answer, confidence: float) -> bool:
+    """Whether the student's answer stands: decided by its own rules, and as probable as was chosen."""
+    return answer.decision == "auto" and answer.probabilities[answer.label] >= confidence
+
+
+def agreement(
+    student: Sequence[Answer], champion: Sequence[Answer], critical: str, confidence: float
+) -> Agreement:
+    """How the cascade would have answered the same reports."""
+    answered = other = lost = 0
+    for small, large in zip(student, champion, strict=True):
+        if is_sure(small, confidence):
+            answered += 1
+            other += small.label != large.label or large.decision != "auto"
+            lost += large.label == critical != small.label
+    return Agreement(len(champion), sum(one.label == critical for one in champion), answered, other, lost)
+
+
+def choose(student: Sequence[Answer], champion: Sequence[Answer], critical: str) -> Choice:
+    """The least confidence at which both promises are proven; refused where none is, or too few are read."""
+    strictest = agreement(student, champion, critical, CONFIDENCES[0])
+    for found, asked, whose in (
+        (strictest.reports, reports_needed(OTHER_DECISIONS_MAX), "patients' calibration reports"),
+        (strictest.critical, reports_needed(CRITICAL_LOST_MAX), "of them that the champion calls critical"),
+    ):
+        if found < asked:
+            return Choice(
+                1.0, strictest, f"{found:,} {whose} are too few to promise anything: {asked:,} are needed"
+            )
+    chosen = None
+    for confidence in CONFIDENCES:
+        read = agreement(student, champion, critical, confidence)
+        if not read.proves():
+            break
+        chosen = Choice(confidence, read)
+    if chosen is None or chosen.agreement.answered == 0:
+        return Choice(1.0, strictest, "the student is never sure enough to answer as the champion does")
+    return chosen
+
+
+def _chance_of_so_few(found: int, of: int, share: float) -> float:
+    return float(binom.cdf(found, of, share))
+
+
+def _chance_of_so_many(found: int, of: int, share: float) -> float:
+    return float(binom.sf(found - 1, of, share))
+
+
+def _at_most(found: int, of: int) -> float:
+    return 1.0 if found >= of else float(beta.ppf(1 - ERROR, found + 1, of - found))

@@ -1,0 +1,221 @@
+"""The cascade: who answered is recorded and asked again, and a student that answers otherwise does not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select, update
+
+from db import models
+from db.engine import reading, writing
+from db.tables import feature, model, prediction
+from flows.cli import main
+from tasks import cascade, cascade_audit
+from tasks.cascade_audit import audit_cascade
+from tasks.ml import cascade as promises
+from tasks.ml.predictor import Predictor
+from tasks.monitor import look_back
+from tasks.retention import collect
+from tasks.scorer import ScoreSummary, work_on
+from tasks.settings import Settings
+from tasks.tonight import tonight
+from tasks.verify import verify_prediction
+from tests.scoring.hospital import CLASSIFIER, Hospital, text_of
+
+REPORTS = 60  # enough of their patients are in the calibration split
+
+
+@pytest.fixture(autouse=True)
+def _easily_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handful of reports proves enough; every backlog is worth a trial, and every speed pays."""
+    monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.4)
+    monkeypatch.setattr(promises, "CRITICAL_LOST_MAX", 0.9)
+    monkeypatch.setattr(cascade, "WORTH_TRYING", 1)
+    monkeypatch.setattr(cascade, "PAYS_FROM", 0.0)
+
+
+@pytest.fixture
+def half_sure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hospital, int], None]:
+    """Lets a model be sure of about half of its reports, however random it is."""
+
+    def of(hospital: Hospital, model_id: int) -> None:
+        told = Predictor.load(hospital.folder_of(model_id)).predict([text_of(number) for number in range(30)])
+        middle = float(np.median([max(one.probabilities.values()) for one in told]))
+        monkeypatch.setattr(promises, "CONFIDENCES", (0.9999, middle))
+
+    return of
+
+
+def with_cascade(hospital: Hospital) -> Settings:
+    scoring = hospital.settings.scoring.model_copy(update={"cascade": True})
+    return hospital.settings.model_copy(update={"scoring": scoring})
+
+
+def with_student(hospital: Hospital, head: int) -> tuple[int, int]:
+    """A champion, and a student that is its copy (`head` 0) or answers in another way; their numbers."""
+    hospital.receive(REPORTS)
+    taught = hospital.crown(head=head) if head else None
+    champion_id = hospital.crown()
+    with writing(hospital.engine) as c:
+        champion = models.get(c, champion_id)
+        assert champion is not None
+        if taught is None:
+            copied = hospital.settings.folder / "models" / CLASSIFIER / "copy"
+            shutil.copytree(hospital.folder_of(champion_id), copied)
+            known = {name: getattr(champion, name) for name in ("manifest_sha", "encoder_sha", "snapshot_id")}
+            known |= {"classifier": CLASSIFIER, "trained": "full", "config": {}, "config_sha": "1"}
+            run_id = champion.run_id
+            taught = models.add(c, path=f"{CLASSIFIER}/copy", run_id=run_id, now=hospital.now, **known)
+        c.execute(update(model).where(model.c.id == taught).values(config={"distilled": {}}))
+    return champion_id, taught
+
+
+def score(hospital: Hospital, model_id: int, settings: Settings) -> ScoreSummary:
+    return work_on(hospital.engine, settings, hospital.cut(model_id))
+
+
+def recorded(hospital: Hospital) -> dict[int, str]:
+    with reading(hospital.engine) as c:
+        rows = c.execute(select(prediction.c.report_version_id, prediction.c.backend))
+        return dict(rows.all())
+
+
+def test_what_the_student_is_sure_of_bears_its_name_and_is_verified_with_it(
+    both: Hospital, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    champion_id, student_id = with_student(both, head=0)
+    half_sure(both, student_id)
+    settings = with_cascade(both)
+    told = score(both, champion_id, settings)
+    by = recorded(both)
+    theirs = {version for version, backend in by.items() if backend == f"torch-fp32/model-{student_id}"}
+    assert told.written == len(by) == REPORTS, "exactly once each"
+    assert 0 < told.by_student == len(theirs) < REPORTS
+    assert {by[version] for version in by.keys() - theirs} == {"torch-fp32"}
+    assert both.count(feature) == REPORTS - len(theirs), "a student's vectors are not the champion's"
+    for version in (min(theirs), min(by.keys() - theirs)):
+        assert verify_prediction(settings, f"{champion_id}:{version}").same
+
+
+def test_it_is_off_by_default_and_tried_once(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    champion_id, _ = with_student(hospital, head=0)
+    assert score(hospital, champion_id, hospital.settings).by_student == 0
+    hospital.receive(5)
+    settings = with_cascade(hospital)
+    score(hospital, champion_id, settings)
+
+    def never(*_: object) -> None:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr(cascade, "tried", never)
+    hospital.receive(5)
+    assert score(hospital, champion_id, settings).written == 5
+
+
+@pytest.mark.parametrize(
+    ("constant", "value", "why"),
+    [
+        ((promises, "OTHER_DECISIONS_MAX"), 0.001, "2,995 are needed"),
+        ((cascade, "PAYS_FROM"), 1e6, "times as fast, and pays from"),
+        ((cascade, "WORTH_TRYING"), 1000, "not worth a trial"),
+    ],
+)
+def test_the_champion_reads_everything_where_nothing_is_proven_or_gained(
+    hospital: Hospital,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    half_sure: Callable[[Hospital, int], None],
+    constant: tuple[Any, str],
+    value: float,
+    why: str,
+) -> None:
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    monkeypatch.setattr(*constant, value)
+    with caplog.at_level(logging.INFO):
+        told = score(hospital, champion_id, with_cascade(hospital))
+    assert (told.written, told.by_student) == (REPORTS, 0)
+    assert why in caplog.text
+
+
+def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    champion_id, student_id = with_student(both, head=0)
+    half_sure(both, student_id)
+    settings = with_cascade(both)
+    score(both, champion_id, settings)
+    monkeypatch.setattr(cascade_audit.Settings, "load", lambda: settings)
+    with writing(both.engine) as c:
+        # what a student never said: the champion must find it out
+        theirs = prediction.c.backend == f"torch-fp32/model-{student_id}"
+        moment = {"at": cascade_audit.datetime.now(cascade_audit.UTC)}
+        c.execute(update(prediction).values(moment))
+        run_id = both.run_id(c)
+    sound = audit_cascade.fn(run_id, CLASSIFIER).agreement
+    assert sound is not None
+    assert sound.answered > 0
+    assert sound.other_decisions == 0
+    with reading(both.engine) as c:
+        night = look_back(c, settings, moment["at"])
+    assert not any("cascade" in one for one in night.alarms)
+    assert f"of {REPORTS} audited answers" in tonight(night)
+
+    with writing(both.engine) as c:
+        c.execute(update(prediction).where(theirs).values(decision="review"))
+    monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.01)
+    broken = audit_cascade.fn(run_id, CLASSIFIER).agreement
+    assert broken is not None
+    assert broken.other_decisions == broken.answered
+    with reading(both.engine) as c:
+        assert any("cascade is switched off" in one for one in look_back(c, settings, moment["at"]).alarms)
+    both.receive(5)
+    assert score(both, champion_id, settings).by_student == 0
+
+
+def test_the_command_tells_what_was_found_or_what_is_lacking(
+    hospital: Hospital,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    half_sure: Callable[[Hospital, int], None],
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("tasks.try_backends.trials", lambda *_: [])
+
+    def ran() -> str:
+        monkeypatch.setattr(sys, "argv", ["laudos", "backends", "--cascade"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    hospital.crown(head=9)
+    assert "has no student" in ran()
+    _, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    told = ran()
+    assert f"cascade: model {student_id} answers" in told
+    assert told.endswith("offered")
+
+
+def test_a_student_in_use_is_kept(hospital: Hospital) -> None:
+    hospital.crown(head=9)  # the first champion is kept whatever it is
+    _, student_id = with_student(hospital, head=1)
+    settings = with_cascade(hospital)
+    retention = settings.retention.model_copy(update={"models": 0, "rollbacks": 1})
+    for number in range(2, 5):
+        hospital.crown(head=number)
+    kept = settings.model_copy(update={"retention": retention})
+    collect(kept, lambda _: None)
+    assert hospital.folder_of(student_id).is_dir()
+
+    off = kept.scoring.model_copy(update={"cascade": False})
+    collect(kept.model_copy(update={"scoring": off}), lambda _: None)
+    assert not hospital.folder_of(student_id).is_dir()
