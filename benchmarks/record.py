@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -17,7 +18,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"
-OF_A_READING = ("command", "date", "commit")
+OF_A_READING = ("command", "date", "commit", "machine")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ def write(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
 def add(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
     """`write` for a benchmark that is read in parts: every other figure stays until it is read again.
 
-    Each figure says by which command, at which commit and on which day it was read; the machine is the last
-    one's.
+    Each figure says by which command, at which commit, on which day and machine it was read.
     """
     path, earlier = RESULTS / f"{name}.json", {}
     if path.exists():
@@ -65,7 +65,7 @@ def _read_with(command: str) -> dict[str, Any]:
         "command": command,
         "commit": _commit(),
         "date": date.today().isoformat(),
-        "machine": f"{os.cpu_count()} x {processor['model name']}",
+        "machine": f"{os.cpu_count()} x {processor['model name']}{_gpu()}",
         "vnni": any("vnni" in flag or flag.startswith("amx") for flag in processor["flags"].split()),
     }
 
@@ -93,11 +93,14 @@ def _section(result: Mapping[str, Any]) -> list[str]:
     read = dict.fromkeys(
         tuple(figure.get(key, result[key]) for key in OF_A_READING) for figure in result["figures"].values()
     )
-    machine = f"{result['machine']} ({'with' if result['vnni'] else 'without'} VNNI)"
+    vnni = f" ({'with' if result['vnni'] else 'without'} VNNI)"
     lines = [
         f"## {result['name']}",
         "",
-        "\n".join(f"`{command}`, {day}, commit {commit}, {machine}" for command, day, commit in read),
+        "\n".join(
+            f"`{command}`, {day}, commit {commit}, {machine}{vnni if machine == result['machine'] else ''}"
+            for command, day, commit, machine in read
+        ),
         "",
         "| figure | read | interval or range | unit | n | expected |",
         "|---|---:|---|---|---:|---|",
@@ -120,6 +123,12 @@ def _commit() -> str:
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return told.stdout.strip() or "unknown"
+
+
+def _gpu() -> str:
+    """The GPU, where this run has loaded torch and torch has one."""
+    torch = sys.modules.get("torch")
+    return f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""
 
 
 def _processor() -> dict[str, str]:

@@ -4,8 +4,8 @@
 <folder>/champion-<classifier>.json          which one answers, for predictions without a database
 <folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
 <folder>/pretrained/<name>/                  one encoder that was pre-trained here
-<folder>/pretraining/<classifier>/<name>/    checkpoints of a pre-training that has not ended, and the
-                                             reports it reads as token ids, for its owner only
+<folder>/pretraining/<classifier>/<key>/     checkpoints of a pre-training that has not ended, and the reports
+                                             it reads, by number and, for its owner only, as token ids
 <folder>/reports/model-3.md, .html           what a physician reads
 <folder>/reports/model-3-card.pt.md, .html   its card, in each language
 <folder>/reports/training-set-2.md, .html    what a training set is made of

@@ -44,6 +44,8 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     """Everything in the configuration that decides what a training gives."""
     keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
     decisive = asked.model_dump(mode="json", include=keep)
+    if asked.training.pooling == "network":
+        del decisive["training"]["pooling"]  # as models were recorded before there was a choice
     return decisive | {"seed": settings.seed, "training_revision": TRAINING_REVISION}
 
 

@@ -20,7 +20,7 @@ from tasks.database import open_database
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
 from tasks.ml.own_encoder import facts_of, publish_encoder
 from tasks.model_folders import pretrained_folder, pretraining_of
-from tasks.pretrain_corpus import Corpus, draw_corpus, owned_texts
+from tasks.pretrain_corpus import Corpus, draw_corpus, owned_texts, remember, remembered
 from tasks.pretrain_learning import Asked, Learnt, learn, training_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_encoder import with_encoder
@@ -76,23 +76,25 @@ def make_encoder(
 ) -> PretrainedEncoder:
     """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
     wanted = starting(settings, classifier, asked.start)
-    corpus = draw_corpus(engine, snapshot_id, wanted.sources, asked.unlabelled)
     spec = encoder_spec(wanted, settings)
     start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
-    config = _config(settings, wanted, spec, start, corpus, asked)
+    config = _config(settings, wanted, spec, start, asked)
+    work = pretraining_of(settings, classifier) / _sha(config)[:12]
+    _forget_other_tokens(work)
+    corpus = _corpus(engine, snapshot_id, wanted, asked, work / "corpus.json")
+    config |= {"corpus_sha": corpus.sha}
     name = f"{classifier}-{_sha(config)[:12]}"
-    target, work = pretrained_folder(settings) / name, pretraining_of(settings, classifier)
-    _forget_other_tokens(work, name)
+    target = pretrained_folder(settings) / name
     if target.exists():
-        shutil.rmtree(work / name, ignore_errors=True)  # of a run that was killed after it had published
+        shutil.rmtree(work, ignore_errors=True)
         return _told(settings, name, facts_of(target), reused=True)
     network = start or _from_scratch(engine, settings, wanted, spec, corpus)
     training = training_of(wanted, asked)
-    learnt = learn(engine, corpus, network, spec, asked, training, settings.seed, work / name)
+    learnt = learn(engine, corpus, network, spec, asked, training, settings.seed, work)
     facts = _facts(config, corpus, learnt, run_id, now)
     publish_encoder(target, learnt.network[0], *network, facts)
     _record(engine, run_id, name, facts, now)
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(work.parent, ignore_errors=True)
     log = learnt.log
     notes: tuple[str, ...] = ()
     if 0 < log.resumed_from_step < log.steps:
@@ -119,15 +121,15 @@ def _config(
     wanted: ClassifierSettings,
     spec: EncoderSpec,
     start: Network | None,
-    corpus: Corpus,
     asked: Asked,
 ) -> dict[str, Any]:
-    """Everything that decides what comes out."""
+    """Everything that decides what comes out, but for the reports."""
     training = training_of(wanted, asked)
     return {
         "start": asdict(spec),
         "start_sha": None if start is None else encoder_sha(*start, training.window_tokens, 0),
-        "corpus_sha": corpus.sha,
+        "sources": wanted.sources,
+        "unlabelled": asked.unlabelled,
         "training": asdict(training),
         "whole_words": asked.whole_words,
         "next_sentence": asked.next_sentence,
@@ -154,10 +156,21 @@ def _from_scratch(
     )
 
 
-def _forget_other_tokens(work: Path, name: str) -> None:
+def _corpus(engine: Engine, snapshot_id: int, wanted: ClassifierSettings, asked: Asked, file: Path) -> Corpus:
+    """The reports that a killed run was reading, else those that there are now."""
+    corpus = remembered(engine, snapshot_id, wanted.sources, file)
+    if corpus is None:
+        corpus = draw_corpus(engine, snapshot_id, wanted.sources, asked.unlabelled)
+        # token ids of other reports, which some of these may be no longer
+        shutil.rmtree(file.parent, ignore_errors=True)
+        remember(corpus, file)
+    return corpus
+
+
+def _forget_other_tokens(work: Path) -> None:
     """What other pre-trainings of this classifier left of the reports, should they have been killed."""
-    for tokens in work.glob("*/tokens"):
-        if tokens.parent.name != name:
+    for tokens in work.parent.glob("*/tokens"):
+        if tokens.parent != work:
             shutil.rmtree(tokens)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -17,6 +19,7 @@ from db import snapshots
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from tasks.ml.splits import split_of, unit_interval
+from tasks.model_folders import write_atomically
 
 TEXTS_A_PAGE = 1000
 EXAM_REPORTS = 500
@@ -47,6 +50,49 @@ def draw_corpus(
 
     The same ones every time while no report comes or goes. Raises NothingToWorkOn where either side is empty.
     """
+    labelled, others, held_out = _readable(engine, snapshot_id, sources)
+    if unlabelled is not None and unlabelled < len(others):
+        others = heapq.nsmallest(unlabelled, others, key=lambda one: unit_interval(str(one[0]), "unlabelled"))
+    exam = heapq.nsmallest(EXAM_REPORTS, held_out, key=lambda one: unit_interval(str(one), "exam"))
+    taught = sorted(labelled + others)
+    if not taught or not exam:
+        raise NothingToWorkOn(
+            f"{len(taught)} hospital reports of training patients and {len(exam)} of calibration patients: "
+            'pre-training needs both; run "laudos ingest" first'
+        )
+    return Corpus(taught, len(labelled), sorted(exam), _sha_of([one for one, _ in taught], sorted(exam)))
+
+
+def remember(corpus: Corpus, file: Path) -> None:
+    """Write which reports these are, by number, for a run that may have to go on with them."""
+    taught = [version_id for version_id, _ in corpus.taught]
+    told = {"taught": taught, "labelled": corpus.labelled, "exam": corpus.exam}
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(told).encode())
+
+
+def remembered(
+    engine: Engine, snapshot_id: int, sources: Collection[str] | None, file: Path
+) -> Corpus | None:
+    """The reports that a killed run was reading; None where no run was, or some can no longer be read.
+
+    Reports that came since are left to the next pre-training: with them it would have to begin again.
+    """
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text())
+    labelled, others, held_out = _readable(engine, snapshot_id, sources)
+    patients = dict(labelled + others)
+    if not patients.keys() >= set(told["taught"]) or not set(held_out) >= set(told["exam"]):
+        return None
+    taught = [(version_id, patients[version_id]) for version_id in told["taught"]]
+    return Corpus(taught, told["labelled"], told["exam"], _sha_of(told["taught"], told["exam"]))
+
+
+def _readable(
+    engine: Engine, snapshot_id: int, sources: Collection[str] | None
+) -> tuple[list[tuple[int, str]], list[tuple[int, str]], list[int]]:
+    """Training patients' reports with their patients, labelled and not; and those of calibration patients."""
     labelled: list[tuple[int, str]] = []
     others: list[tuple[int, str]] = []
     held_out: list[int] = []
@@ -57,17 +103,11 @@ def draw_corpus(
                 (labelled if held else others).append((version_id, patient))
             elif split == "calibration":
                 held_out.append(version_id)
-    if unlabelled is not None and unlabelled < len(others):
-        others = heapq.nsmallest(unlabelled, others, key=lambda one: unit_interval(str(one[0]), "unlabelled"))
-    exam = heapq.nsmallest(EXAM_REPORTS, held_out, key=lambda one: unit_interval(str(one), "exam"))
-    taught = sorted(labelled + others)
-    if not taught or not exam:
-        raise NothingToWorkOn(
-            f"{len(taught)} hospital reports of training patients and {len(exam)} of calibration patients: "
-            'pre-training needs both; run "laudos ingest" first'
-        )
-    told = repr(([version_id for version_id, _ in taught], sorted(exam)))
-    return Corpus(taught, len(labelled), sorted(exam), hashlib.sha256(told.encode()).hexdigest())
+    return labelled, others, held_out
+
+
+def _sha_of(taught: list[int], exam: list[int]) -> str:
+    return hashlib.sha256(repr((taught, exam)).encode()).hexdigest()
 
 
 def owned_texts(engine: Engine, corpus: Corpus) -> Iterator[list[tuple[str, str]]]:

@@ -20,7 +20,7 @@ from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings
 from tasks.train_body import Network, body_training
 
-UNLABELLED = 20_000  # reports, where there are so many: on a processor alone more take days
+UNLABELLED = 5_000  # reports, where there are so many: on a processor alone it must be done by morning
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tasks.settings import ClassifierSettings, Settings
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 AFTER_LESSONS: tuple[Way, ...] = ("clauses",)
+ATTENTION_STEPS = 5.0  # learning rates of attention and head, over a pretrained body
 
 
 def trained_body(
@@ -108,6 +109,7 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
+        head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
     )
 
 
@@ -117,10 +119,13 @@ def encoder_spec(asked: ClassifierSettings, settings: Settings) -> EncoderSpec:
     A folder's path is absolute by now; any other name is that of an encoder that was imported.
     """
     training = asked.training
+    attention = training.pooling == "attention"
     if asked.encoder != "scratch":
-        if asked.revision or Path(asked.encoder).is_absolute():
-            return EncoderSpec("hub" if asked.revision else "folder", asked.encoder, asked.revision)
-        return EncoderSpec("folder", str(encoder_folder(settings, asked.encoder)))
+        if asked.revision:
+            return EncoderSpec("hub", asked.encoder, asked.revision, attention=attention)
+        known = Path(asked.encoder).is_absolute()
+        folder = asked.encoder if known else str(encoder_folder(settings, asked.encoder))
+        return EncoderSpec("folder", folder, attention=attention)
     return EncoderSpec(
         kind="scratch",
         window_tokens=training.window_tokens,
@@ -128,4 +133,5 @@ def encoder_spec(asked: ClassifierSettings, settings: Settings) -> EncoderSpec:
         layers=training.layers,
         attention_heads=training.attention_heads,
         vocabulary=training.vocabulary,
+        attention=attention,
     )

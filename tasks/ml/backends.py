@@ -1,7 +1,8 @@
-"""What computes a network's body: torch, or OpenVINO (the `fast` extra), in full or in reduced precision."""
+"""What computes a network's body: torch, OpenVINO (the `fast` extra) or a GPU, in full precision or less."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import platform
@@ -18,14 +19,15 @@ from transformers import PreTrainedModel
 
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.errors import BackendUnavailable
-from tasks.ml.features import Reader, heard_by, last_linear, last_read, reader_of
+from tasks.ml.features import Heard, Reader, heard_by, last_read, reader_of
 from tasks.ml.head import Floats
 from tasks.ml.windows import Ints
 
-Backend = Literal["torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"]
+Backend = Literal["torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-bf16"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 REFERENCE: Backend = "torch-fp32"  # what trains, evaluates and calibrates
 
+GPU_BATCH_TOKENS = 65_536  # fewer leave a large GPU waiting for the next batch
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities names them
 OTHER_DECISIONS_MAX = 0.001  # of the reports
 # of any probability, against the reference. Full precision only adds up in another order
@@ -42,6 +44,11 @@ def difference_max(backend: Backend) -> float:
     return DIFFERENCE_MAX[backend.rpartition("-")[2]]
 
 
+def batch_tokens_for(backend: Backend, asked: int) -> int:
+    """How many tokens are read at once where a setting for processors asks for so many."""
+    return max(asked, GPU_BATCH_TOKENS) if backend.startswith("cuda") else asked
+
+
 def machine() -> dict[str, str | int]:
     """All that a back end's speed and numbers depend on besides the network."""
     try:
@@ -52,6 +59,7 @@ def machine() -> dict[str, str | int]:
         "host": platform.node(),
         "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.machine())),
         "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "torch": version("torch"),
         "openvino": installed,
     }
@@ -61,6 +69,12 @@ def why_not(backend: Backend) -> str | None:
     """What this machine lacks for a back end; None where it can run."""
     if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
         return "OpenVINO is not installed; run: pip install 'laudos[fast]'"
+    if backend.startswith("cuda"):
+        if not torch.cuda.is_available():
+            return "torch finds no GPU (the default install is torch for processors only)"
+        if backend.endswith("bf16") and not torch.cuda.is_bf16_supported(including_emulation=False):
+            return "this GPU has no arithmetic on bfloat16"
+        return None
     # emulated elsewhere, far slower than full precision
     has = torch.cpu.get_capabilities()
     if backend.endswith("bf16") and not any(has.get(name) for name in BFLOAT16):
@@ -77,15 +91,28 @@ def reader_on(model: PreTrainedModel, backend: Backend) -> Reader:
         raise BackendUnavailable(f"{backend} cannot run here: {lacking}")
     if backend.startswith("openvino"):
         return _compiled(model, "bf16" if backend.endswith("bf16") else "f32")
+    if backend.startswith("cuda"):
+        return copied_to("cuda", model, torch.bfloat16 if backend.endswith("bf16") else torch.float32)
     if backend == REFERENCE:
         return reader_of(model)
     read = reader_of(model)
 
-    def in_bfloat16(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def in_bfloat16(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         with torch.autocast(model.device.type, torch.bfloat16):
             return read(ids, mask)
 
     return in_bfloat16
+
+
+def copied_to(device: str, model: PreTrainedModel, precision: torch.dtype) -> Reader:
+    """A copy there: the network itself stays where it can be read, saved and compared."""
+    read = reader_of(copy.deepcopy(model).to(device, precision))
+
+    def to_here(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+        heard = read(ids, mask)
+        return Heard(*(None if told is None else told.float().cpu() for told in heard))
+
+    return to_here
 
 
 def _compiled(model: PreTrainedModel, precision: str) -> Reader:
@@ -107,10 +134,11 @@ def _compiled(model: PreTrainedModel, precision: str) -> Reader:
             f"OpenVINO cannot convert a {type(model).__name__} ({type(error).__name__}); use torch-fp32"
         ) from None
 
-    def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         request.infer({0: ids.numpy(), 1: mask.numpy()}, share_inputs=True)
         # copied: the next batch overwrites it
-        return last_read(torch.from_numpy(request.get_output_tensor(0).data.copy()), mask.sum(dim=1).tolist())
+        told = [torch.from_numpy(output.data.copy()) for output in request.output_tensors]
+        return last_read(Heard(told[0], told[1] if len(told) > 1 else None), mask.sum(dim=1).tolist())
 
     return read
 
@@ -128,10 +156,10 @@ class _Body(nn.Module):  # type: ignore[misc]  # torch is not followed
         super().__init__()
         self.model = model
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with heard_by(last_linear(self.model)[1]) as heard:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with heard_by(self.model) as heard:
             self.model(input_ids=ids, attention_mask=mask)
-        return heard.pop()
+        return tuple(told for told in heard.pop() if told is not None)
 
 
 @dataclass(frozen=True)

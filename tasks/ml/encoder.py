@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from tasks.ml.attentive import attentive
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import last_linear
 from tasks.ml.quiet import quietly
@@ -45,6 +46,7 @@ class EncoderSpec:
     layers: int = 2
     attention_heads: int = 2
     vocabulary: int = 1500  # of 4000, words that another institution makes of known stems were read worse
+    attention: bool = False  # the head reads all tokens of a report, by their weight (see attentive.py)
 
 
 def make_scratch(
@@ -78,7 +80,7 @@ def make_scratch(
     with quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertForSequenceClassification(config)
-    return model.eval(), tokenizer
+    return (attentive(model, seed) if spec.attention else model.eval()), tokenizer
 
 
 def untrained_like(
@@ -103,7 +105,10 @@ def load_encoder(
     name, where = where_of(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the fresh head is drawn here
-        return load_classifier(name, **where, **_label_names(labels), ignore_mismatched_sizes=True)
+        model, tokenizer = load_classifier(
+            name, **where, **_label_names(labels), ignore_mismatched_sizes=True
+        )
+    return (attentive(model, seed) if spec.attention else model), tokenizer
 
 
 def where_of(spec: EncoderSpec) -> tuple[str, dict[str, Any]]:
@@ -174,8 +179,7 @@ def encoder_sha(
     """sha256 over everything a stored vector depends on, and nothing else: the head is left out."""
     head, _ = last_linear(model)
     sha = hashlib.sha256()
-    config = {key: value for key, value in model.config.to_dict().items() if key not in NOT_COMPUTING}
-    sha.update(_canonical([config, window_tokens, stride_tokens]))
+    sha.update(_canonical([_computing(model.config.to_dict()), window_tokens, stride_tokens]))
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # padding and truncation are whatever the last call left behind
     sha.update(_canonical({key: backend[key] for key in backend.keys() - {"padding", "truncation"}}))
@@ -184,6 +188,15 @@ def encoder_sha(
             sha.update(_canonical([name, str(tensor.dtype), list(tensor.shape)]))
             sha.update(tensor.detach().cpu().contiguous().numpy().data)
     return sha.hexdigest()
+
+
+def _computing(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what computes nothing, at any depth: attention holds the configuration of its body."""
+    return {
+        key: _computing(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in NOT_COMPUTING
+    }
 
 
 def _canonical(content: Any) -> bytes:

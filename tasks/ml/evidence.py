@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tasks.ml.features import evaluating, heard_by, last_linear, last_read
+from tasks.ml.features import Heard, evaluating, heard_by, last_linear, last_read
 from tasks.ml.windows import Ints, padded, places_in, token_budget_batches, windows_of
 
 Floats = NDArray[np.float64]
@@ -105,14 +105,14 @@ def contributions(
     scores = np.zeros(len(spans))
     batches = token_budget_batches(windows.lengths, network.batch_tokens)
     _, head = last_linear(network.model)
-    with evaluating(network.model), heard_by(head) as heard:
+    with evaluating(network.model), heard_by(network.model) as heard:
         for place in places:
             pull = _pull(network, windows.ids, batches, heard, head, label, place)
             for batch in batches:
                 rows = [windows.ids[index] for index in batch]
                 with torch.enable_grad(), _scaled(network.model, place) as words:
-                    read = _read(network, rows, heard)
-                    (gradient,) = torch.autograd.grad((read * pull).sum() / len(windows.ids), words[-1])
+                    gain = pull.gained_by(_read(network, rows, heard))
+                    (gradient,) = torch.autograd.grad(gain, words[-1])
                 given = (words[-1].detach() / place * gradient).sum(dim=-1).double().cpu().numpy()
                 for row, index in enumerate(batch):
                     inside = stands[index] >= 0
@@ -144,36 +144,56 @@ def _sentence_of(places: Ints, spans: Sequence[Span]) -> Ints:
     return np.where((number >= 0) & (places < ends[np.maximum(number, 0)]), number, -1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Pull:
+    """How the log odds answer to what is read of some windows, the others held."""
+
+    gradient: torch.Tensor  # (hidden,) of the log odds by the mean over windows, which is what the head reads
+    mean: torch.Tensor  # (hidden,)
+    mass: torch.Tensor  # the weights of all windows together
+
+    def gained_by(self, read: Heard) -> torch.Tensor:
+        """A number whose gradient is that of the log odds."""
+        # a window that gains weight moves the mean towards itself
+        towards = (read.vectors.float() - self.mean) @ self.gradient
+        return (_weighed(read) * towards).sum() / self.mass
+
+
 def _pull(
     network: Network,
     ids: Sequence[Any],
     batches: Sequence[Ints],
-    heard: list[torch.Tensor],
+    heard: list[Heard],
     head: nn.Linear,
     label: int,
     place: float,
-) -> torch.Tensor:
-    """(hidden,) gradient of the log odds by the mean over windows, which is what the head reads.
-
-    A pass of its own: with it, windows need not be in memory together.
-    """
-    total = torch.zeros(head.in_features, device=network.model.device)
+) -> _Pull:
+    """A pass of its own: with it, windows need not be in memory together."""
+    device = network.model.device
+    total, mass = torch.zeros(head.in_features, device=device), torch.zeros((), device=device)
     with torch.no_grad(), _scaled(network.model, place):
         for batch in batches:
-            total += _read(network, [ids[index] for index in batch], heard).sum(dim=0)
+            read = _read(network, [ids[index] for index in batch], heard)
+            total += _weighed(read) @ read.vectors.float()
+            mass += _weighed(read).sum()
     with torch.enable_grad():
-        vector = (total / len(ids)).requires_grad_(True)
+        vector = (total / mass).requires_grad_(True)
         logits = nn.functional.linear(vector, head.weight, head.bias)  # not the module, which is listened to
         others = torch.arange(len(logits), device=logits.device) != label
         odds = logits[label] - torch.logsumexp(logits[others], dim=0)
-        return torch.autograd.grad(odds, vector)[0]
+        return _Pull(torch.autograd.grad(odds, vector)[0], vector.detach(), mass)
 
 
-def _read(network: Network, rows: Sequence[Any], heard: list[torch.Tensor]) -> torch.Tensor:
+def _weighed(read: Heard) -> torch.Tensor:
+    """(windows,) weights."""
+    return torch.ones(len(read.vectors), device=read.vectors.device) if read.weights is None else read.weights
+
+
+def _read(network: Network, rows: Sequence[Any], heard: list[Heard]) -> Heard:
     ids, mask = padded(rows, network.tokenizer.pad_token_id)
     device = network.model.device
     network.model(input_ids=ids.to(device), attention_mask=mask.to(device))
-    return last_read(heard.pop(), [len(row) for row in rows]).float()
+    return last_read(heard.pop(), [len(row) for row in rows])
 
 
 @contextmanager

@@ -7,9 +7,9 @@ stored once, and any later head is a matrix product on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,14 +17,24 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
 from tasks.ml.windows import Ints, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
-# token ids and attention mask (windows, tokens) -> what the head reads (windows, hidden)
-Reader = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Heard(NamedTuple):
+    """What a head is given."""
+
+    vectors: torch.Tensor  # (windows, hidden)
+    weights: torch.Tensor | None  # (windows,) in the mean over a report; None: they weigh alike
+
+
+# token ids and attention mask (windows, tokens) -> what the head reads of each window
+Reader = Callable[[torch.Tensor, torch.Tensor], Heard]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,67 +77,85 @@ def encode(
     batch_tokens: int = 8192,
     progress: Progress | None = None,
     reader: Reader | None = None,
+    on_gpu: bool | None = None,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
 
-    A text's vector is the plain mean over its windows, which are all of one length (see windows_of).
+    A text's vector is the mean over its windows, which are all of one length (see windows_of): the plain
+    one, or for a network with attention (attentive.py) weighted by what each window holds.
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
+    `on_gpu`: whether `reader` computes there; None: where the model lies.
     """
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
     hidden = last_linear(model)[1].in_features
-    sums = np.zeros((len(texts), hidden), np.float64)
-    budget = min(batch_tokens, cached_tokens(hidden)) if model.device.type == "cpu" else batch_tokens
+    sums, mass = np.zeros((len(texts), hidden), np.float64), np.zeros(len(texts), np.float64)
+    there = model.device.type != "cpu" if on_gpu is None else on_gpu
+    budget = batch_tokens if there else min(batch_tokens, cached_tokens(hidden))
     read, done = reader or reader_of(model), 0
     with evaluating(model), torch.inference_mode():
         for batch in token_budget_batches(windows.lengths, budget):
             rows = [windows.ids[index] for index in batch]
             ids, mask = padded(rows, tokenizer.pad_token_id)
-            np.add.at(sums, windows.owner[batch], read(ids, mask).float().cpu().numpy())
+            heard = read(ids, mask)
+            weights = _weights(heard)
+            np.add.at(sums, windows.owner[batch], weights[:, None] * heard.vectors.float().cpu().numpy())
+            np.add.at(mass, windows.owner[batch], weights)
             done += len(batch)
             if progress is not None:
                 progress(done, len(windows.ids))
-    counts = windows.per_text
-    vectors = (sums / counts[:, None]).astype(np.float32)
-    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, counts, sketches_of(texts))
+    vectors = (sums / mass[:, None]).astype(np.float32)
+    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, windows.per_text, sketches_of(texts))
+
+
+def _weights(heard: Heard) -> NDArray[np.float64]:
+    if heard.weights is None:
+        return np.ones(len(heard.vectors))
+    weights: NDArray[np.float64] = heard.weights.double().cpu().numpy()
+    return weights
 
 
 def reader_of(model: PreTrainedModel) -> Reader:
     """The body of `model` as it stands, in torch."""
-    _, head = last_linear(model)
 
-    def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with heard_by(head) as heard:
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+        with heard_by(model) as heard:
             model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
         return last_read(heard.pop(), mask.sum(dim=1).tolist())
 
     return read
 
 
-def last_read(heard: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """(windows, hidden) of what a head was given. `lengths`: tokens a window, padding left out.
+def last_read(heard: Heard, lengths: Sequence[int]) -> Heard:
+    """One vector a window of what a head was given. `lengths`: tokens a window, padding left out.
 
     A decoder scores every token: the last real one has read them all.
     """
-    if heard.ndim == 2:
+    vectors = heard.vectors
+    if vectors.ndim == 2:
         return heard
-    last = torch.as_tensor([length - 1 for length in lengths], device=heard.device)
-    return heard[torch.arange(len(lengths), device=heard.device), last]
+    last = torch.as_tensor([length - 1 for length in lengths], device=vectors.device)
+    return Heard(vectors[torch.arange(len(lengths), device=vectors.device), last], heard.weights)
 
 
 @contextmanager
-def heard_by(head: nn.Linear) -> Iterator[list[torch.Tensor]]:
-    """What the head is given at each forward pass, appended to the list."""
-    heard: list[torch.Tensor] = []
+def heard_by(model: nn.Module) -> Iterator[list[Heard]]:
+    """What the head of `model` is given at each forward pass, appended to the list."""
+    heard: list[Heard] = []
+    weights: list[torch.Tensor] = []
+    attention = attention_of(model)
+
+    def weigh(_module: nn.Module, _inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        weights.append(output[1])
 
     def listen(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        heard.append(inputs[0])
+        heard.append(Heard(inputs[0], weights.pop() if weights else None))
 
-    hook = head.register_forward_pre_hook(listen)
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(last_linear(model)[1].register_forward_pre_hook(listen).remove)
+        if attention is not None:
+            hooks.callback(attention.register_forward_hook(weigh).remove)
         yield heard
-    finally:
-        hook.remove()
 
 
 @contextmanager

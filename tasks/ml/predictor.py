@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.artifact import LaudosJson, read_facts, verify
-from tasks.ml.backends import REFERENCE, Backend, reader_on
+from tasks.ml.backends import REFERENCE, Backend, batch_tokens_for, reader_on
 from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
@@ -100,9 +100,10 @@ class Predictor:
             texts,
             window_tokens=self.facts.window_tokens,
             stride_tokens=self.facts.stride_tokens,
-            batch_tokens=batch_tokens,
+            batch_tokens=batch_tokens_for(self.backend, batch_tokens),
             progress=progress,
             reader=self.reader,
+            on_gpu=self.backend.startswith("cuda"),
         )
 
     def probabilities(self, vectors: Vectors) -> Floats:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,13 +30,15 @@ from transformers import (
     TrainingArguments,
 )
 
+from tasks.ml.attentive import attention_of
 from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
-from tasks.ml.features import Progress
+from tasks.ml.features import Progress, last_linear
 from tasks.ml.memory import give_back
 from tasks.ml.quiet import quietly
-from tasks.ml.windows import Ints, Windows, padded, windows_of
+from tasks.ml.training_rows import LengthGrouped, rows_of
+from tasks.ml.windows import Ints, Windows, windows_of
 
 COMPLETE = "COMPLETE"
 TRIM_STEPS = 4  # between two returns of freed memory
@@ -57,6 +59,7 @@ class BodyTraining:
     batch_windows: int = 32
     accumulate_batches: int = 1  # so many of them make one step
     mixed_precision: bool = False  # bfloat16 autocast, where a GPU has it; a processor computes in float32
+    head_steps: float = 1.0  # of head and attention, in learning rates: they begin from nothing
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
     weight_decay: float = 0.01
     checkpoint_every_steps: int = 100
@@ -102,6 +105,8 @@ def train_body(
 ) -> TrainLog:
     """Train every weight of `model` in place; each window of a report carries the report's label.
 
+    A network with attention (attentive.py) is asked once for a whole report, and a batch is of reports.
+
     `objective`: what is made small instead of the labels' cross-entropy.
 
     A complete checkpoint in `checkpoint_folder` made from the same start, windows, labels, settings
@@ -115,18 +120,19 @@ def train_body(
         raise UnfitData("the training split is empty; more patients are needed")
     check_window(model, config.window_tokens)
     windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
-    labels = np.asarray(labels_idx)[windows.owner]
+    whole = attention_of(model) is not None and objective is None
+    rows = rows_of(windows, np.asarray(labels_idx, np.int64), whole_reports=whole)
     start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)
     if objective is not None:
         start += objective.sha
     return train_on(
         model,
-        Dataset.from_dict({"input_ids": windows.ids, "labels": labels}),
-        windows.lengths,
-        lambda rows, _epoch: _collated(rows, tokenizer.pad_token_id),
+        rows.dataset,
+        rows.lengths,
+        lambda drawn, _epoch: rows.collate(drawn, tokenizer.pad_token_id),
         config=config,
         checkpoint_folder=checkpoint_folder,
-        fingerprint=_fingerprint(start, windows, labels, config, seed),
+        fingerprint=_fingerprint(start, windows, rows.labels, config, seed),
         seed=seed,
         progress=progress,
         objective=objective,
@@ -152,7 +158,7 @@ def train_on(
     bears this `fingerprint`, which must tell everything that the weights depend on.
     """
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
-    order = _LengthGrouped(lengths, config.batch_windows, seed)
+    order = LengthGrouped(lengths, config.batch_windows, seed)
     steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
     steps = max(1, math.ceil(config.epochs * steps_an_epoch))
     # Trainer sets it on every family; on one that has none it would be in the sha and not in the saved file
@@ -166,7 +172,7 @@ def train_on(
             data_collator=lambda drawn: collate(drawn, order.epoch),
             callbacks=[_Keeper(order, steps_an_epoch, fingerprint, progress)],
         )
-        trainer.order, trainer.objective = order, objective
+        trainer.order, trainer.objective, trainer.head_steps = order, objective, config.head_steps
         if objective is not None:  # its loss is a mean, whatever the network itself would make of a step
             trainer.model_accepts_loss_kwargs = False
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -206,8 +212,15 @@ def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> Tra
 class _Guarded(Trainer):  # type: ignore[misc]
     """Trainer with an order of batches that is a function of seed and epoch, and an eye on the loss."""
 
-    order: _LengthGrouped
+    order: LengthGrouped
     objective: Objective | None
+    head_steps: float
+
+    def create_optimizer(self, model: PreTrainedModel | None = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        if self.head_steps != 1.0:
+            _let_run_ahead(optimizer, _beginners(self.model), self.head_steps)
+        return optimizer
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return self.order
@@ -230,38 +243,11 @@ class _Guarded(Trainer):  # type: ignore[misc]
         self.state.log_history.append({**logs, "step": self.state.global_step})
 
 
-class _LengthGrouped(Sampler[int]):  # type: ignore[misc]
-    """Windows of similar length in one batch, in an order drawn from seed and epoch alone.
-
-    Trainer's own grouped sampler draws from torch's global generator, so a resumed epoch would see
-    other batches than the one that was killed.
-    """
-
-    def __init__(self, lengths: Ints, batch: int, seed: int) -> None:
-        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
-
-    def batches(self, epoch: int) -> list[Ints]:
-        rng = np.random.default_rng([self.seed, epoch])
-        shuffled = rng.permutation(len(self.lengths))
-        pool = 50 * self.batch  # sorted within pools only, else the batches of every epoch were alike
-        pools = [shuffled[start : start + pool] for start in range(0, len(shuffled), pool)]
-        ordered = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in pools])
-        batches = [ordered[start : start + self.batch] for start in range(0, len(ordered), self.batch)]
-        # the one short batch stays last: the loader cuts batches by count
-        return [batches[index] for index in rng.permutation(len(batches) - 1)] + batches[-1:]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.concatenate(self.batches(self.epoch)).tolist())
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
 class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Tells the order which epoch it is, marks whole checkpoints, and reports progress."""
 
     def __init__(
-        self, order: _LengthGrouped, steps_an_epoch: int, fingerprint: str, progress: Progress | None
+        self, order: LengthGrouped, steps_an_epoch: int, fingerprint: str, progress: Progress | None
     ) -> None:
         self.order, self.steps_an_epoch = order, steps_an_epoch
         self.fingerprint, self.progress = fingerprint, progress
@@ -285,9 +271,22 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).write_text(self.fingerprint)
 
 
-def _collated(rows: list[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
-    ids, mask = padded([np.asarray(row["input_ids"], np.int32) for row in rows], pad_id)
-    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
+def _beginners(model: PreTrainedModel) -> list[torch.nn.Parameter]:
+    """The weights that no pre-training made: the head's, and the attention's."""
+    attention = attention_of(model)
+    return [*last_linear(model)[1].parameters(), *(attention.parameters() if attention is not None else ())]
+
+
+def _let_run_ahead(
+    optimizer: torch.optim.Optimizer, some: Sequence[torch.nn.Parameter], times: float
+) -> None:
+    """Give these weights so many times the learning rate of the others."""
+    ahead = {id(weights) for weights in some}
+    for group in list(optimizer.param_groups):
+        fast = [weights for weights in group["params"] if id(weights) in ahead]
+        if fast:
+            group["params"] = [weights for weights in group["params"] if id(weights) not in ahead]
+            optimizer.add_param_group({**group, "params": fast, "lr": times * group["lr"]})
 
 
 def _fingerprint(start: str, windows: Windows, labels: Ints, config: BodyTraining, seed: int) -> str:

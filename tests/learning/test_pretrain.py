@@ -29,7 +29,7 @@ from tasks.ml.own_encoder import facts_of
 from tasks.ml.splits import split_of
 from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
 from tasks.pretrain import PretrainedEncoder, make_encoder, starting
-from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts
+from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts, remember, remembered
 from tasks.pretrain_gain import Helped, compare
 from tasks.pretrain_learning import Asked
 from tasks.retention import apply
@@ -114,7 +114,7 @@ def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
 
     real = pretrain_learning.pretrain
     monkeypatch.setattr(pretrain_learning, "pretrain", listen)
-    made = pretrained(hospital, replace(SCRATCH, epochs=8.0))
+    made = pretrained(hospital, replace(SCRATCH, epochs=5.0))
     assert made.perplexity_after < made.perplexity_before
     assert (made.labelled, made.unlabelled) == (len(of("train", LABELLED)), len(of("train", UNLABELLED)))
     assert tokens  # they were there, and nothing of them is now
@@ -144,7 +144,7 @@ def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
     assert "Loss, step by step" in page
     assert f"{made.tokens:,}" in page
 
-    again = pretrained(hospital, replace(SCRATCH, epochs=8.0))
+    again = pretrained(hospital, replace(SCRATCH, epochs=5.0))
     assert (again.name, again.reused) == (made.name, True)
     monkeypatch.setattr(pretrain_learning, "pretrain", real)
     further = pretrained(hospital, Asked(start=str(folder), epochs=0.1))
@@ -189,7 +189,7 @@ def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_aw
     assert not list(work.glob("*/tokens"))
     assert not pretrained_folder(hospital.settings).exists()
 
-    killed = work / "achado-0123456789ab"
+    killed = work / "0123456789ab"
     (killed / "checkpoint-100").mkdir(parents=True)
     (killed / "tokens").mkdir()
     (killed / "tokens" / "windows.arrow").write_bytes(b"0")
@@ -208,10 +208,37 @@ def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_aw
     assert not killed.exists()
 
 
+def test_an_interrupted_one_goes_on_with_its_own_reports_unless_one_was_erased(
+    hospital: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = replace(SCRATCH, epochs=0.1)
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretrain_learning, "pretrain", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pretrained(hospital, asked)
+    hospital.add(range(300, 340))  # a night's ingest
+    of_before = (len(of("train", LABELLED)), len(of("train", UNLABELLED)))
+    made = pretrained(hospital, asked)
+    assert (made.labelled, made.unlabelled) == of_before
+    file, snapshot_id = tmp_path / "corpus.json", frozen(hospital)
+    corpus = draw_corpus(hospital.engine, snapshot_id, None, None)
+    assert corpus.labelled > made.labelled
+    remember(corpus, file)
+    again = remembered(hospital.engine, snapshot_id, None, file)
+    assert again is not None
+    assert (again.taught, again.exam, again.sha) == (corpus.taught, corpus.exam, corpus.sha)
+    hospital.forget([next(number for number in LABELLED if split_of(patient_key(number)) == "train")])
+    assert remembered(hospital.engine, snapshot_id, None, file) is None
+
+
 def test_another_pre_training_of_the_classifier_forgets_what_a_killed_one_left_of_the_reports(
     hospital: World,
 ) -> None:
-    tokens = pretraining_of(hospital.settings, CLASSIFIER) / "achado-0123456789ab" / "tokens"
+    tokens = pretraining_of(hospital.settings, CLASSIFIER) / "0123456789ab" / "tokens"
     tokens.mkdir(parents=True)
     pretrained(hospital, replace(SCRATCH, epochs=0.1))
     assert not tokens.exists()

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from tasks.ml.artifact import LaudosJson
+from tasks.ml.attentive import attentive
 from tasks.ml.conformal import Thresholds
 from tasks.ml.encoder import EncoderSpec, able_to_pad, encoder_sha, make_scratch
 from tasks.ml.vocabulary import word_piece_tokenizer
@@ -35,7 +36,7 @@ Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 LABELS = ("benigno", "maligno")
 WINDOW, STRIDE = 48, 8
-FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2")
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "attentive")
 
 SHARED = ["citologia", "mama", "esquerda", "direita", "nódulo", "punção", "lâmina", "células", "fundo"]
 TELLING = {
@@ -71,7 +72,10 @@ def tiny(tiny_texts: list[str]) -> Callable[[], Network]:
 
 @pytest.fixture(params=FAMILIES)
 def network(request: pytest.FixtureRequest, tiny_texts: list[str], tiny: Callable[[], Network]) -> Network:
-    made = tiny() if request.param == "bert" else bare_network(request.param, tiny_texts)
+    if request.param == "attentive":
+        made = choosy(tiny())
+    else:
+        made = tiny() if request.param == "bert" else bare_network(request.param, tiny_texts)
     able_to_pad(*made)
     return made
 
@@ -95,6 +99,15 @@ def facts_of() -> Callable[[Network], LaudosJson]:
         )
 
     return made
+
+
+def choosy(network: Network) -> Network:
+    """The same body under attention that weighs tokens very differently."""
+    model = attentive(network[0], seed=5)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(5)
+        model.attention.score.weight.normal_()
+    return model, network[1]
 
 
 def save(network: Network, folder: Path) -> Path:

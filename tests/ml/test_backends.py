@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from tasks.ml.backends import BACKENDS, REFERENCE, Backend, Fidelity, compare, reader_on, why_not
+from tasks.ml.backends import BACKENDS, REFERENCE, Backend, Fidelity, compare, copied_to, reader_on, why_not
 from tasks.ml.conformal import Thresholds
 from tasks.ml.errors import BackendUnavailable
 from tests.ml.conftest import Network
@@ -34,7 +36,37 @@ def test_a_network_of_any_family_reads_alike_on_every_back_end(network: Network,
             return
         read = reader_on(model, backend)(ids, mask)
     tolerance = 1e-4 if backend.endswith("fp32") else 0.05
-    np.testing.assert_allclose(read.float().numpy(), expected.numpy(), atol=tolerance)
+    np.testing.assert_allclose(read.vectors.float().numpy(), expected.vectors.numpy(), atol=tolerance)
+    assert (
+        (read.weights is None)
+        == (expected.weights is None)
+        == (model.config.model_type != "laudos-attentive")
+    )
+    if expected.weights is not None:
+        np.testing.assert_allclose(
+            read.weights.float().numpy(), expected.weights.numpy(), rtol=20 * tolerance
+        )
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_copy_in_another_precision_reads_alike_and_leaves_the_network_as_it_was(
+    network: Network, precision: torch.dtype
+) -> None:
+    """What a GPU is given, on the processor."""
+    model = network[0].eval()
+    ids, mask = torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=torch.int64)
+    with torch.inference_mode():
+        expected = reader_on(model, REFERENCE)(ids, mask)
+        read = copied_to("cpu", model, precision)(ids, mask)
+    tolerance = 1e-6 if precision == torch.float32 else 0.05
+    np.testing.assert_allclose(read.vectors.numpy(), expected.vectors.numpy(), atol=tolerance)
+    assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_its_back_ends_say_so(tiny: Callable[[], Network]) -> None:
+    with pytest.raises(BackendUnavailable, match="torch finds no GPU"):
+        reader_on(tiny()[0], "cuda-fp32")
 
 
 @pytest.mark.parametrize(

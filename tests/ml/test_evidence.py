@@ -13,7 +13,7 @@ from benchmarks.attribution import attention, gradient_x_input, log_odds, occlus
 from tasks.ml.encoder import able_to_pad
 from tasks.ml.evidence import Network, contributions, degrees, evidence, sentences
 from tasks.ml.windows import places_in, windows_of
-from tests.ml.conftest import SHARED, STRIDE, WINDOW, bare_network
+from tests.ml.conftest import SHARED, STRIDE, WINDOW, bare_network, choosy
 from tests.ml.conftest import Network as Pair
 
 TEXT = "Citologia de mama.\nNódulo de 1.5 cm; células coesas.\n\n---\nFundo com necrose. Ver lâmina 2"
@@ -132,10 +132,13 @@ def test_every_token_of_every_window_stands_where_the_text_has_it(
                 assert plain(text[place]) == plain(token[-1])
 
 
-def test_evidence_adds_up_to_what_the_report_gained(tiny_texts: list[str]) -> None:
+@pytest.mark.parametrize("attention", [False, True])
+def test_evidence_adds_up_to_what_the_report_gained(tiny_texts: list[str], attention: bool) -> None:
     """Completeness, but for the number of steps. GPT-2 has no special tokens, which belong to no sentence."""
     pair = bare_network("gpt2", tiny_texts)
     able_to_pad(*pair)
+    if attention:
+        pair = choosy(pair)
     network = of(pair)
     text = "\n".join(tiny_texts[:5])
     assert len(windows_of(pair[1], [text], WINDOW, STRIDE).ids) > 2

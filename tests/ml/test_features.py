@@ -12,7 +12,7 @@ from torch import nn
 from tasks.ml import windows
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.features import encode, last_linear
+from tasks.ml.features import Heard, encode, last_linear
 from tasks.ml.head import head_of
 from tasks.ml.windows import windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
@@ -83,9 +83,9 @@ def test_a_pass_on_a_processor_holds_no_more_tokens_than_its_cache(
     model, tokenizer = tiny()
     sizes: list[int] = []
 
-    def reader(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def reader(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         sizes.append(ids.numel())
-        return torch.zeros(len(ids), 32)
+        return Heard(torch.zeros(len(ids), 32), None)
 
     def largest_pass() -> int:
         sizes.clear()

@@ -17,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, probabilities
-from tasks.ml.training import COMPLETE, BodyTraining, _LengthGrouped, train_body
+from tasks.ml.training import COMPLETE, BodyTraining, train_body
+from tasks.ml.training_rows import LengthGrouped
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
@@ -146,7 +147,7 @@ def test_training_prints_nothing(tiny, tmp_path: Path, capfd: pytest.CaptureFixt
 
 def test_every_epoch_has_each_window_once_in_an_order_of_its_own_and_batches_of_like_length():
     lengths = np.random.default_rng(1).integers(5, 100, 333)
-    order = _LengthGrouped(lengths, 8, seed=2)
+    order = LengthGrouped(lengths, 8, seed=2)
     first, second = (np.concatenate(order.batches(epoch)) for epoch in (0, 1))
     assert sorted(first.tolist()) == list(range(333))
     assert first.tolist() != second.tolist()

@@ -1,0 +1,147 @@
+"""Attention over a whole report: read in windows as if it were read at once, and learnt on whole reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from tasks.ml.attentive import attentive
+from tasks.ml.distillation import student_of
+from tasks.ml.encoder import encoder_sha, load_classifier
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.features import encode, heard_by, last_linear
+from tasks.ml.head import head_of
+from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.windows import padded, windows_of
+from tests.ml.conftest import LABELS, SHARED, STRIDE, WINDOW, Network, choosy, save
+
+CONFIG = BodyTraining(
+    window_tokens=WINDOW,
+    stride_tokens=STRIDE,
+    epochs=12.0,
+    learning_rate=2e-3,
+    batch_windows=8,
+    head_steps=5.0,
+)
+
+
+def hidden_in_noise(reports: int, seed: int) -> tuple[list[str], np.ndarray]:
+    """Reports of several windows, in which one word says the label."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(reports) % 2
+    texts = []
+    for label in labels:
+        words = rng.choice(SHARED, int(rng.integers(80, 140))).tolist()
+        words.insert(int(rng.integers(len(words))), ("uniformes", "necrose")[label])
+        texts.append(" ".join(words))
+    return texts, labels
+
+
+def test_windows_read_apart_give_what_the_whole_report_gives(
+    tiny: Callable[[], Network], tiny_texts: list[str]
+) -> None:
+    model, tokenizer = choosy(tiny())
+    texts = [" ".join(tiny_texts[:6]), tiny_texts[7], " ".join(tiny_texts[8:20])]
+    windows = windows_of(tokenizer, texts, WINDOW, STRIDE)
+    ids, mask = padded(windows.ids, tokenizer.pad_token_id)
+    with torch.inference_mode():
+        at_once = model(ids, mask, owner=torch.from_numpy(windows.owner)).logits.numpy()
+        apart = encode(
+            model, tokenizer, texts, window_tokens=WINDOW, stride_tokens=STRIDE, batch_tokens=WINDOW
+        )
+    weight, bias = head_of(model)
+    np.testing.assert_allclose(apart.vectors @ weight.T + bias, at_once, atol=1e-5)
+    plain = np.stack([apart.vectors[0] * 0 + _mean_of_windows(model, tokenizer, text) for text in texts])
+    assert np.abs(plain - apart.vectors)[[0, 2]].max() > 1e-3  # windows do not weigh alike
+
+
+def _mean_of_windows(model, tokenizer, text: str) -> np.ndarray:
+    ids, mask = padded(windows_of(tokenizer, [text], WINDOW, STRIDE).ids, tokenizer.pad_token_id)
+    with torch.inference_mode(), heard_by(model) as heard:
+        model(ids, mask)
+    return heard[0].vectors.mean(dim=0).numpy()
+
+
+def test_before_it_has_learnt_every_token_weighs_alike(
+    tiny: Callable[[], Network], tiny_texts: list[str]
+) -> None:
+    model, tokenizer = tiny()
+    ids, mask = padded(windows_of(tokenizer, tiny_texts[:3], WINDOW, STRIDE).ids, tokenizer.pad_token_id)
+    with torch.inference_mode():
+        states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        made = attentive(model, seed=1)
+        with heard_by(made) as heard:
+            made(ids, mask)
+    mean = (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    np.testing.assert_allclose(heard[0].vectors.numpy(), mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(heard[0].weights.numpy(), mask.sum(dim=1).numpy(), atol=1e-4)
+
+
+def test_one_word_in_a_report_of_many_windows_is_found(tiny: Callable[[], Network], tmp_path: Path) -> None:
+    texts, labels = hidden_in_noise(64, seed=1)
+    unseen, truth = hidden_in_noise(40, seed=2)
+    right = {}
+    for name, network in (("attention", (attentive(tiny()[0], seed=1), tiny()[1])), ("first token", tiny())):
+        train_body(*network, texts, labels, config=CONFIG, checkpoint_folder=tmp_path / name, seed=1)
+        read = encode(*network, unseen, window_tokens=WINDOW, stride_tokens=STRIDE)
+        weight, bias = head_of(network[0])
+        right[name] = float(((read.vectors @ weight.T + bias).argmax(axis=1) == truth).mean())
+    assert read.windows.min() > 1
+    assert right["attention"] > 0.95
+    assert right["first token"] < right["attention"]
+
+
+def test_an_interrupted_training_on_whole_reports_ends_in_the_same_weights(
+    tiny: Callable[[], Network], tmp_path: Path
+) -> None:
+    texts, labels = hidden_in_noise(16, seed=1)
+    config = BodyTraining(
+        window_tokens=WINDOW, stride_tokens=STRIDE, epochs=3.0, batch_windows=4, head_steps=5.0,
+        checkpoint_every_steps=5,
+    )  # fmt: skip
+
+    def trained(folder: Path, stop_at: int | None) -> Network:
+        network = attentive(tiny()[0], seed=1), tiny()[1]
+
+        def stop(step: int, _steps: int) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        train_body(*network, texts, labels, config=config, checkpoint_folder=folder, seed=1, progress=stop)
+        return network
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "a", 7)
+    resumed, whole = (
+        trained(tmp_path / "a", None)[0].state_dict(),
+        trained(tmp_path / "b", None)[0].state_dict(),
+    )
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_saved_network_is_read_again_as_it_was(tiny: Callable[[], Network], tmp_path: Path) -> None:
+    network = choosy(tiny())
+    again = load_classifier(str(save(network, tmp_path)))
+    assert encoder_sha(*again, WINDOW, STRIDE) == encoder_sha(*network, WINDOW, STRIDE)
+    with torch.no_grad():
+        again[0].attention.score.bias += 1.0
+    assert encoder_sha(*again, WINDOW, STRIDE) != encoder_sha(*network, WINDOW, STRIDE)
+
+
+def test_no_other_program_reads_it_with_a_head_that_was_never_trained(
+    tiny: Callable[[], Network], tmp_path: Path
+) -> None:
+    model, _ = choosy(tiny())
+    assert model.config.model_type not in CONFIG_MAPPING_NAMES
+    assert last_linear(model)[1] is model.classifier
+    assert len(LABELS) == model.config.num_labels
+
+
+def test_a_network_with_attention_is_no_teacher(tiny: Callable[[], Network]) -> None:
+    with pytest.raises(UnfitEncoder, match="distil a BERT"):
+        student_of(choosy(tiny())[0])
