@@ -12,14 +12,15 @@ bears a label.
 a time. On SQLite: one `executemany` into one plain table, of which only (source, external id) is a key,
 with the pragmas of our own connections. On PostgreSQL: COPY into a temporary table and two
 `INSERT ... SELECT` into the tables `report` and `report_version` themselves, all keys of theirs included.
-Beside these: `own_tables`, our bulk load fed with constants (what the keys alone cost), and on PostgreSQL
-`plain_copy`, one COPY into one plain table. Raw and ours take turns in one run; a share is that of one
-pair. PostgreSQL runs with its defaults, fsync on.
+Beside these: `own_tables`, the very rows that ours leaves in `report` and `report_version`, ready-made and
+loaded by our own bulk load (what the two tables and their keys cost), and on PostgreSQL `plain_copy`, one
+COPY into one plain table. Raw and ours take turns in one run; a share is that of one pair. PostgreSQL runs
+with its defaults, fsync on.
 
 **Memory** is the peak of a process that does nothing else: 1M reports over 100k, ingest and full
 comparison, on both databases. **Reconciliation** is that full comparison where nothing changed.
 
-**Profile**: shares of the processor time of one more ingest, both of its threads.
+**Profile**: the processor time of one more ingest, both of its threads, stage by stage.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from typing import Any
 
 from benchmarks import raw_loaders, town
 from benchmarks.ingest_alone import SOURCE, ingest, prepare
-from benchmarks.processor_time import shares_of_processor_time
+from benchmarks.processor_time import processor_time
 from benchmarks.record import Figure, write
 from tasks.settings import Settings
 from tasks.torture.server import scratch_server
@@ -124,7 +125,7 @@ def rates(kind: Kind, reports: int) -> dict[str, Figure]:
                 with emptied(kind) as url:
                     seconds[name].append(loader(url, rows, page_rows))
         with fresh(kind, source) as settings:
-            profile = shares_of_processor_time(lambda: ingest(settings))
+            profile, waiting = processor_time(lambda: ingest(settings))
     figures = {
         f"{kind.name}_{name}_rows_per_s": _figure([reports / one for one in took], "rows/s")
         for name, took in seconds.items()
@@ -133,8 +134,10 @@ def rates(kind: Kind, reports: int) -> dict[str, Figure]:
         key = f"{kind.name}_share_of_{name}"
         shares = [other / ours for other, ours in zip(seconds[name], seconds["ours"], strict=True)]
         figures[key] = _figure(shares, "share", EXPECTED.get(key, ""))
+    figures[f"{kind.name}_profile_waiting"] = Figure(waiting, "share")
     return figures | {
-        f"{kind.name}_profile_{name}": Figure(share, "share") for name, share in profile.items()
+        f"{kind.name}_profile_{name}": Figure(1e6 * took_s / reports, "us a report")
+        for name, took_s in profile.items()
     }
 
 

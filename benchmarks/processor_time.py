@@ -1,4 +1,4 @@
-"""Where an ingest's processor time goes: each stage's share, both threads together."""
+"""Where an ingest's processor time goes, stage by stage, both threads together."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-def shares_of_processor_time(work: Callable[[], object]) -> dict[str, float]:
-    """Stage -> share; `rest` is what belongs to none of them, `waiting` the share of wall time without work.
+def processor_time(work: Callable[[], object]) -> tuple[dict[str, float], float]:
+    """Stage -> seconds, `rest` being what belongs to none of them; and the share of wall time without work.
 
     The watching itself costs a microsecond or two a report, most of it in decoding, hashing and cleaning.
     """
@@ -39,9 +39,9 @@ def shares_of_processor_time(work: Callable[[], object]) -> dict[str, float]:
         wall, processor = time.perf_counter(), time.process_time()
         work()
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    shares = {stage: spent[stage] / processor for stage in STAGES}
-    shares["rest"] = 1 - sum(shares.values())
-    return {**shares, "waiting": max(0.0, 1 - processor / wall)}
+    seconds = {stage: spent[stage] for stage in STAGES}
+    seconds["rest"] = processor - sum(seconds.values())
+    return seconds, max(0.0, 1 - processor / wall)
 
 
 _inside = threading.local()
