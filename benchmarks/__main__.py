@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    answers,
     audit,
     backends,
     cascade,
@@ -30,6 +31,7 @@ def main() -> None:
     doctor.main([])
     audit.main([])
     distillation.main([])
+    answers.main([])
     real = (
         corpora.main, nubes.main, pretraining.main, backends.main, cascade.main, conformal.main,
     )  # fmt: skip

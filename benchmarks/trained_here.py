@@ -33,11 +33,12 @@ STRIDE_TOKENS = 64
 
 @dataclass(frozen=True, eq=False)
 class Reports:
-    """Reports with their label's number and the specimen each was written from."""
+    """Reports with their label's number, the specimen each was written from, and its id."""
 
     texts: list[str]
     truth: NDArray[np.int64]
     rows: list[str]
+    ids: tuple[str, ...] = ()
 
 
 def written(
@@ -57,7 +58,8 @@ def written(
         )
     )
     truth = np.array([LABELS.index(one.label) for one in made], np.int64)
-    return Reports([one.text for one in made], truth, [one.row_key for one in made])
+    rows_of, ids = [one.row_key for one in made], tuple(one.external_id for one in made)
+    return Reports([one.text for one in made], truth, rows_of, ids)
 
 
 def model_like_the_demos(folder: Path, rows: int | None = None) -> Predictor:

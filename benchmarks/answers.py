@@ -1,0 +1,281 @@
+"""How long it takes to take an answer back or to compute it again, and how far probabilities are off.
+
+    python -m benchmarks.answers                                    everything
+    python -m benchmarks.answers --reports 2000 --rows 40           a quick look, recorded nowhere
+    python -m benchmarks.answers --only rollback                    one part
+
+**Rollback** on 100,000 reports that two models of the demo's size have both answered, on SQLite and on a
+PostgreSQL server of this process's own: from the call to champion, promotion, audit and pointer file written,
+the folder of the model that answers again read and held against its manifest included. The two take turns.
+Beside it the same on a hundredth of the reports, for it must not grow with them; and `laudos models rollback`
+as a person waits for it, Python's start included.
+
+**Verify** of single predictions among these: the model is loaded and its folder checked each time. As a
+multiple of loading that model and reading that text alone; and `laudos verify` as a command.
+
+**Calibration** on the demo's task (a model trained here as the demo trains one; specimens that neither taught
+nor calibrated it): the expected calibration error of what ships and of the same network without its
+temperature, over all reports and slice by slice, 95 % intervals over specimens. Slices of few specimens have
+wide intervals; they are told all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from sqlalchemy import Engine
+
+from benchmarks import backlogs
+from benchmarks.backlogs import CLASSIFIER, LABELS, fill, new_model
+from benchmarks.record import Figure, expecting, write
+from benchmarks.scoring_ground import House, build, champion, store_vectors
+from benchmarks.trained_here import ASKED_PER_ROW, CRITICAL, EXAM, model_like_the_demos, written
+from benchmarks.trained_here import LABELS as TASK_LABELS
+from db import models, reports, trace
+from db.engine import reading, writing
+from db.tables import model
+from tasks.database import open_database
+from tasks.ml.artifact import publish
+from tasks.ml.features import encode
+from tasks.ml.head import Head
+from tasks.ml.measures import Sample
+from tasks.ml.predictor import Predictor
+from tasks.ml.recalibration import Calibration, recalibrated
+from tasks.ml.report_ids import institution_of
+from tasks.ml.slice_fields import Field, fields_of
+from tasks.ml.slices import slice_figures
+from tasks.models import roll_back
+from tasks.scorer import work_on
+from tasks.settings import Settings
+from tasks.torture.server import scratch_server
+from tasks.verify import verify_prediction
+
+COMMAND = "python -m benchmarks.answers"
+REPORTS, SMALLER = 100_000, 100
+TURNS, COMMANDS, VERIFIED = 7, 3, 20
+
+# written down before the first run
+EXPECTED = {
+    "rollback_sqlite_s": ".02 to .1: one transaction of four rows, and a folder of 2 MB read once",
+    "rollback_postgres_s": ".02 to .1",
+    "rollback_sqlite_large_over_small": ".8 to 1.3: nothing in it depends on how many reports there are",
+    "rollback_postgres_large_over_small": ".8 to 1.3",
+    "rollback_command_s": "2 to 4, nearly all of it imports; the issue asks for less than 5",
+    "verify_s": ".1 to .3: the model is loaded each time",
+    "verify_over_load_and_read": "1.0 to 1.3",
+    "verify_command_s": "4 to 8: torch is imported",
+    "verify_same": "1",
+    "ece_before": ".03 to .08",
+    "ece_after": ".02 to .04",
+}
+
+
+@dataclass(frozen=True)
+class Two:
+    """A database whose reports two models answered; the second is the champion."""
+
+    house: House
+    settings: Settings
+    engine: Engine
+    first: int
+    second: int
+
+
+@contextmanager
+def two_models(database: str, count: int) -> Iterator[Two]:
+    with tempfile.TemporaryDirectory(prefix="laudos-answers-") as name, _url(database, name) as url:
+        house = build(Path(name), url, "demo")
+        settings = house.settings()
+        engine = open_database(settings)
+        fill(engine, count)
+        base = champion(settings)
+        store_vectors(engine, base, 1.0)
+        with reading(engine) as c:
+            found = models.champion_of(c, CLASSIFIER)
+        assert found is not None
+        _score(engine, settings, found.model.id)
+        second = _another(engine, settings, base)
+        _score(engine, settings, second)
+        try:
+            yield Two(house, settings, engine, found.model.id, second)
+        finally:
+            engine.dispose()
+
+
+def rollback(count: int) -> dict[str, Figure]:
+    """On both databases, large and small; the command on SQLite."""
+    found: dict[str, Figure] = {}
+    for database in ("sqlite", "postgres"):
+        took: dict[int, list[float]] = {}
+        for size in (count, max(count // SMALLER, 100)):
+            with two_models(database, size) as town:
+                took[size] = [_turn(town, turn) for turn in range(TURNS)]
+                if size == count and database == "sqlite":
+                    found["rollback_command_s"] = _spread(
+                        [_command(town, turn) for turn in range(COMMANDS)], "s"
+                    )
+        large, small = took.values()
+        found[f"rollback_{database}_s"] = _spread(large, "s")
+        found[f"rollback_{database}_large_over_small"] = Figure(
+            median(large) / median(small), "ratio", n=TURNS
+        )
+    return found
+
+
+def verify(count: int) -> dict[str, Figure]:
+    """Predictions of the champion, from all over the table."""
+    with two_models("sqlite", count) as town:
+        took, alone, same = [], [], 0
+        rng = np.random.default_rng(0)
+        for version in rng.integers(1, count + 1, VERIFIED).tolist():
+            began = time.perf_counter()
+            same += verify_prediction(town.settings, f"{town.second}:{version}").same
+            took.append(time.perf_counter() - began)
+            alone.append(_load_and_read(town, version))
+        commands = []
+        for version in range(1, COMMANDS + 1):
+            commands.append(_laudos("verify", f"{town.second}:{version}"))
+    ratios = [ours / theirs for ours, theirs in zip(took, alone, strict=True)]
+    return {
+        "verify_s": _spread(took, "s"),
+        "verify_over_load_and_read": _spread(ratios, "ratio"),
+        "verify_command_s": _spread(commands, "s"),
+        "verify_same": Figure(same / VERIFIED, "share", n=VERIFIED),
+    }
+
+
+def calibration(rows: int | None) -> dict[str, Figure]:
+    """ECE of what ships and of the network without its temperature, in all and slice by slice."""
+    asked, held = written("asked", ASKED_PER_ROW, rows), written("calibration", ASKED_PER_ROW, rows)
+    with tempfile.TemporaryDirectory(prefix="laudos-answers-") as folder:
+        predictor = model_like_the_demos(Path(folder), rows)
+    shipped, calibrating = (_probabilities(predictor, one.texts) for one in (asked, held))
+    others = recalibrated(Calibration(calibrating, held.truth), shipped, predictor.facts.temperature)
+    nobody = np.zeros(len(asked.truth), np.bool_)
+    count = len(asked.texts)
+    fields = fields_of(
+        asked.texts, [institution_of(EXAM, one) for one in asked.ids], ["synthetic"] * count, [None] * count
+    )
+    found: dict[str, Figure] = {"temperature": Figure(predictor.facts.temperature, "ratio")}
+    for when, answers in (("before", others["uncalibrated"]), ("after", shipped)):
+        given = Sample.of(answers, asked.truth, asked.rows, len(TASK_LABELS))
+        figures = slice_figures(given, fields, TASK_LABELS, CRITICAL, nobody, seed=0)
+        whole = slice_figures(given, [_everything(count)], TASK_LABELS, CRITICAL, nobody, seed=0)
+        for one in (*whole, *figures):
+            if one.name == "ece" and one.value is not None:
+                name = "" if one.slice == "all=reports" else f"_{one.slice}"
+                found[f"ece_{when}{name}"] = Figure(one.value, "ECE", one.low, one.high, one.n)
+    return found
+
+
+def _everything(count: int) -> Field:
+    return Field("all", ["reports"] * count)
+
+
+def _probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
+    read = encode(
+        predictor.model, predictor.tokenizer, list(texts),
+        window_tokens=predictor.facts.window_tokens, stride_tokens=predictor.facts.stride_tokens,
+    )  # fmt: skip
+    return predictor.probabilities(read.vectors)
+
+
+def _another(engine: Engine, settings: Settings, base: Predictor) -> int:
+    """A second head on the champion's body, published and crowned."""
+    weight = np.random.default_rng(1).normal(0, 1, base.weight.shape).astype(np.float32)
+    head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0, 1.0, 0.5)
+    root, network = settings.folder / "models" / CLASSIFIER, (base.model, base.tokenizer)
+    made = publish(root, "another", *network, head, base.facts, base.familiarity)
+    model_id = new_model(engine, base.encoder_sha)
+    with writing(engine) as c:
+        mine = model.update().where(model.c.id == model_id)
+        c.execute(mine.values(path=f"{CLASSIFIER}/another", manifest_sha=made.manifest_sha))
+    return model_id
+
+
+def _score(engine: Engine, settings: Settings, model_id: int) -> None:
+    work_on(engine, settings, backlogs.cut(engine, model_id, settings.scoring.chunk_reports_max))
+
+
+def _turn(town: Two, turn: int) -> float:
+    to = (town.first, town.second)[turn % 2]
+    began = time.perf_counter()
+    roll_back(town.engine, town.settings, CLASSIFIER, to, "benchmark", datetime.now(UTC))
+    return time.perf_counter() - began
+
+
+def _command(town: Two, turn: int) -> float:
+    to = (town.second, town.first)[(TURNS + turn) % 2 == 0]
+    return _laudos("models", "rollback", CLASSIFIER, "--to", str(to))
+
+
+def _laudos(*arguments: str) -> float:
+    began = time.perf_counter()
+    program = [sys.executable, "-m", "flows.cli", *arguments]
+    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+    return time.perf_counter() - began
+
+
+def _load_and_read(town: Two, version: int) -> float:
+    with reading(town.engine) as c:
+        asked, traced = reports.texts(c, [version])[version], trace.of(c, town.second, version)
+        found = models.get(c, town.second)
+    assert traced is not None
+    assert found is not None
+    began = time.perf_counter()
+    predictor = Predictor.load(town.settings.folder / "models" / found.path, found.manifest_sha)
+    predictor.predict([asked], batch_tokens=town.settings.scoring.batch_tokens)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _url(database: str, folder: str) -> Iterator[str]:
+    if database == "sqlite":
+        yield f"sqlite:///{folder}/laudos.db"
+        return
+    with scratch_server(fsync=True) as server:
+        yield server.new_database()
+
+
+def _spread(values: Sequence[float], unit: str) -> Figure:
+    return Figure(median(values), unit, min(values), max(values), len(values))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--reports", type=int, default=REPORTS)
+    parser.add_argument("--rows", type=int, help="so many specimens a split for calibration")
+    parser.add_argument("--only", action="append", choices=("rollback", "verify", "calibration"))
+    asked = parser.parse_args(arguments)
+    parts: dict[str, Callable[[], dict[str, Figure]]] = {
+        "rollback": lambda: rollback(asked.reports),
+        "verify": lambda: verify(asked.reports),
+        "calibration": lambda: calibration(asked.rows),
+    }
+    figures: dict[str, Figure] = {}
+    for name in asked.only or parts:
+        figures |= parts[name]()
+    figures = expecting(figures, EXPECTED)
+    for name, figure in figures.items():
+        ends = "" if figure.low is None else f"({figure.low:.4f} to {figure.high:.4f})"
+        print(f"{name:50} {figure.value:10.4f} {figure.unit} {ends}")
+    if asked.reports == REPORTS and asked.rows is None and asked.only is None:
+        print(f"wrote {write('answers', COMMAND, figures)}")
+
+
+if __name__ == "__main__":
+    main()
