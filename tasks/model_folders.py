@@ -25,9 +25,10 @@ from sqlalchemy import Engine
 from db import audit, models
 from db.engine import reading, writing
 from db.models import Champion, Model
-from tasks.ml.artifact import manifest_sha_of, verify
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.faultpoints import reach
+from tasks.ml.published import verify
+from tasks.ml.sealed import manifest_sha_of
 from tasks.settings import Settings
 
 REMOVED = 'its folder was removed under the retention rules; "laudos models list" shows which are left'

@@ -152,3 +152,12 @@ def test_help_is_answered_without_loading_anything_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert "loaded: []" in told.stdout
+
+
+def test_going_back_to_an_earlier_model_waits_for_no_network_library() -> None:
+    """A rollback is to take seconds, and torch with its friends takes them to be imported."""
+    program = "import sys, tasks.models; print({'torch', 'transformers'} & set(sys.modules))"
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert told.stdout.strip() == "set()"

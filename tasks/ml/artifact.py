@@ -28,6 +28,9 @@ from tasks.ml.errors import BrokenArtifact
 from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
+from tasks.ml.published import FACTS as FACTS
+from tasks.ml.published import WAY_OUT as WAY_OUT
+from tasks.ml.published import verify as verify
 from tasks.ml.quiet import quietly
 from tasks.ml.sealed import MANIFEST as MANIFEST
 from tasks.ml.sealed import (
@@ -36,16 +39,13 @@ from tasks.ml.sealed import (
     read_json,
     remove_leftovers,
     sha_of,
-    verified,
     write_json,
     write_manifest,
 )
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
-FACTS = "laudos.json"
 FORMAT = 1
 _NEWER = ("familiarity", "machine")  # entries that an older laudos.json does not have
-WAY_OUT = "Restore it from a back-up, or go back to an earlier model: laudos models rollback"
 
 CAVEAT = (
     "A research tool, not a medical device. Where it learnt from synthetic reports (written from WDBC: "
@@ -162,15 +162,6 @@ def publish(
         shutil.rmtree(partial, ignore_errors=True)
     fsync(folder_root)
     return Published(target, manifest_sha)
-
-
-def verify(folder: Path, manifest_sha: str | None = None) -> str:
-    """sha256 of the folder's manifest, after every file in it was read and found as published.
-
-    Raises BrokenArtifact naming the files that are missing, altered or additional, or where the
-    manifest is not the one of `manifest_sha`.
-    """
-    return verified(folder, facts=FACTS, of="model", way_out=WAY_OUT, manifest_sha=manifest_sha)
 
 
 def read_facts(folder: Path) -> LaudosJson:

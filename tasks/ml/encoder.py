@@ -24,10 +24,10 @@ from transformers import (
 from tasks.ml.attentive import attentive
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import last_linear
+from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
 from tasks.ml.vocabulary import word_piece_tokenizer
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib")
 NOT_COMPUTING = {  # what a configuration holds without changing a single vector
     "_name_or_path", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "num_labels",
     "problem_type", "transformers_version", "pad_token_id",
@@ -140,19 +140,6 @@ def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrai
         ) from None
     able_to_pad(model, tokenizer)
     return model.eval(), tokenizer
-
-
-def refuse_pickles(folder: Path) -> None:
-    """Raise UnfitEncoder for a folder that is absent or holds files that run code when read."""
-    if not folder.is_dir():
-        raise UnfitEncoder(f"{folder} is no folder; give the path of a Hugging Face model folder")
-    found = sorted({str(path.relative_to(folder)) for pattern in PICKLES for path in folder.rglob(pattern)})
-    if found:
-        raise UnfitEncoder(
-            f"{folder} holds {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}: formats that can run "
-            "code when read. Where model.safetensors stands beside, delete them; else convert the model "
-            "once, on a machine you can lose: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
-        )
 
 
 def check_window(model: PreTrainedModel, window_tokens: int) -> None:

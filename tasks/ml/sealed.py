@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.ml.encoder import refuse_pickles
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.pickles import refuse_pickles
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1

@@ -27,10 +27,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 
 from tasks.ml.disk import is_full, room_in
-from tasks.ml.encoder import PICKLES
 from tasks.ml.encoders.folder import EncoderFacts, facts_of, refuse_bad_name, seal
 from tasks.ml.encoders.presets import REVISION
 from tasks.ml.errors import UnfitEncoder
+from tasks.ml.pickles import PICKLES
 from tasks.ml.sealed import files_in, fsync, sha_of
 
 WEIGHTS: Final = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
