@@ -8,17 +8,28 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, select, update
 
-from db import scoring
+from db import candidates, scoring
 from db.among import among
-from db.tables import champion, feature, model, report, report_version, score_job, snapshot, snapshot_item
+from db.tables import (
+    candidate,
+    champion,
+    feature,
+    model,
+    report,
+    report_version,
+    score_job,
+    snapshot,
+    snapshot_item,
+)
 
 ROWS_A_BATCH = 2000
 
 
 def in_use(c: Connection) -> set[int]:
-    """Models that answer now, or that an unfinished scoring job works with."""
+    """Models that answer now, that an unfinished scoring job works with, or that wait for a decision."""
     jobs = select(score_job.c.model_id).where(score_job.c.state.in_(scoring.UNFINISHED))
-    return set(c.scalars(select(champion.c.model_id).union(jobs)))
+    wait = select(candidate.c.model_id).where(candidate.c.state.in_(candidates.PENDING))
+    return set(c.scalars(select(champion.c.model_id).union(jobs, wait)))
 
 
 def remove_model(c: Connection, model_id: int) -> bool:

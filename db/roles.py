@@ -39,7 +39,7 @@ class Roles:
 # a patient, or a text that a table of likely ones would reveal (a sha256 of "no findings" is no secret)
 _NEVER = {"report.patient_key", "report_version.raw_sha", "quarantine.raw_sha"}
 _AUDITOR_TABLES = {"run", "promotion", "audit", "patient_group"}
-_AUDITOR_COLUMNS = {"model.config_sha", "label.actor"}
+_AUDITOR_COLUMNS = {"model.config_sha", "label.actor", "candidate.decided_by", "candidate.plan_sha"}
 # texts and JSON documents that hold ids, counts and laudos' own words
 _FREE_FORM_FOR_ALL = {
     "source.last_key",
@@ -52,8 +52,16 @@ _FREE_FORM_FOR_ALL = {
     "model.path",
     "model.config",
     "prediction.probabilities",
+    "shadow_prediction.probabilities",
 }
-_FREE_FORM_FOR_AUDITOR = {"run.failure", "promotion.reasons", "audit.detail", "quarantine.closed_because"}
+_FREE_FORM_FOR_AUDITOR = {
+    "run.failure",
+    "promotion.reasons",
+    "audit.detail",
+    "quarantine.closed_because",
+    "candidate.reasons",
+    "candidate.because",
+}
 
 
 def create(c: Connection, roles: Roles) -> list[str]:

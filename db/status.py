@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Row, ScalarSelect, func, select
 
 from db import backlog
+from db.candidates import pending
 from db.scoring import UNFINISHED, JobState
+from db.shadow import beside
 from db.tables import (
     champion,
     prediction,
@@ -90,6 +92,46 @@ class JobStatus:
     left_s: float | None
     created_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CandidateStatus:
+    """A challenger that met every rule and does not answer yet: it scores along (shadow) or waits (waiting).
+
+    Of `scored` reports `same_label` got the champion's label; `to_person` more and `from_person` fewer would
+    go to a person. `until`: when it expires.
+    """
+
+    classifier: str
+    model_id: int
+    state: str
+    since: datetime
+    until: datetime
+    scored: int
+    of: int
+    same_label: int
+    to_person: int
+    from_person: int
+
+
+def candidates(c: Connection) -> list[CandidateStatus]:
+    """Every challenger that scores along or waits, the oldest first."""
+    return [
+        CandidateStatus(
+            one.classifier,
+            one.model_id,
+            one.state,
+            one.since,
+            one.until,
+            found.reports,
+            one.shadow_reports,
+            found.same_label,
+            found.to_person,
+            found.from_person,
+        )
+        for one in pending(c)
+        for found in [beside(c, one)]
+    ]
 
 
 def sources(c: Connection) -> list[SourceStatus]:

@@ -413,6 +413,55 @@ promotion = Table(
     comment="the whole chain of how each champion got there, refusals included",
 )
 
+candidate = Table(
+    "candidate",
+    metadata,
+    Column("id", Id, primary_key=True, comment="its number: candidate_id elsewhere"),
+    Column("classifier", String(64), nullable=False, comment="the question: a name in laudos.toml"),
+    Column("model_id", ForeignKey("model.id"), nullable=False, comment="the challenger that met every rule"),
+    Column(
+        "champion_id", ForeignKey("model.id"), comment="the champion it was held against; null without one"
+    ),
+    Column("champion_epoch", Integer, comment="that champion's epoch: after a change it is judged anew"),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        comment="shadow (scores along, answers nothing), waiting (for a person), accepted (it answers "
+        "since), refused, expired (nobody decided in time) or overtaken (champion or plan changed)",
+    ),
+    Column("reasons", JSON, nullable=False, comment="each rule it met: name, passed, found, asked"),
+    Column("plan_sha", String(64), nullable=False, comment="sha256 of the promotion rules it met"),
+    Column("shadow_reports", Integer, nullable=False, comment="how many reports it scores along; 0: none"),
+    Column("run_id", ForeignKey("run.id"), nullable=False, comment="the run that judged it"),
+    Column("since", Instant, nullable=False, comment="when it met the rules"),
+    Column("until", Instant, nullable=False, comment="when it expires in the state it is in"),
+    Column("decided_at", Instant, comment="when it left shadow and waiting; null while it is in one"),
+    Column("decided_by", String(64), comment="who decided: a step's name, or a person"),
+    Column("because", Text, comment="why, in the person's words; never anything of a patient"),
+    _one_of("state", "shadow", "waiting", "accepted", "refused", "expired", "overtaken"),
+    Index("ix_candidate_classifier", "classifier"),
+    comment="challengers that met every rule and do not answer yet, and what became of them",
+)
+
+shadow_prediction = Table(
+    "shadow_prediction",
+    metadata,
+    Column("candidate_id", ForeignKey("candidate.id"), primary_key=True, comment="who scored it along"),
+    Column(
+        "report_version_id",
+        ForeignKey("report_version.id"),
+        primary_key=True,
+        comment="the content, which the champion answered for",
+    ),
+    Column("label", String(128), nullable=False, comment="what it would have said"),
+    Column("probabilities", JSON, nullable=False, comment="label -> calibrated probability"),
+    Column("decision", String(16), nullable=False, comment="auto, or review: it would have left it"),
+    Column("at", Instant, nullable=False, comment="when it was written"),
+    _one_of("decision", "auto", "review"),
+    comment="what a challenger would have answered beside the champion; counts nowhere else",
+)
+
 score_job = Table(
     "score_job",
     metadata,

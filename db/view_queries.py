@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from db.quarantine import SCORING_FAILED
 from db.tables import (
+    candidate,
     champion,
     label,
     metric,
@@ -36,6 +37,7 @@ from db.tables import (
     report,
     report_version,
     run,
+    shadow_prediction,
     source,
 )
 from db.view_expressions import a_day_ago, number_at, rules_told, text_at
@@ -166,6 +168,37 @@ def backlog_coverage() -> Select[Any]:
         .outerjoin(report.join(report_version, readable), present)
         .outerjoin(prediction, mine)
         .group_by(champion.c.classifier, champion.c.model_id, source.c.name)
+    )
+
+
+def shadow_answer() -> Select[Any]:
+    theirs, ours = prediction.c, shadow_prediction.c
+    beside = and_(
+        theirs.report_version_id == ours.report_version_id, theirs.model_id == candidate.c.champion_id
+    )
+    return (
+        select(
+            candidate.c.classifier,
+            *_REPORT,
+            candidate.c.model_id,
+            candidate.c.champion_id,
+            ours.label,
+            number_at(ours.probabilities, ours.label).label("probability"),
+            ours.decision,
+            theirs.label.label("champion_label"),
+            theirs.decision.label("champion_decision"),
+            (ours.label == theirs.label).label("same_label"),
+            ours.at.label("scored_at"),
+            candidate.c.state,
+            report.c.id.label("report_id"),
+            report_version.c.id.label("report_version_id"),
+        )
+        .select_from(shadow_prediction)
+        .join(candidate, candidate.c.id == ours.candidate_id)
+        .join(prediction, beside)
+        .join(report_version, report_version.c.id == ours.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
     )
 
 

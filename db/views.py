@@ -150,6 +150,28 @@ VIEWS = (
         },
         queries.champion_history(),
     ),
+    View(
+        "shadow_answer",
+        "one row a report that a challenger scored along with the champion: what it would have said beside "
+        "what was said; it counts in no other view",
+        {
+            **_CLASSIFIER,
+            **_REPORT,
+            "model_id": "the challenger; joins model.id",
+            "champion_id": "the champion it scored along with; joins model.id",
+            "label": "what the challenger would have said",
+            "probability": "its calibrated probability of that label, 0 to 1",
+            "decision": "auto, or review: it would have left it to a person",
+            "champion_label": "what the champion said",
+            "champion_decision": "auto or review",
+            "same_label": "whether the two labels are the same (SQLite: 1 or 0)",
+            "scored_at": "when the challenger read it",
+            "state": "what became of the challenger: shadow, waiting, accepted, refused, expired, overtaken",
+            "report_id": "joins report.id",
+            "report_version_id": "joins report_version.id and the other views",
+        },
+        queries.shadow_answer(),
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.flows import Flow
 from prefect.schedules import Cron, Schedule
 
+from flows.approve import approve
 from flows.classify import classify
 from flows.distill import distill
 from flows.ingest import ingest
@@ -41,6 +42,7 @@ def deployments(settings: Settings) -> list[RunnerDeployment]:
         _deployment(retrain, "by-hand", None, "model"),
         _deployment(distill, "by-hand", None, "model"),
         _deployment(pretrain, "by-hand", None, "model"),
+        _deployment(approve, "by-form"),
     ]
 
 

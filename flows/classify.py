@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.errors import LaudosError, NothingToWorkOn
+from tasks.form import offer_form
 from tasks.ledger import recorded_run
 from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tasks.settings_values import Address
+from tasks.shadow import ScoredAlong, score_along, scores_along
 from tasks.step import Name, flow
 
 
@@ -24,7 +26,7 @@ class ClassifySummary:
     encoder, `identical` ones have the text of one of them, and `from_features` had been read before;
     `by_student`: those that a student answered before the champion (`scoring.cascade`);
     `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones
-    wait for `resume_with`.
+    wait for `resume_with`. `along`: what a challenger scored beside it, answering nothing.
     """
 
     classifier: str
@@ -42,6 +44,7 @@ class ClassifySummary:
     paused: int = 0
     resume_with: str | None = None
     failure: str | None = None
+    along: ScoredAlong | None = None
 
 
 @flow("classify", run_name="classify {classifier} {day}")
@@ -82,10 +85,31 @@ def _classify_one(settings: Settings, classifier: str, dask: str | None) -> Clas
                 break
             jobs.append(job_id)
             scored += score(job_id, dask)
+        along, failure = _score_along(settings, classifier)
     resume_with = f"laudos jobs resume {jobs[-1]}" if scored.paused else None
     return ClassifySummary(
-        classifier, _outcome(jobs, scored), run.id, tuple(jobs), **vars(scored), resume_with=resume_with
+        classifier,
+        _outcome(jobs, scored),
+        run.id,
+        tuple(jobs),
+        **vars(scored),
+        resume_with=resume_with,
+        failure=failure,
+        along=along,
     )
+
+
+def _score_along(settings: Settings, classifier: str) -> tuple[ScoredAlong | None, str | None]:
+    """A challenger in the champion's shadow; that it fails is told, and harms no answer."""
+    if not scores_along(settings, classifier):
+        return None, None
+    try:
+        along = score_along(classifier)
+        if along is not None and along.state == "waiting":
+            offer_form(settings, along.model_id)
+        return along, None
+    except LaudosError as failed:
+        return None, f"the challenger that scores along failed: {failed}"
 
 
 def _outcome(jobs: list[int], scored: ScoreSummary) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from flows.cli_session import AsJson, ClassifierName, ready, show
 
-app = typer.Typer(no_args_is_help=True, help="List, show, roll back and clear away models.")
+app = typer.Typer(no_args_is_help=True, help="List, show, approve, roll back and clear away models.")
 
 
 @app.command("list", epilog="Example: laudos models list --classifier paaf")
@@ -40,6 +40,39 @@ def show_model(model_id: Annotated[int, typer.Argument(help="Its number.")], as_
         from tasks.summary import judged_of
 
         tell_model(story, judged_of(settings, model_id), settings.zone)
+
+
+By = Annotated[str | None, typer.Option("--by", help="Who decides; default: your login.")]
+
+
+@app.command("approve", epilog='Example: laudos models approve 7 --by "dra. Lima" --because "report read"')
+def approve(
+    model_id: Annotated[int, typer.Argument(help="Its number; laudos status tells which waits.")],
+    because: Annotated[str, typer.Option("--because", help="Why, for the audit; nothing of a patient.")],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a model answer that met every rule and waits for a person (promotion.approval = "person")."""
+    settings = ready()
+    from tasks.approval import approve_model
+
+    show(approve_model(settings, model_id, by, because), as_json)
+
+
+@app.command("refuse", epilog='Example: laudos models refuse 7 --because "too many more reports for us"')
+def refuse(
+    model_id: Annotated[int, typer.Argument(help="Its number; laudos status tells which waits.")],
+    because: Annotated[
+        str, typer.Option("--because", help="Why, for the audit; nothing of a patient.")
+    ] = "no reason given",
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a model away that waits or scores along; the champion goes on answering."""
+    settings = ready()
+    from tasks.approval import refuse_model
+
+    show(refuse_model(settings, model_id, by, because), as_json)
 
 
 @app.command("rollback", epilog="Example: laudos models rollback paaf --to 2")

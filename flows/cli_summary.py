@@ -84,7 +84,10 @@ def _trained(told: NightTold, one: Answering, out: Console) -> None:
             f"[bold]{decision.decision.replace('_', ' ')}[/]"
         )
         print_rules(decision.reasons, out, brief=True)
-    if not decisions:
+    waits = [sentence for sentence in told.candidates if sentence.startswith(f"{name}: ")]
+    for sentence in waits:
+        out.print(f"[bold]{escape(sentence.removeprefix(f'{name}: '))}[/]", soft_wrap=True)
+    if not decisions and not waits:
         standing = "no champion yet" if one.status.champion is None else f"model {one.status.champion} stays"
         out.print(f"Nothing: the labels and the configuration are the same; {standing}.")
     for split, labels in one.taught_by.items():

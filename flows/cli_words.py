@@ -14,7 +14,7 @@ from flows.cli_summary import heading, print_judged, print_rules, table
 from tasks.doctor import Finding
 from tasks.jobs import JobStatus
 from tasks.models import ModelLine, ModelStory
-from tasks.status import ClassifierStatus, Status
+from tasks.status import ClassifierStatus, Status, candidate_told
 from tasks.summary import Judged
 from tasks.try_behaviour import Behaved, behaviour_words
 
@@ -49,6 +49,10 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
     heading(out, "Classifiers")
     for one in status.classifiers:
         out.print(escape(_stands(one, zone)))
+    if status.candidates:
+        heading(out, "Models that wait")
+    for waits in status.candidates:
+        out.print(escape(candidate_told(waits, zone)), soft_wrap=True)
     if status.jobs:
         heading(out, "Being scored")
     for job in status.jobs:

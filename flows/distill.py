@@ -8,6 +8,7 @@ from tasks.data_card import write_data_card
 from tasks.database import open_database
 from tasks.distill import UNLABELLED, compare_with_teacher, distill_model, teacher_of
 from tasks.evaluate import evaluate_model
+from tasks.form import offer_form
 from tasks.ledger import recorded_run
 from tasks.model_card import write_model_card
 from tasks.model_report import write_model_report
@@ -72,6 +73,8 @@ def distill(
         judged = evaluate_model(run.id, student.model_id)
         compared = compare_with_teacher(run.id, student.model_id, teacher.id)
         decided = promote_if_earned(run.id, student.model_id)
+        if decided.decision == "waiting":
+            offer_form(settings, student.model_id)
         write_model_report(run.id, student.model_id)
         write_model_card(student.model_id)
     return DistillSummary(

@@ -8,6 +8,7 @@ from tasks.data_card import write_data_card
 from tasks.database import open_database
 from tasks.errors import LaudosError, NothingToWorkOn
 from tasks.evaluate import evaluate_model
+from tasks.form import offer_form
 from tasks.ledger import recorded_run
 from tasks.model_card import write_model_card
 from tasks.model_report import write_model_report
@@ -21,7 +22,7 @@ from tasks.training_set import freeze_training_set
 
 @dataclass(frozen=True)
 class RetrainSummary:
-    """What one classifier's retraining came to. `decision`: promoted, refused, unchanged or failed.
+    """What one classifier's retraining came to. `decision`: promoted, refused, waiting, unchanged or failed.
 
     `champion_id` answers from now on; `encoded` reports went through the encoder (0: all features
     were stored); `reused` says that this very model had been trained before.
@@ -75,6 +76,8 @@ def _retrain_one(settings: Settings, classifier: str, how: How) -> RetrainSummar
         challenger = train(run.id, classifier, snapshot_id, how)
         judged = evaluate_model(run.id, challenger.model_id)
         decided = promote_if_earned(run.id, challenger.model_id)
+        if decided.decision == "waiting":
+            offer_form(settings, challenger.model_id)
         write_model_report(run.id, challenger.model_id)
         write_model_card(challenger.model_id)
     return RetrainSummary(

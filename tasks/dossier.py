@@ -30,6 +30,7 @@ from db.engine import reading
 from db.errors import LaudosError
 from db.models import Model
 from tasks import behaviour
+from tasks.approval import rules_of
 from tasks.data_card import card_of as data_card_of
 from tasks.database import open_database
 from tasks.evaluate import model_row
@@ -41,7 +42,6 @@ from tasks.ml.model_card import model_card
 from tasks.ml.rules import RULES_REVISION, rules_sha
 from tasks.model_card import facts_of
 from tasks.model_folders import fault_of, folder_of, report_path
-from tasks.promote import rules_of
 from tasks.settings import Settings
 
 MANIFEST = "MANIFEST.json"

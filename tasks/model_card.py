@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine
 
+from db import candidates, ledger, metrics, models, snapshots, synthetic_sets
 from db import data_card as rows
-from db import ledger, metrics, models, snapshots, synthetic_sets
 from db.engine import reading
 from db.metrics import Metric
 from db.models import Model
@@ -90,6 +90,8 @@ def _state(c: Connection, model: Model) -> tuple[State, Verdict | None]:
         verdict = Verdict(last.decision, last.at, last.actor, last.plan_sha)
     if champion is not None and champion.model.id == model.id:
         return "answering", verdict
+    if any(one.model_id == model.id for one in candidates.pending(c, model.classifier)):
+        return "waiting", verdict
     if any(past.decision != "refused" for past in history):
         return "promoted", verdict
     return ("refused" if history else "unjudged"), verdict

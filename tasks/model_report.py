@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from db import metrics, models, snapshots
+from db import candidates, metrics, models, snapshots
+from db.candidates import Candidate
 from db.engine import reading
 from db.metrics import Metric
 from db.models import Model, Promotion
@@ -32,19 +33,28 @@ def write_model_report(run_id: int, model_id: int) -> bool:
     model = model_row(engine, model_id)
     with reading(engine) as c:
         history = models.promotions(c, model.classifier)
+        waits = next(
+            (one for one in candidates.pending(c, model.classifier) if one.model_id == model_id), None
+        )
     # a rollback to this model was no verdict on it
     verdicts = [past for past in history if past.model_id == model_id and past.decision != "rolled_back"]
-    judged_now = bool(verdicts) and verdicts[0].run_id == run_id
+    judged_now = run_id in {one.run_id for one in (*verdicts[:1], waits) if one is not None}
     if not judged_now and report_path(settings, model_id, "html").exists():
         return False
-    report = report_of(engine, settings, model, verdicts[0] if verdicts else None)
+    report = report_of(engine, settings, model, verdicts[0] if verdicts else None, waits)
     write_atomically(report_path(settings, model_id, "md"), report.markdown.encode())
     write_atomically(report_path(settings, model_id, "html"), report.html.encode())
     publish_model_report(model_id, model.classifier, report.markdown)
     return True
 
 
-def report_of(engine: Engine, settings: Settings, model: Model, decision: Promotion | None) -> ModelReport:
+def report_of(
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    decision: Promotion | None,
+    waits: Candidate | None = None,
+) -> ModelReport:
     """The report, from what the database and the model's folder say; nothing is measured anew."""
     with reading(engine) as c:
         snapshot = snapshots.get(c, model.snapshot_id)
@@ -53,8 +63,11 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         tried = metrics.of_model(c, model.id, behaviour.POPULATION)
         origins = sorted({origin for origin, _, split, *_ in counts if split == "holdout"})
         by_origin = {origin: metrics.of_model(c, model.id, f"holdout_{origin}") for origin in origins}
-    outcome: Literal["promoted", "refused", "unchanged"] = "unchanged"
-    if decision is not None:
+    outcome: Literal["promoted", "refused", "waiting", "unchanged"] = "unchanged"
+    met = [] if decision is None else decision.reasons
+    if waits is not None:
+        outcome, met = "waiting", waits.reasons
+    elif decision is not None:
         outcome = "promoted" if decision.decision == "promoted" else "refused"
     assert snapshot is not None  # a model's row refers to it
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
@@ -77,7 +90,7 @@ def report_of(engine: Engine, settings: Settings, model: Model, decision: Promot
         familiarity=facts.familiarity,
         unfamiliar=unfamiliar,
         decision=outcome,
-        reasons=[] if decision is None else [Reason(**reason) for reason in decision.reasons],
+        reasons=[Reason(**reason) for reason in met],
         by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},
         behaviour=_figures(tried, "model"),
     )

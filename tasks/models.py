@@ -9,30 +9,33 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from db import audit, metrics, models, snapshots
+from db import audit, candidates, metrics, models, snapshots
+from db.candidates import Candidate
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Champion, Model, Promotion
 from tasks.database import open_database
-from tasks.ml.artifact import read_facts
+from tasks.decisions import AUTOMATIC
 from tasks.ml.errors import BrokenArtifact
-from tasks.ml.familiarity import explained
 from tasks.model_folders import REMOVED, card_path, fault_of, folder_of, point_at_champion, report_path
 from tasks.person import person
 from tasks.settings import Settings
 
+WAITS = {"shadow": "scores along", "waiting": "waits"}
+
 
 @dataclass(frozen=True)
 class ModelLine:
-    """One model in a list. `decision` is the last one about it, None where it was never judged."""
+    """One model in a list. `decision` is the last one about it, None where it was never judged; "scores
+    along" or "waits" for one that met every rule and does not answer yet."""
 
     id: int
     classifier: str
     champion: bool
     trained: models.Trained
     state: models.State
-    decision: models.Decision | None
+    decision: str | None
     snapshot_id: int
     created_at: datetime
     folder: str
@@ -75,9 +78,10 @@ def list_models(settings: Settings, classifier: str | None = None) -> list[Model
     with reading(open_database(settings)) as c:
         found = models.of_classifier(c, classifier)
         history = models.promotions(c, classifier)
+        waiting = candidates.pending(c, classifier)
         champions = [models.champion_of(c, name) for name in {model.classifier for model in found}]
     answering = {champion.model.id for champion in champions if champion is not None}
-    return [_line(settings, model, answering, history) for model in found]
+    return [_line(settings, model, answering, history, waiting) for model in found]
 
 
 def show_model(settings: Settings, model_id: int) -> ModelStory:
@@ -85,6 +89,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
     with reading(open_database(settings)) as c:
         model = _existing(c, model_id)
         history = models.promotions(c, model.classifier)
+        waiting = candidates.pending(c, model.classifier)
         champion = models.champion_of(c, model.classifier)
         figures = metrics.of_model(c, model_id)
         snapshot = snapshots.get(c, model.snapshot_id)
@@ -92,7 +97,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
     page = report_path(settings, model_id, "html")
     card = card_path(settings, model.snapshot_id, "html")
     return ModelStory(
-        _line(settings, model, answering, history),
+        _line(settings, model, answering, history, waiting),
         fault_of(settings, model),
         str(page) if page.exists() else None,
         str(card) if card.exists() else None,
@@ -105,6 +110,10 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
 
 
 def _review(settings: Settings, model: Model) -> list[str]:
+    # torch comes with these: not for a rollback
+    from tasks.ml.artifact import read_facts
+    from tasks.ml.familiarity import explained
+
     try:
         facts = read_facts(folder_of(settings, model))
     except BrokenArtifact:
@@ -202,9 +211,13 @@ def student_among(every: Sequence[Model], champion: Model) -> Model | None:
 
 
 def reference(history: Sequence[Promotion], comparable: Collection[int]) -> int | None:
-    """The model that small steps may not lead away from: the last one that a person had answer again, else
-    the first champion. Only of the `comparable` ones; newest decision first."""
-    by_person = [past.model_id for past in history if past.decision == "rolled_back"]
+    """The model that small steps may not lead away from: the last one that a person approved or went back to,
+    else the first champion. Only of the `comparable` ones; newest decision first."""
+    by_person = [
+        past.model_id
+        for past in history
+        if past.decision == "rolled_back" or (past.decision == "promoted" and past.actor != AUTOMATIC)
+    ]
     by_itself = [past.model_id for past in reversed(history) if past.decision == "promoted"]
     return next((one for one in [*by_person[:1], *by_itself] if one in comparable), None)
 
@@ -226,8 +239,15 @@ def _existing(c: Connection, model_id: int) -> Model:
     return model
 
 
-def _line(settings: Settings, model: Model, answering: set[int], history: list[Promotion]) -> ModelLine:
-    decisions = [past.decision for past in history if past.model_id == model.id]
+def _line(
+    settings: Settings,
+    model: Model,
+    answering: set[int],
+    history: list[Promotion],
+    waiting: list[Candidate],
+) -> ModelLine:
+    decisions: list[str] = [WAITS[one.state] for one in waiting if one.model_id == model.id]
+    decisions += [past.decision for past in history if past.model_id == model.id]
     return ModelLine(
         model.id,
         model.classifier,

@@ -13,6 +13,7 @@ from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answered
 from tasks import alarms, behaviour, cascade_audit
+from tasks.approval import lapse
 from tasks.artifacts import publish_tonight
 from tasks.database import open_database
 from tasks.ml.evaluation import evaluate
@@ -66,8 +67,10 @@ def measure_champion(run_id: int, classifier: str) -> Measured:
 def tell_the_night(run_id: int) -> Told:
     """Gather the last 24 hours, raise the alarms, and publish the page."""
     settings = Settings.load()
-    with reading(open_database(settings)) as c:
-        night = look_back(c, settings, datetime.now(UTC))
+    engine, now = open_database(settings), datetime.now(UTC)
+    lapse(engine, settings, now)  # what nobody decided in time is told as refused
+    with reading(engine) as c:
+        night = look_back(c, settings, now)
     publish_tonight(tonight(night))
     return Told(
         tuple(night.alarms),
@@ -104,6 +107,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
         classifiers=[
             status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
         ],
+        candidates=status.candidates(c),
         quarantine=monitoring.waiting_in_quarantine(c),
         cleared=monitoring.cleared(c, since),
         audits=audits,

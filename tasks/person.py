@@ -1,9 +1,15 @@
-"""Who is at the keyboard, for the audit."""
+"""Who is at the keyboard, or said to be, for the audit."""
 
 from __future__ import annotations
 
 import getpass
 import os
+
+from db.errors import ConfigurationError
+from tasks.decisions import AUTOMATIC
+
+NAME_MAX = 64
+STEPS = {AUTOMATIC, "distill", "classify", "laudos"}  # who acts where no person does
 
 
 def person() -> str:
@@ -12,3 +18,15 @@ def person() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
+
+
+def named(name: str | None) -> str:
+    """The name a person gave, else the login. Raises ConfigurationError for what the audit cannot keep."""
+    if name is None:
+        return person()
+    name = name.strip()
+    if not name or len(name) > NAME_MAX or not name.isprintable() or name.casefold() in STEPS:
+        raise ConfigurationError(
+            f"a person's name has 1 to {NAME_MAX} characters, and is none of {', '.join(sorted(STEPS))}"
+        )
+    return name

@@ -9,11 +9,14 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from db import audit, models, snapshots
+from db import audit, candidates, models, snapshots
+from db.candidates import Candidate
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
+from tasks.approval import hold_back, lapse, plan_sha, rules_of, waits_for
 from tasks.behaviour import run_of, suite_of
 from tasks.database import open_database
+from tasks.decisions import AUTOMATIC, write_decision
 from tasks.evaluate import Probabilities, answers_on, baselines_on, model_row, probabilities_on
 from tasks.finer_figures import gaps_on
 from tasks.learning_data import Part, read_part
@@ -24,24 +27,25 @@ from tasks.ml.fairness import fairness_reasons
 from tasks.ml.faultpoints import reach
 from tasks.ml.looks import next_look
 from tasks.ml.promotion import judge
-from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
+from tasks.ml.rules import Reason, Rules, Verdict
 from tasks.model_folders import folder_of, intact, point_at_champion
 from tasks.models import reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
-ACTOR = "retrain"
+ACTOR = AUTOMATIC
 
 
 @dataclass(frozen=True)
 class Decided:
     """What became of a challenger; `champion_id` answers from now on. Reasons are whole sentences.
 
-    unchanged: nothing was judged anew, and the only reason says why.
+    waiting: it met every rule, and the plan has it wait; the last reason says for what. unchanged: nothing
+    was judged anew, and the only reason says why.
     """
 
     model_id: int
-    decision: Literal["promoted", "refused", "unchanged"]
+    decision: Literal["promoted", "refused", "waiting", "unchanged"]
     champion_id: int | None
     reasons: tuple[str, ...]
 
@@ -61,17 +65,20 @@ def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: 
     model = model_row(engine, model_id)
     asked = settings.classifier(model.classifier)
     suite = suite_of(asked)
+    lapse(engine, settings, now)
     with reading(engine) as c:
         champion = models.champion_of(c, model.classifier)
         history = models.promotions(c, model.classifier)
-    settled = _settled(model, champion, history, asked, suite)
+        pending = candidates.pending(c, model.classifier)
+    settled = _settled(model, champion, history, asked, pending)
     if settled is not None:
         # a run that was killed between the rows and the file left the file behind
         point_at_champion(engine, settings, model.classifier)
         return Decided(model_id, "unchanged", champion.model.id if champion else None, (settled,))
     verdict = _verdict(engine, settings, model, champion, history, suite, now)
-    plan_before = next((past.plan_sha for past in history if past.plan_sha), None)
-    decided = record(engine, model, champion, verdict, run_id, now, plan_before)
+    with reading(engine) as c:
+        plan_before = candidates.last_plan(c, model.classifier)
+    decided = record(engine, model, champion, verdict, run_id, now, plan_before, rules_of(asked))
     point_at_champion(engine, settings, model.classifier)
     return decided
 
@@ -81,18 +88,22 @@ def _settled(
     champion: Champion | None,
     history: Sequence[Promotion],
     asked: ClassifierSettings,
-    suite: Suite | None,
+    pending: Sequence[Candidate],
 ) -> str | None:
-    """Why there is nothing to judge; None where there is."""
+    """Why there is nothing to judge; None where there is. While one waits no other spends a look."""
     if champion is not None and champion.model.id == model.id:
         return f"model {model.id} is the champion already"
     if model.state == "retired":
         return f"model {model.id} was rolled back from; only a person lets it answer again"
     if model.state == "tainted":
         return f"model {model.id} is tainted: its folder is not what was published"
+    if pending:
+        name = f"model {pending[0].model_id}"
+        also = "" if pending[0].model_id == model.id else "; no other is judged until then"
+        return f"{name} met every rule and {waits_for(pending[0])}{also}"
     against = None if champion is None else champion.model.id
     last = next((past for past in history if past.model_id == model.id), None)
-    plan = rules_sha(rules_of(asked), asked.critical, asked.sensitivity_floor, suite.sha if suite else None)
+    plan = plan_sha(asked)
     if last is not None and (last.decision, last.previous_model_id, last.plan_sha) == (
         "refused",
         against,
@@ -203,6 +214,7 @@ def look_at(engine: Engine, classifier: str, snapshot_id: int, history: Sequence
         if past.previous_model_id is not None and past.decision != "rolled_back"
     }
     with reading(engine) as c:
+        compared |= candidates.judged(c, classifier)
         asked = [one.snapshot_id for one in models.of_classifier(c, classifier) if one.id in compared]
         patients = snapshots.holdout_patients(c, {snapshot_id, *asked})
     return next_look(asked, patients, patients.get(snapshot_id, 0))
@@ -216,50 +228,43 @@ def record(
     run_id: int,
     now: datetime,
     plan_before: str | None = None,
+    rules: Rules | None = None,
 ) -> Decided:
     """Write the verdict: champion, promotion and audit in one transaction; the pointer file is the caller's.
 
-    Raises Busy where the champion is no longer the one that was looked at.
+    Where `rules` have who met them wait, a candidate instead. Raises Busy where the champion is no longer the
+    one that was looked at.
     """
     before = None if champion is None else champion.model.id
-    decision: Literal["promoted", "refused"] = "promoted" if verdict.promoted else "refused"
+    decision: Literal["promoted", "refused", "waiting"] = "promoted" if verdict.promoted else "refused"
     reasons = [asdict(reason) for reason in verdict.reasons]
+    sentences = [_sentence(reason) for reason in reasons]
     with writing(engine) as c:
-        epoch = None
-        if verdict.promoted:
-            seen = None if champion is None else champion.epoch
-            epoch = models.crown(c, model.classifier, model.id, expected_epoch=seen, now=now)
-            reach("promote.crowned")
-        models.add_promotion(
-            c,
-            classifier=model.classifier,
-            decision=decision,
-            model_id=model.id,
-            previous_model_id=before,
-            epoch=epoch,
-            reasons=reasons,
-            plan_sha=verdict.rules_sha,
-            actor=ACTOR,
-            run_id=run_id,
-            now=now,
-        )
         if plan_before not in (None, verdict.rules_sha):
             changed = {"from": plan_before, "to": verdict.rules_sha}
             audit.record(
                 c, actor=ACTOR, action="plan changed", subject=f"classifier {model.classifier}"[:128],
                 detail=changed, now=now,
             )  # fmt: skip
-        detail = {"run": run_id, "champion_before": before, "epoch": epoch, "rules_sha": verdict.rules_sha}
-        audit.record(c, actor=ACTOR, action=decision, subject=f"model {model.id}", detail=detail, now=now)
+        if verdict.promoted and rules and hold_back(c, model, champion, verdict, rules, run_id, now):
+            decision = "waiting"
+            sentences += [f"it {waits_for(one)}" for one in candidates.pending(c, model.classifier)]
+        else:
+            write_decision(
+                c,
+                model,
+                "promoted" if verdict.promoted else "refused",
+                champion=None if champion is None else (champion.model.id, champion.epoch),
+                reasons=reasons,
+                plan_sha=verdict.rules_sha,
+                actor=ACTOR,
+                run_id=run_id,
+                now=now,
+            )
         reach("promote.recorded")
     reach("promote.committed")
-    sentences = tuple(_sentence(reason) for reason in reasons)
-    return Decided(model.id, decision, model.id if verdict.promoted else before, sentences)
-
-
-def rules_of(asked: ClassifierSettings) -> Rules:
-    """The rules in force."""
-    return Rules(**asked.promotion.model_dump())
+    answering = model.id if decision == "promoted" else before
+    return Decided(model.id, decision, answering, tuple(sentences))
 
 
 def _sentence(reason: dict[str, Any]) -> str:

@@ -214,6 +214,24 @@ class PromotionSettings(_Strict):
         description="least share right of the behaviour suite, by the lower end of its 95 % interval; "
         "0: nothing is asked",
     )
+    approval: Literal["automatic", "person"] = Field(
+        default="automatic",
+        description="who lets a challenger answer that met every rule: the plan, or a person "
+        "(laudos models approve)",
+    )
+    approval_within: Duration = Field(
+        default=timedelta(days=7),
+        description="how long a challenger may score along, and then wait for a person, before it is refused",
+    )
+    shadow_reports: int = Field(
+        default=0,
+        ge=0,
+        description="new reports it scores along with the champion, answering none, before it may answer",
+    )
+    shadow_agreement: Share = Field(
+        default=0.9,
+        description="least share of these that get the champion's label, by the lower end of a 95 % interval",
+    )
 
 
 class ClassifierSettings(_Strict):

@@ -21,6 +21,7 @@ from tasks.ml.evaluation import Figure as Figure
 from tasks.ml.report_figures import SUBJECTS as SUBJECTS
 from tasks.ml.report_figures import where_baselines_win
 from tasks.settings import Settings, config_path
+from tasks.status import candidate_told
 
 POPULATIONS = ("holdout", "source")
 FIGURES = {
@@ -61,7 +62,10 @@ class Answering:
 
 @dataclass(frozen=True)
 class NightTold:
-    """Everything the summary says. `took_s` is the run's time in seconds, None while it runs."""
+    """Everything the summary says. `took_s` is the run's time in seconds, None while it runs.
+
+    `candidates`: models that met every rule and wait, a sentence each.
+    """
 
     run_id: int
     took_s: float | None
@@ -76,6 +80,7 @@ class NightTold:
     models: str
     reports: str
     caveat: str = CAVEAT
+    candidates: Sequence[str] = ()
 
     @property
     def nothing_new(self) -> bool:
@@ -105,6 +110,7 @@ def tell_last_night(settings: Settings) -> NightTold:
             database=engine.url.render_as_string(hide_password=True),
             models=str((settings.folder / "models").resolve()),
             reports=str((settings.folder / "reports").resolve()),
+            candidates=[candidate_told(one, settings.zone) for one in status.candidates(c)],
         )
 
 

@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 from db.metrics import Metric
 from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
-from db.status import ClassifierStatus
+from db.status import CandidateStatus, ClassifierStatus
 from tasks.ml.artifact import CAVEAT
 from tasks.ml.cascade import Agreement
 from tasks.ml.nights import nights
 from tasks.ml.report_figures import BEHAVIOUR
+from tasks.status import candidate_told
 
 PICTURED_DAYS = 14
 FIGURES = {
@@ -46,6 +47,7 @@ class Night:
     figures: Mapping[str, Sequence[Metric]]  # classifier -> its champion's, and the baselines' beside them
     answers: Sequence[Answers]
     classifiers: Sequence[ClassifierStatus]
+    candidates: Sequence[CandidateStatus]
     quarantine: Sequence[Refusal]
     cleared: Cleared
     audits: Mapping[str, Agreement] = field(default_factory=dict)  # of the champions' cascades, all nights
@@ -95,9 +97,9 @@ def _came_in(night: Night) -> str:
 
 
 def _trained(night: Night) -> str:
-    if not night.decisions:
+    parts = [f"**{candidate_told(one, night.zone)}**" for one in night.candidates]
+    if not night.decisions and not parts:
         return "## What was trained\n\nNothing: the labels and the configuration were those of the champion."
-    parts = []
     for one in night.decisions:
         parts.append(
             f"**{one.classifier}: model {one.model_id} {_FATE[one.decision]}** "

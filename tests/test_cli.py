@@ -105,6 +105,18 @@ def test_an_empty_house_answers_every_question(laudos: Laudos) -> None:
     assert not re.search(r"(?m)^NO", sound.out)
 
 
+def test_a_model_that_is_not_there_is_neither_approved_nor_refused_nor_made_again(laudos: Laudos) -> None:
+    for words in (
+        ("models", "approve", "7", "--because", "read"),
+        ("models", "refuse", "7"),
+        ("reproduce", "7"),
+    ):
+        ended = laudos(*words)
+        assert (ended.code, ended.out) == (1, "")
+        assert "there is no model 7" in ended.err
+    assert laudos("models", "approve", "7").code == 2  # why is asked for
+
+
 def test_a_password_in_the_database_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_engine("postgresql+psycopg://laudos:canary@nowhere.invalid/laudos")
     assert "canary" not in engine.url.render_as_string(hide_password=True)

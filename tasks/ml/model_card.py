@@ -24,7 +24,7 @@ from tasks.ml.report_slices import BESIDE, RIGHT, in_order
 from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
 from tasks.ml.splits import SPLITS
 
-State = Literal["answering", "promoted", "refused", "unjudged"]
+State = Literal["answering", "promoted", "waiting", "refused", "unjudged"]
 # whom a model could treat differently; a field is named where no slice tells of it
 GROUPS: Final = ("sex", "age", "race", "institution", "month")
 

@@ -64,7 +64,7 @@ class ModelCard:
     scored: Mapping[str, Floats]
     labels_idx: Ints
     thresholds: Thresholds
-    decision: Literal["promoted", "refused", "unchanged"]
+    decision: Literal["promoted", "refused", "waiting", "unchanged"]
     reasons: Sequence[Reason]
     by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     behaviour: Sequence[Figure] = ()
@@ -106,6 +106,10 @@ def _summary(card: ModelCard) -> list[Block]:
     told = {
         "promoted": "Promoted: it answers from now on.",
         "refused": "Refused: the previous champion, if there is one, goes on answering.",
+        "waiting": (
+            "It met every rule and does not answer yet: it waits for a person, or for reports to score "
+            f"along. laudos models show {card.model_id} tells what became of it."
+        ),
         "unchanged": "Nothing was decided anew.",
     }[card.decision]
     sensitivity, specificity, auroc = (

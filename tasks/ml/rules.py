@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Final
 
 RULES_REVISION: Final = 4  # raise when the meaning of a rule changes
@@ -23,6 +24,9 @@ class Rules:
     surely be in sensitivity and in the share left to a person; 1 asks nothing.
     `error`: with what probability any challenger that is worse by a margin may get through, over all looks
     at one holdout; the behaviour suite is no holdout, and is judged at 5 %, as are the groups.
+    `approval`: automatic, or person: who meets all of it waits for one. `shadow_reports`: so many it first
+    scores along with the champion, of which the share with the same label may not be below
+    `shadow_agreement`. `approval_within_s`: how long it may take to either, in seconds.
     """
 
     margin: float = 0.02
@@ -37,6 +41,14 @@ class Rules:
     beat_baselines: bool = True
     error: float = 0.05
     n_boot: int = 1000
+    approval: str = "automatic"
+    approval_within_s: int = 7 * 86_400
+    shadow_reports: int = 0
+    shadow_agreement: float = 0.9
+
+    @property
+    def approval_within(self) -> timedelta:
+        return timedelta(seconds=self.approval_within_s)
 
 
 @dataclass(frozen=True)

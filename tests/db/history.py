@@ -13,6 +13,7 @@ from db import models
 from db.engine import reading, writing
 from db.labels import Label, put_labels
 from db.tables import (
+    candidate,
     metric,
     model,
     prediction,
@@ -21,6 +22,7 @@ from db.tables import (
     run,
     score_chunk,
     score_job,
+    shadow_prediction,
     snapshot,
     source,
 )
@@ -140,6 +142,20 @@ class History:
             c.execute(insert(score_chunk).values(**chunk, **rest))
             c.execute(insert(prediction), [row | {"report_version_id": one} for one in version_ids])
 
+    def score_along(self, model_id: int, champion_id: int, said: dict[int, str], when: datetime) -> None:
+        """A challenger of paaf beside a champion: what it would have said of these versions."""
+        number = self._add(
+            candidate, classifier="paaf", model_id=model_id, champion_id=champion_id, champion_epoch=1,
+            state="accepted", reasons=[], plan_sha="p", shadow_reports=len(said),
+            run_id=self.run("retrain", when), since=when, until=when, decided_at=when,
+            decided_by="dra. teste", because="read",
+        )  # fmt: skip
+        row = {"candidate_id": number, "decision": "auto", "at": when}
+        with writing(self.engine) as c:
+            for version_id, label in said.items():
+                told = {"label": label, "probabilities": {label: 0.75}, "report_version_id": version_id}
+                c.execute(insert(shadow_prediction).values(row | told))
+
     def say(self, version_id: int, classifier: str, value: str, when: datetime) -> None:
         """Feedback of a person."""
         with writing(self.engine) as c:
@@ -192,6 +208,7 @@ def two_days(engine: Engine) -> History:
     new = h.receive("clinica", "L9", at(1, TONIGHT))
     h.receive("synthetic:paaf", "S1", at(1, TONIGHT), kind="synthetic")
     second = h.train("paaf", at(2, TONIGHT))
+    h.score_along(second, first, {his[0]: "benigno", clinic[0]: "maligno"}, at(2, TONIGHT))
     h.crown("paaf", second, at(2, TONIGHT))
     h.answer(second, "maligno", [amended, his[2], clinic[1], new], at(3, TONIGHT))
     h.answer(birads, 'não "visto"', [amended], at(3, TONIGHT))

@@ -125,7 +125,7 @@ def test_every_row_survives_the_way_up_down_and_up_again(
         c.execute(text("INSERT INTO run_batch (run_id, seq, source_id, at) VALUES (2, 9, 77, '2026-03-02')"))
 
 
-def test_the_groups_of_patients_go_with_the_way_down_and_nothing_else_does(
+def test_groups_and_candidates_go_with_the_way_down_and_nothing_else_does(
     oldest: Engine, database_url: str
 ) -> None:
     schema.upgrade(database_url)
@@ -136,8 +136,22 @@ def test_the_groups_of_patients_go_with_the_way_down_and_nothing_else_does(
         )
     with pytest.raises(DatabaseFailure), writing(oldest) as c:
         c.execute(text("INSERT INTO patient_group (report_version_id, sex) VALUES (2, 'Dona Maria')"))
+    with writing(oldest) as c:
+        c.execute(
+            text(
+                "INSERT INTO candidate (id, classifier, model_id, state, reasons, plan_sha, shadow_reports, "
+                "run_id, since, until) VALUES "
+                "(1, 'paaf', 1, 'waiting', '[]', 'p', 5, 1, '2026-03-02', '2026-03-09')"
+            )
+        )
+        c.execute(
+            text(
+                "INSERT INTO shadow_prediction (candidate_id, report_version_id, label, probabilities, "
+                "decision, at) VALUES (1, 1, 'benigno', '{}', 'auto', '2026-03-02')"
+            )
+        )
     schema.downgrade(database_url, "0005")
-    assert "patient_group" not in inspect(oldest).get_table_names()
+    assert not {"patient_group", "candidate"} & set(inspect(oldest).get_table_names())
     assert content(oldest) == before
     schema.upgrade(database_url)
     with reading(oldest) as c:

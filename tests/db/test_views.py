@@ -28,6 +28,9 @@ CONTRACT = {
     "backlog_coverage": "classifier source model_id reports predicted waiting scoring_failed share",
     "champion_history": "classifier epoch model_id answered_from answered_until decision actor why "
     "previous_model_id promotion_id",
+    "shadow_answer": "classifier source external_id version report_date model_id champion_id label "
+    "probability decision champion_label champion_decision same_label scored_at state report_id "
+    "report_version_id",
 }
 
 
@@ -192,6 +195,17 @@ def test_the_champions_history_says_who_answered_from_when_until_when_and_why(hi
     assert chain == [(1,), (2,)]
     now = "SELECT classifier, model_id FROM champion_history WHERE answered_until IS NULL ORDER BY 1"
     assert history.rows(now) == [("birads", 2), ("paaf", 1)]
+
+
+def test_what_a_challenger_would_have_said_stands_beside_what_was_said(history: History) -> None:
+    found = history.rows(
+        "SELECT source, external_id, model_id, champion_id, label, probability, champion_label, "
+        "same_label, state FROM shadow_answer ORDER BY source"
+    )
+    assert [(*row[:7], bool(row[7]), row[8]) for row in found] == [
+        ("clinica", "L1", 3, 1, "maligno", 0.75, "benigno", False, "accepted"),
+        ("his", "L1", 3, 1, "benigno", 0.75, "benigno", True, "accepted"),
+    ]
 
 
 def test_figures_are_told_with_their_classifier(history: History) -> None:

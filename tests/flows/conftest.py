@@ -105,7 +105,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             running = Ui(process, port, folder, environment)
             wait_until_up(f"{running.address}/api/health", within_s=150)
             deadline = time.monotonic() + 120
-            while len(running.deployments()) < 5:  # two of the six bear the same name
+            while len(running.deployments()) < 6:  # four of the nine bear the same name
                 assert time.monotonic() < deadline, (folder / "out" / "ui").read_text()[-3000:]
                 time.sleep(0.5)
             yield running

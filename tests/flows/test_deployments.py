@@ -17,7 +17,17 @@ from deployments.schedules import deployments
 from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-FLOWS = ["ingest", "synthesize", "retrain", "distill", "pretrain", "classify", "monitor", "nightly"]
+FLOWS = [
+    "ingest",
+    "synthesize",
+    "retrain",
+    "distill",
+    "pretrain",
+    "classify",
+    "monitor",
+    "nightly",
+    "approve",
+]
 
 
 def _by_flow(settings: Settings) -> dict[str, RunnerDeployment]:

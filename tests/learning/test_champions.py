@@ -16,10 +16,11 @@ from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import snapshot
+from tasks.approval import decide_on
 from tasks.model_folders import point_at_champion, pointer_path
 from tasks.models import list_models, reference, roll_back, rollback, show_model
 from tasks.plan_check import check_plan
-from tasks.promote import decide
+from tasks.promote import decide, look_at
 from tests.learning.retraining import alter, challenge, champion_of, decisions, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, World
 
@@ -237,21 +238,55 @@ def test_audit_rows_written_at_once_make_one_chain(both: World) -> None:
 
 def test_small_steps_are_measured_from_the_model_a_person_chose_or_the_first_champion(both: World) -> None:
     models_made = [bare_model(both, number) for number in range(4)]
-    told = [("promoted", 0), ("promoted", 1), ("refused", 2), ("rolled_back", 0), ("promoted", 3)]
+    by_itself = "retrain"
+    told = [
+        ("promoted", 0, by_itself), ("promoted", 1, by_itself), ("refused", 2, by_itself),
+        ("rolled_back", 0, "ana"), ("promoted", 3, by_itself), ("promoted", 2, "ana"), ("refused", 1, "ana"),
+    ]  # fmt: skip
     history: list[models.Promotion] = []  # newest first
-    for decision, number in told:
+    for decision, number, actor in told:
         with writing(both.engine) as c:
             models.add_promotion(
                 c, classifier=CLASSIFIER, decision=decision, model_id=models_made[number],
-                previous_model_id=None, epoch=None, reasons=[], plan_sha="", actor="a", run_id=None,
+                previous_model_id=None, epoch=None, reasons=[], plan_sha="", actor=actor, run_id=None,
                 now=both.now,
             )  # fmt: skip
             history = models.promotions(c, CLASSIFIER)
     newest = list(reversed(history))
     assert reference(list(reversed(newest[:2])), models_made) == models_made[0]
     assert reference(list(reversed(newest[:3])), models_made[1:]) == models_made[1]
-    assert reference(history, models_made) == models_made[0]
+    assert reference(list(reversed(newest[:5])), models_made) == models_made[0]
+    assert reference(history, models_made) == models_made[2]  # a person approved it
     assert reference(history, []) is None
+
+
+def test_while_one_waits_for_a_person_no_other_is_judged_and_no_look_is_spent(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    asking = reconfigured(world, promotion={"holdout_patients_min": 5, "approval": "person"})
+    asking.add(range(80, 86))
+    second = retrain(asking)
+    assert second.decided.decision == "waiting"
+    asking.add(range(86, 90))
+    third = retrain(asking)
+    assert third.decided.decision == "unchanged"
+    assert "no other is judged until then" in third.decided.reasons[0]
+    assert champion_of(asking).model.id == first
+    asked = model_of(asking, third.trained.model_id).snapshot_id
+    assert (
+        look_at(asking.engine, CLASSIFIER, asked, decisions(asking)) == 2
+    )  # the one that waits had the first
+    approved = decide_on(
+        asking.engine, asking.settings, second.trained.model_id, "accepted", "ana", "read", asking.now
+    )
+    assert approved.champion_id == champion_of(asking).model.id == second.trained.model_id
+    again = decide(asking.engine, asking.settings, asking.run("retrain"), third.trained.model_id, asking.now)
+    assert any("look 2 at it" in reason for reason in again.reasons)
+    with reading(asking.engine) as c:
+        actions = [row.action for row in c.execute(select(audit_table).order_by(audit_table.c.id))]
+    assert actions.count("plan changed") == 1
 
 
 def test_a_change_of_the_rules_is_on_record_by_itself(

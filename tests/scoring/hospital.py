@@ -92,7 +92,13 @@ class Hospital:
             c.execute(update(report).where(report.c.external_id == external_id).values(values))
 
     def crown(self, *, body: int = 0, head: int = 0, familiar: bool = False) -> int:
-        """Publish a model and promote it. Another `body` is another encoder; another `head` is not.
+        """Publish a model and promote it."""
+        model_id = self.challenger(body=body, head=head, familiar=familiar)
+        self._promote(model_id)
+        return model_id
+
+    def challenger(self, *, body: int = 0, head: int = 0, familiar: bool = False) -> int:
+        """Publish a model. Another `body` is another encoder; another `head` is not.
 
         `familiar`: it can tell reports in words and pairs of words that are none of this hospital's.
         """
@@ -119,11 +125,13 @@ class Hospital:
         familiarity = Familiarity(pairs, fit_limit(pairs, sketches_of(taught))) if familiar else None
         fitted = Head(weight, np.zeros(2, np.float32), 1.0, 1.0, 0.5)
         published = publish(root, name, *network, fitted, facts, familiarity)
-        return self._promote(f"{CLASSIFIER}/{name}", published.manifest_sha, facts.encoder_sha)
+        return self._add(f"{CLASSIFIER}/{name}", published.manifest_sha, facts.encoder_sha)
 
     def crown_row(self, number: int = 0) -> int:
         """A champion without a folder: for what never loads it."""
-        return self._promote(f"{CLASSIFIER}/none{number}", f"{number}" * 64, "e" * 64)
+        model_id = self._add(f"{CLASSIFIER}/none{number}", f"{number}" * 64, "e" * 64)
+        self._promote(model_id)
+        return model_id
 
     def cut(self, model_id: int) -> Job:
         with writing(self.engine) as c:
@@ -155,17 +163,20 @@ class Hospital:
             repairs={}, run_id=run_id, created_at=self.now,
         )  # fmt: skip
 
-    def _promote(self, path: str, manifest_sha: str, encoder: str) -> int:
+    def _add(self, path: str, manifest_sha: str, encoder: str) -> int:
         run_id = self.run("retrain")
         with writing(self.engine) as c:
             frozen = {"classifier": CLASSIFIER, "sha": manifest_sha, "recipe": {}, "reports": 0}
             added = insert(snapshot).values(**frozen, run_id=run_id, created_at=self.now)
             snapshot_id = c.execute(added.returning(snapshot.c.id)).scalar_one()
-            model_id = models.add(
+            return models.add(
                 c, classifier=CLASSIFIER, path=path, manifest_sha=manifest_sha, encoder_sha=encoder,
                 snapshot_id=snapshot_id, trained="full", config={}, config_sha="0", run_id=run_id,
                 now=self.now,
             )  # fmt: skip
+
+    def _promote(self, model_id: int) -> None:
+        with writing(self.engine) as c:
             before = models.champion_of(c, CLASSIFIER)
             epoch = models.crown(
                 c, CLASSIFIER, model_id, expected_epoch=before.epoch if before else None, now=self.now
@@ -173,10 +184,9 @@ class Hospital:
             models.add_promotion(
                 c, classifier=CLASSIFIER, decision="promoted", model_id=model_id,
                 previous_model_id=before.model.id if before else None, epoch=epoch, reasons=[], plan_sha="0",
-                actor="test", run_id=run_id, now=self.now,
+                actor="retrain", run_id=self.run_id(c), now=self.now,
             )  # fmt: skip
         point_at_champion(self.engine, self.settings, CLASSIFIER)
-        return model_id
 
 
 def text_of(number: int) -> str:

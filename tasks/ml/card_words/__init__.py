@@ -32,6 +32,7 @@ class Headings(Strict):
 class States(Strict):
     answering: str
     promoted: str
+    waiting: str
     refused: str
     unjudged: str
 

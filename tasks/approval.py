@@ -1,0 +1,236 @@
+"""Challengers that met every rule and wait: for reports to score along, or for a person.
+
+Each ends in one of four ways. Accepted or refused by a person (or, where the plan asks for none, once it has
+scored enough along); expired when nobody decided in time; overtaken when the champion or the plan it was
+judged by is another, for then what it met no longer says anything. All four are in the audit's chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine
+
+from db import audit, candidates, models
+from db.candidates import Candidate
+from db.engine import reading, writing
+from db.errors import ConfigurationError, LaudosError
+from db.models import Champion, Model
+from tasks.behaviour import suite_of
+from tasks.database import open_database
+from tasks.decisions import AUTOMATIC, write_decision
+from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
+from tasks.model_folders import fault_of, point_at_champion
+from tasks.person import named
+from tasks.settings import ClassifierSettings, Settings
+
+RULE = "approval by a person"
+ASKED = "a person lets it answer"
+BECAUSE_MAX = 500
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What a person decided: `champion_id` answers from now on."""
+
+    classifier: str
+    model_id: int
+    decision: Literal["accepted", "refused"]
+    champion_id: int | None
+    by: str
+
+
+def rules_of(asked: ClassifierSettings) -> Rules:
+    """The rules in force."""
+    given = asked.promotion.model_dump()
+    within_s = int(given.pop("approval_within").total_seconds())
+    return Rules(**given, approval_within_s=within_s)
+
+
+def plan_sha(asked: ClassifierSettings) -> str:
+    """sha256 of the plan in force: rules, critical label, floor and behaviour suite."""
+    suite = suite_of(asked)
+    return rules_sha(rules_of(asked), asked.critical, asked.sensitivity_floor, suite.sha if suite else None)
+
+
+def hold_back(
+    c: Connection,
+    model: Model,
+    champion: Champion | None,
+    verdict: Verdict,
+    rules: Rules,
+    run_id: int,
+    now: datetime,
+) -> bool:
+    """Make the challenger a candidate where the plan has it wait; False where it may answer at once.
+
+    Without a champion there is nobody to score along with.
+    """
+    shadowed = rules.shadow_reports if champion is not None else 0
+    if not shadowed and rules.approval != "person":
+        return False
+    candidate_id = candidates.add(
+        c,
+        classifier=model.classifier,
+        model_id=model.id,
+        champion_id=champion.model.id if champion else None,
+        champion_epoch=champion.epoch if champion else None,
+        state="shadow" if shadowed else "waiting",
+        reasons=[asdict(reason) for reason in verdict.reasons],
+        plan_sha=verdict.rules_sha,
+        shadow_reports=shadowed,
+        run_id=run_id,
+        now=now,
+        until=now + rules.approval_within,
+    )
+    detail = {"run": run_id, "candidate": candidate_id, "rules_sha": verdict.rules_sha}
+    audit.record(
+        c, actor=AUTOMATIC, action="met the rules", subject=f"model {model.id}", detail=detail, now=now
+    )
+    return True
+
+
+def waits_for(one: Candidate) -> str:
+    """What an open candidacy waits for, as the end of a sentence about the model."""
+    if one.state == "shadow":
+        return f"scores {one.shadow_reports:,} reports along with model {one.champion_id}, answering none"
+    return (
+        f"waits for a person until {one.until:%Y-%m-%d %H:%M} UTC: laudos models approve {one.model_id} "
+        f'--because "..." (or laudos models refuse {one.model_id})'
+    )
+
+
+def lapse(engine: Engine, settings: Settings, now: datetime) -> None:
+    """End the candidacies that time, another champion or another plan has overtaken."""
+    with reading(engine) as c:
+        open_ones = candidates.pending(c)
+    for one in open_ones:
+        asked = settings.classifiers.get(one.classifier)
+        plan = None if asked is None else plan_sha(asked)
+        with writing(engine) as c:
+            _lapse_one(c, one, plan, now)
+
+
+def _lapse_one(c: Connection, one: Candidate, plan: str | None, now: datetime) -> None:
+    champion = models.champion_of(c, one.classifier)
+    epoch = champion.epoch if champion else None
+    because = None
+    if epoch != one.champion_epoch:
+        because = "another champion answers since it was judged"
+    elif plan != one.plan_sha:
+        because = "the plan changed since it was judged"
+    if because is not None:
+        if candidates.close(c, one.id, "overtaken", by=AUTOMATIC, because=because, now=now):
+            detail = {"candidate": one.id, "because": because}
+            audit.record(
+                c, actor=AUTOMATIC, action="overtaken", subject=f"model {one.model_id}", detail=detail,
+                now=now,
+            )  # fmt: skip
+    elif now >= one.until:
+        lacking = "nobody decided" if one.state == "waiting" else "too few reports came to be scored along"
+        reason = Reason(RULE, False, f"{lacking} until {one.until:%Y-%m-%d %H:%M} UTC", ASKED)
+        end(c, one, "expired", [*one.reasons, asdict(reason)], AUTOMATIC, None, now)
+
+
+def end(
+    c: Connection,
+    one: Candidate,
+    state: Literal["accepted", "refused", "expired"],
+    reasons: list[dict[str, Any]],
+    by: str,
+    because: str | None,
+    now: datetime,
+) -> int | None:
+    """Close a candidacy and write the decision; the champion's new epoch where it was accepted.
+
+    Raises LaudosError where somebody else closed it before, Busy where the champion is another.
+    """
+    model = models.get(c, one.model_id)
+    assert model is not None  # a foreign key says so
+    if not candidates.close(c, one.id, state, by=by, because=because, now=now):
+        raise LaudosError(f"somebody decided about model {one.model_id} before; look at laudos models show")
+    held_against = None
+    if one.champion_id is not None and one.champion_epoch is not None:
+        held_against = one.champion_id, one.champion_epoch
+    return write_decision(
+        c,
+        model,
+        "promoted" if state == "accepted" else "refused",
+        champion=held_against,
+        reasons=reasons,
+        plan_sha=one.plan_sha,
+        actor=by,
+        run_id=one.run_id if by == AUTOMATIC else None,
+        now=now,
+        detail={"candidate": one.id, "because": because},
+    )
+
+
+def approve_model(settings: Settings, model_id: int, by: str | None, because: str) -> Approval:
+    """Let a model that waits answer. `by`: default the login. Raises LaudosError where it does not wait."""
+    engine = open_database(settings)
+    return decide_on(engine, settings, model_id, "accepted", named(by), because, datetime.now(UTC))
+
+
+def refuse_model(settings: Settings, model_id: int, by: str | None, because: str) -> Approval:
+    """Turn a model that waits or scores along away; the champion stays."""
+    engine = open_database(settings)
+    return decide_on(engine, settings, model_id, "refused", named(by), because, datetime.now(UTC))
+
+
+def decide_on(
+    engine: Engine,
+    settings: Settings,
+    model_id: int,
+    decision: Literal["accepted", "refused"],
+    by: str,
+    because: str,
+    now: datetime,
+) -> Approval:
+    """A person's decision, with when: champion, promotion, candidacy and audit in one transaction."""
+    if not because.strip() or len(because) > BECAUSE_MAX:
+        raise ConfigurationError(f"say why in 1 to {BECAUSE_MAX} characters, without anything of a patient")
+    lapse(engine, settings, now)
+    one = pending_of(engine, model_id)
+    if decision == "accepted":
+        _refuse_unfit(engine, settings, one)
+    found = "let it answer" if decision == "accepted" else "turned it away"
+    # why stands in the audit and beside the candidate: reasons are shown to whoever reads the views
+    reason = asdict(Reason(RULE, decision == "accepted", found, ASKED))
+    with writing(engine) as c:
+        end(c, one, decision, [*one.reasons, reason], by, because.strip(), now)
+    point_at_champion(engine, settings, one.classifier)
+    answering = one.model_id if decision == "accepted" else one.champion_id
+    return Approval(one.classifier, one.model_id, decision, answering, by)
+
+
+def pending_of(engine: Engine, model_id: int) -> Candidate:
+    """The model's open candidacy. Raises LaudosError saying what became of it, where there is none."""
+    with reading(engine) as c:
+        one = candidates.latest_of(c, model_id)
+        known = models.get(c, model_id)
+    if known is None:
+        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
+    if one is None:
+        raise LaudosError(
+            f"model {model_id} does not wait for anybody: it met no plan that asks for a person or a shadow"
+        )
+    if one.state not in candidates.PENDING:
+        why = f" ({one.because})" if one.state == "overtaken" else ""
+        raise LaudosError(f"model {model_id} does not wait any more: it was {one.state}{why}")
+    return one
+
+
+def _refuse_unfit(engine: Engine, settings: Settings, one: Candidate) -> None:
+    if one.state == "shadow":
+        raise LaudosError(
+            f"model {one.model_id} still scores along with the champion; laudos status says how far it is, "
+            f"and laudos models refuse {one.model_id} turns it away"
+        )
+    with reading(engine) as c:
+        model = models.get(c, one.model_id)
+    fault = None if model is None else fault_of(settings, model)
+    if model is None or fault is not None or model.state != "ready":
+        raise LaudosError(f"model {one.model_id} cannot answer: {fault or 'it is no longer ready'}")

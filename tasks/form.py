@@ -1,0 +1,34 @@
+"""Asking Prefect for a run whose form decides about a model: where a server and the deployment are there."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from tasks.approval import pending_of
+from tasks.database import open_database
+from tasks.settings import Settings, prefect_server
+
+log = logging.getLogger(__name__)
+
+DEPLOYMENT = "approve/by-form"
+
+
+def offer_form(settings: Settings, model_id: int) -> bool:
+    """Start a run that suspends itself until a person decides; False where none waits or nobody would run it.
+
+    Never waits, and never fails the night: the commands decide as well.
+    """
+    if prefect_server() is None or pending_of(open_database(settings), model_id).state != "waiting":
+        return False
+    try:
+        run_deployment(DEPLOYMENT, parameters={"model_id": model_id}, timeout=0, as_subflow=False)
+    except ObjectNotFound:
+        log.info("no deployment %s: model %d is decided about by command", DEPLOYMENT, model_id)
+        return False
+    except Exception as failed:
+        log.warning("no form for model %d: %s", model_id, type(failed).__name__)
+        return False
+    return True

@@ -1,0 +1,22 @@
+"""Whether a challenger that scored along with the champion answers as it does: a rule of promotion."""
+
+from __future__ import annotations
+
+from tasks.ml.resampling import wilson
+from tasks.ml.rules import Reason, Rules
+
+RULE = "answers beside the champion"
+
+
+def shadow_reason(reports: int, patients: int, same_label: int, rules: Rules) -> Reason:
+    """What was found of reports scored along: the share that gets the same label, and its lower end.
+
+    The lower end is Wilson's with each patient counted once: reports of one patient are no two cases.
+    """
+    asked = f"the same label for at least {rules.shadow_agreement:.2f} of them, by the lower end"
+    if not reports:
+        return Reason(RULE, False, "no report was scored along", asked)
+    share = same_label / reports
+    low, _ = wilson(share, patients)
+    found = f"{share:.3f} of {reports:,} reports of {patients:,} patients, at least {low:.3f}"
+    return Reason(RULE, low >= rules.shadow_agreement, found, asked)
