@@ -20,7 +20,8 @@ from tasks.database import open_database
 from tasks.evaluate import model_row, probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
 from tasks.ml.comparison import kept
-from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, layer_stack, student_of, students_training
+from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, student_of, students_training
+from tasks.ml.layers import layer_stack
 from tasks.ml.predictor import Predictor
 from tasks.ml.variety.augment import Augmentation, course
 from tasks.model_folders import checkpoints_of, folder_of, intact

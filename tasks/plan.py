@@ -21,6 +21,8 @@ How = Literal["auto", "full", "head"]
 
 # raise when the same data and settings would give another model
 TRAINING_REVISION = 1
+# settings of training that came later, and what models were trained with until then: recorded as ever
+BEFORE_THERE_WAS_A_CHOICE = {"pooling": "network", "last_layers": None}
 # what decides the body; the rest of the configuration only moves the head or its thresholds
 BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
 
@@ -44,8 +46,9 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     """Everything in the configuration that decides what a training gives."""
     keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
     decisive = asked.model_dump(mode="json", include=keep)
-    if asked.training.pooling == "network":
-        del decisive["training"]["pooling"]  # as models were recorded before there was a choice
+    for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():
+        if decisive["training"][setting] == before:
+            del decisive["training"][setting]
     return decisive | {"seed": settings.seed, "training_revision": TRAINING_REVISION}
 
 

@@ -153,6 +153,11 @@ class TrainingSettings(_Strict):
         "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
     )
     batch_reports: int = Field(default=32, ge=1)
+    last_layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="only so many last layers learn, and the head; default: the whole network",
+    )
     pooling: Literal["network", "attention"] = Field(
         default="network",
         description="what the head reads: what the network's own does, and of several windows the mean; or "

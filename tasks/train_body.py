@@ -38,7 +38,7 @@ def trained_body(
         log = _lessons(settings, asked, count, network, checkpoints / "lessons")
         notes += _resumed("lessons that were", log)
     log = _reports(settings, asked, taught, network, checkpoints / "reports")
-    return network, notes + _resumed("a training that was", log)
+    return network, notes + _resumed("a training that was", log) + _crowded(asked, log)
 
 
 def _lessons(
@@ -83,6 +83,13 @@ def _resumed(what: str, log: TrainLog) -> tuple[str, ...]:
     return (f"{what} interrupted went on at step {log.resumed_from_step} of {log.steps}",)
 
 
+def _crowded(asked: ClassifierSettings, log: TrainLog) -> tuple[str, ...]:
+    wanted = asked.training.batch_reports
+    if log.batch_windows == wanted:
+        return ()
+    return (f"memory ran out with batches of {wanted}: trained in batches of {log.batch_windows}",)
+
+
 def lessons_for(asked: ClassifierSettings) -> int:
     """How many: only a classifier that is taught by synthetic reports has an exam to take them from."""
     if "synthetic" not in asked.training_labels:
@@ -109,6 +116,7 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
+        last_layers=training.last_layers,
         head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
     )
 

@@ -22,9 +22,11 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.attentive import attention_of
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import Progress, evaluating, last_linear
+from tasks.ml.layers import layer_stack
 from tasks.ml.quiet import quietly
 from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
@@ -52,6 +54,11 @@ def student_of(teacher: PreTrainedModel, layers: int | None = None) -> PreTraine
     and head are the teacher's, too. Raises UnfitEncoder where the stack of layers cannot be found, or is too
     low to leave any out.
     """
+    if attention_of(teacher) is not None:
+        raise UnfitEncoder(
+            "a network with attention over whole reports is no teacher; distil a BERT, RoBERTa, DistilBERT, "
+            "XLM-R or ModernBERT with its own pooling"
+        )
     name, stack = layer_stack(teacher)
     chosen = _chosen(type(teacher).__name__, len(stack), layers)
     config = copy.deepcopy(teacher.config)
@@ -76,22 +83,6 @@ def student_of(teacher: PreTrainedModel, layers: int | None = None) -> PreTraine
             f"({type(error).__name__}): its layers are not alike; use an encoder of another family"
         ) from None
     return student.to(teacher.device).eval()
-
-
-def layer_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Name and module of the list of all layers. Raises UnfitEncoder where there is no single one."""
-    layers = getattr(model.config, "num_hidden_layers", None)
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == layers
-    ]
-    if len(found) != 1:
-        raise UnfitEncoder(
-            f"{type(model).__name__} has {len(found)} lists of {layers} layers, and one is needed to leave "
-            "layers out of; distil a BERT, RoBERTa, DistilBERT, XLM-R or ModernBERT"
-        )
-    return found[0]
 
 
 def _chosen(family: str, of: int, layers: int | None) -> list[int]:

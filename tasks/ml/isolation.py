@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.ml.features import Encoded, Progress
+from tasks.ml.memory import is_out_of_memory
 from tasks.ml.predictor import Predictor
 
 # what the model is asked when a report made it fail, to tell a bad report from a broken model
 PROBE = "Laudo."
 # memory that ran out is the batch's doing until a batch is this small: one window of most encoders
 BATCH_TOKENS_MIN = 512
-# torch says it in these words (CPU, then CUDA), with no type of its own on the CPU
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def read_each(
@@ -50,14 +49,6 @@ def read_each(
             read_each(predictor, half, batch_tokens=batch_tokens, progress=progress, passing=passing)
             for half in halves
         ]
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, numpy or torch found no memory."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
     )
 
 

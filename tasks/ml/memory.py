@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+# torch says it in these words (CPU, then CUDA), with no type of its own on the CPU
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
 
 def give_back() -> None:
     """Return the pages of freed tensors to the system, where the C library knows how (glibc).
@@ -19,6 +22,14 @@ def give_back() -> None:
     trim = _malloc_trim()
     if trim is not None:
         trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch found no memory."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
+    )
 
 
 def peak_mib() -> float:

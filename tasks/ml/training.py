@@ -11,8 +11,8 @@ import hashlib
 import math
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +35,8 @@ from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
 from tasks.ml.features import Progress, last_linear
-from tasks.ml.memory import give_back
+from tasks.ml.layers import only_last_trained
+from tasks.ml.memory import give_back, is_out_of_memory
 from tasks.ml.quiet import quietly
 from tasks.ml.training_rows import LengthGrouped, rows_of
 from tasks.ml.windows import Ints, Windows, windows_of
@@ -58,6 +59,7 @@ class BodyTraining:
     learning_rate: float = 1e-3  # for a network from scratch; 1.5e-3 learnt visibly worse (one run)
     batch_windows: int = 32
     accumulate_batches: int = 1  # so many of them make one step
+    last_layers: int | None = None  # only so many learn, and what comes after them; None: every weight
     mixed_precision: bool = False  # bfloat16 autocast, where a GPU has it; a processor computes in float32
     head_steps: float = 1.0  # of head and attention, in learning rates: they begin from nothing
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards
@@ -73,6 +75,7 @@ class TrainLog:
     windows: int
     resumed_from_step: int
     losses: tuple[tuple[int, float], ...]
+    batch_windows: int  # fewer than asked for where memory ran out
 
 
 class Objective(Protocol):
@@ -156,14 +159,64 @@ def train_on(
 
     `collate(rows, epoch)` makes a batch; the same ones must give the same. A checkpoint is taken up where it
     bears this `fingerprint`, which must tell everything that the weights depend on.
+
+    Where memory runs out, the training begins again with batches of half the size, two of them a step, and
+    halves those in turn: a step sees the same number of rows. Raises what ran out when one row is too many.
     """
+    begun = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    marks = {mark.read_text() for mark in checkpoint_folder.glob(f"checkpoint-*/{COMPLETE}")}
+    # a run that was killed may have run out of memory before
+    known = next((one for one in _halvings(config) if _of(fingerprint, one) in marks), config)
+    for smaller in _halvings(known):
+        try:
+            return _trained_on(
+                model, rows, lengths, collate, smaller, checkpoint_folder, _of(fingerprint, smaller), seed,
+                progress, objective,
+            )  # fmt: skip
+        except Exception as error:
+            if smaller.batch_windows == 1 or not is_out_of_memory(error):
+                raise
+        # out of the except block: the exception's frames hold the tensors that took the memory
+        model.load_state_dict(begun)
+        give_back()
+    raise AssertionError("the last of the halvings returns or raises")
+
+
+def _halvings(config: BodyTraining) -> Iterator[BodyTraining]:
+    """As asked for, then in batches of half the size, two of them a step, and so on: a step sees as much."""
+    yield config
+    while config.batch_windows > 1:
+        config = replace(
+            config,
+            batch_windows=config.batch_windows // 2,
+            accumulate_batches=2 * config.accumulate_batches,
+        )
+        yield config
+
+
+def _of(fingerprint: str, config: BodyTraining) -> str:
+    return f"{fingerprint} {config.batch_windows}"
+
+
+def _trained_on(
+    model: PreTrainedModel,
+    rows: Dataset,
+    lengths: Ints,
+    collate: Collate,
+    config: BodyTraining,
+    checkpoint_folder: Path,
+    fingerprint: str,
+    seed: int,
+    progress: Progress | None,
+    objective: Objective | None,
+) -> TrainLog:
     checkpoint = _last_complete(checkpoint_folder, fingerprint)
     order = LengthGrouped(lengths, config.batch_windows, seed)
     steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
     steps = max(1, math.ceil(config.epochs * steps_an_epoch))
     # Trainer sets it on every family; on one that has none it would be in the sha and not in the saved file
     had_cache = hasattr(model.config, "use_cache")
-    with quietly(), room_in(checkpoint_folder):
+    with quietly(), room_in(checkpoint_folder), only_last_trained(model, config.last_layers):
         trainer = _Guarded(
             model=model,
             args=_arguments(config, checkpoint_folder, steps, seed),
@@ -181,7 +234,7 @@ def train_on(
         vars(model.config).pop("use_cache", None)
     losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
     resumed = 0 if checkpoint is None else _step_of(checkpoint)
-    return TrainLog(trainer.state.global_step, len(lengths), resumed, losses)
+    return TrainLog(trainer.state.global_step, len(lengths), resumed, losses, config.batch_windows)
 
 
 def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:

@@ -20,13 +20,13 @@ from tasks.ml.distillation import (
     Saved,
     distil,
     flops_per_token,
-    layer_stack,
     mistaken,
     softened,
     student_of,
     turned,
 )
 from tasks.ml.errors import UnfitEncoder
+from tasks.ml.layers import layer_stack
 from tasks.ml.training import BodyTraining, train_body
 from tests.ml.conftest import STRIDE, WINDOW, Network, bare_network, written
 

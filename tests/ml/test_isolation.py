@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tasks.ml.features import Encoded
-from tasks.ml.isolation import PROBE, is_out_of_memory, read_each, readable
+from tasks.ml.isolation import PROBE, read_each, readable
+from tasks.ml.memory import is_out_of_memory
 from tasks.ml.predictor import Predictor
 
 NO_MEMORY: dict[str, Callable[[], Any]] = {

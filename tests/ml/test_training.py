@@ -7,17 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from transformers import BertForSequenceClassification
 
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, probabilities
-from tasks.ml.training import COMPLETE, BodyTraining, train_body
+from tasks.ml.layers import layer_stack
+from tasks.ml.training import COMPLETE, BodyTraining, TrainLog, train_body
 from tasks.ml.training_rows import LengthGrouped
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 
@@ -171,3 +175,65 @@ def test_every_family_can_be_trained(network: Network, tmp_path: Path):
     train_body(*network, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
     moved = [name for name, tensor in state_of(network).items() if not torch.equal(tensor, before[name])]
     assert len(moved) > len(before) / 2
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_only_the_last_layers_and_what_comes_after_them_learn(network: Network, tmp_path: Path, layers: int):
+    texts, labels = written(24, 1)
+    before = state_of(network)
+    config = replace(CONFIG, last_layers=layers)
+    train_body(*network, texts, labels, config=config, checkpoint_folder=tmp_path, seed=1)
+    moved = {name for name, tensor in state_of(network).items() if not torch.equal(tensor, before[name])}
+    stack, held = layer_stack(network[0])
+    first = f"{stack}.{max(0, len(held) - layers)}."
+    below = [name for name, _ in network[0].named_parameters()]
+    below = below[: next(at for at, name in enumerate(below) if name.startswith(first))]
+    assert moved
+    assert not moved & set(below)
+    assert all(weights.requires_grad for weights in network[0].parameters())
+
+
+class Crowded(BertForSequenceClassification):
+    """Runs out of memory, in torch's words, with more than four windows at once."""
+
+    most = 4
+
+    def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
+        if len(input_ids) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(input_ids=input_ids, **rest)
+
+
+def test_where_memory_runs_out_smaller_batches_make_the_same_steps(
+    tiny: Callable[[], Network], tmp_path: Path
+):
+    texts, labels = written(24, 1)
+
+    def crowded(stop_at: int | None) -> TrainLog:
+        model, tokenizer = tiny()
+        network = Crowded(model.config)
+        network.load_state_dict(model.state_dict())
+
+        def stop(step: int, _steps: int) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        return train_body(
+            network, tokenizer, texts, labels,
+            config=CONFIG, checkpoint_folder=tmp_path / "crowded", seed=1, progress=stop,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        crowded(6)
+    log = crowded(None)
+    assert (log.batch_windows, log.resumed_from_step) == (4, 4)  # and it was not begun anew
+    roomy = train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path / "roomy", seed=1)
+    assert (log.steps, roomy.batch_windows) == (roomy.steps, 8)
+
+
+def test_memory_that_one_window_takes_is_no_batchs_doing(tiny: Callable[[], Network], tmp_path: Path):
+    model, tokenizer = tiny()
+    crowded = Crowded(model.config)
+    crowded.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        train_body(crowded, tokenizer, *written(8, 1), config=CONFIG, checkpoint_folder=tmp_path, seed=1)
