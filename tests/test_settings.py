@@ -300,6 +300,7 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
         "augment",
         "revision",
         "epochs",
+        "last_layers",
         "learning_rate",
         "lessons",
         "max_train_reports",
