@@ -12,8 +12,11 @@ from benchmarks import (
     demo,
     distillation,
     doctor,
+    dollars,
     ingest,
+    many_workers,
     nubes,
+    peers,
     predictions,
     pretraining,
     record,
@@ -28,12 +31,14 @@ def main() -> None:
     ingest.main([])
     predictions.main([])
     scoring.main([])
+    many_workers.main([])
     doctor.main([])
     audit.main([])
     distillation.main([])
     answers.main([])
     real = (
-        corpora.main, nubes.main, pretraining.main, backends.main, cascade.main, conformal.main,
+        corpora.main, nubes.main, pretraining.main, backends.main, peers.main, dollars.main,
+        cascade.main, conformal.main,
     )  # fmt: skip
     for on_real_reports in real:
         try:

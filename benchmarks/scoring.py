@@ -13,7 +13,7 @@ takes for a single report (loading the model, Prefect's two tasks) is its set-up
 Beside wall time the processor time of this process, which a busy machine disturbs less.
 **estimate**: `laudos estimate`, then the flow on the same backlog, for each mix of lengths, and for one of
 which half was read before. In processor time, too.
-**rescore**, **workers**, **flat**: see benchmarks/scoring_bulk.py.
+**rescore**, **workers**, **dask**, **flat**: see benchmarks/scoring_bulk.py.
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "estimate": estimated,
         "rescore": scoring_bulk.rescore,
         "workers": scoring_bulk.workers,
+        "dask": scoring_bulk.dask,
         "flat": scoring_bulk.flat,
     }
     parser = argparse.ArgumentParser(prog=COMMAND)

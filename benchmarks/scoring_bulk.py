@@ -5,17 +5,20 @@ of a few texts over and over), scored by one worker under a real head; against e
 reports with the same MiniLM. Both per report, on one thread.
 **workers**: `laudos worker` processes on PostgreSQL, each pinned to a core of its own, one and two by turns;
 reports a second from the moment each of them may have ended a chunk to the last chunk.
+**dask**: the same with workers of a Dask scheduler on loopback; scheduler and asking process have no core of
+their own.
 **flat**: a worker with a model as fast as a hash: time per report at several sizes of the backlog.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -28,9 +31,12 @@ from benchmarks.record import Figure
 from benchmarks.scoring_ground import MIXES, build, champion, receive, store_vectors, texts
 from db import models
 from db.engine import reading, writing
+from db.scoring import Job
 from db.tables import feature, prediction, score_chunk, score_job
+from tasks.cluster import score_on_cluster
 from tasks.database import open_database
 from tasks.scorer import work_on
+from tasks.settings import Settings
 
 ENCODED = 60  # by the MiniLM: 150 ms each on a slow core
 SIZES = (10_000, 100_000, 1_000_000)
@@ -39,6 +45,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 EXPECTED = {
     "rescore_over_encode": ".001 to .002: 100 microseconds beside 100 milliseconds",
     "two_workers_over_one": "1.9 to 2.0 on quiet cores",
+    "two_dask_workers_over_one": "1.85 to 2.0: scheduler and asking process take a little of both cores",
     "flat_largest_over_smallest": "1.0 to 1.3: keys of a larger table are looked up deeper",
 }
 
@@ -72,6 +79,39 @@ def rescore(scale: float) -> dict[str, Figure]:
 
 
 def workers(scale: float) -> dict[str, Figure]:
+    def run(folder: Path, _engine: Engine, _job: Job, cores: Sequence[int]) -> None:
+        words = ("flows.cli", "--config", str(folder / "laudos.toml"), "worker", "--json")
+        started = [_pinned(core, *words) for core in cores]
+        codes = [process.wait() for process in started]
+        if any(codes):
+            raise SystemExit("a worker failed")
+
+    return _two_over_one("", scale, run)
+
+
+def dask(scale: float) -> dict[str, Figure]:
+    def run(folder: Path, engine: Engine, job: Job, cores: Sequence[int]) -> None:
+        where = folder / "scheduler.json"
+        where.unlink(missing_ok=True)
+        own = ("--no-dashboard", "--scheduler-file", str(where))
+        started = [_plain("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *own)]
+        try:
+            while not where.exists():
+                time.sleep(0.1)
+            one = ("distributed.cli.dask_worker", *own, "--nthreads", "1", "--no-nanny")
+            started += [_pinned(core, *one) for core in cores]
+            score_on_cluster(engine, Settings.load(), job, json.loads(where.read_text())["address"])
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait()
+
+    return _two_over_one("dask_", scale, run)
+
+
+def _two_over_one(
+    kind: str, scale: float, run: Callable[[Path, Engine, Job, Sequence[int]], None]
+) -> dict[str, Figure]:
     rates: dict[int, list[float]] = {1: [], 2: []}
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -82,35 +122,42 @@ def workers(scale: float) -> dict[str, Figure]:
         engine = open_database(settings)
         receive(engine, texts(max(600, int(4000 * scale)), MIXES["natural"], seed=6))
         for hands in (1, 2, 2, 1, 1, 2):
-            rates[hands].append(_rate(engine, folder, cores[:hands], settings.scoring.chunk_reports_min))
+            job = _cut_anew(engine, settings.scoring.chunk_reports_min)
+            run(folder, engine, job, cores[:hands])
+            rates[hands].append(_rate(engine, job, hands))
         engine.dispose()
     pairs = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    expected = EXPECTED["two_workers_over_one"]
+    ratio = f"two_{kind}workers_over_one"
     return {
-        "two_workers_over_one": Figure(median(pairs), "ratio", min(pairs), max(pairs), len(pairs), expected),
-        "one_worker_reports_per_s": Figure(median(rates[1]), "reports/s"),
-        "two_workers_reports_per_s": Figure(median(rates[2]), "reports/s"),
+        ratio: Figure(median(pairs), "ratio", min(pairs), max(pairs), len(pairs), EXPECTED[ratio]),
+        f"one_{kind}worker_reports_per_s": Figure(median(rates[1]), "reports/s"),
+        f"two_{kind}workers_reports_per_s": Figure(median(rates[2]), "reports/s"),
     }
 
 
-def _rate(engine: Engine, folder: Path, cores: Sequence[int], chunk_reports: int) -> float:
-    """Score everything anew, a worker a core: reports a second."""
+def _plain(*words: str) -> subprocess.Popen[bytes]:
+    return _started((sys.executable, "-m", *words))
+
+
+def _pinned(core: int, *words: str) -> subprocess.Popen[bytes]:
+    return _started(("taskset", "-c", str(core), sys.executable, "-m", *words))
+
+
+def _started(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
+
+
+def _cut_anew(engine: Engine, chunk_reports: int) -> Job:
+    """A job of all reports, none of which has been scored or encoded."""
     with writing(engine) as c:
         for table in (prediction, feature, score_chunk, score_job):
             c.execute(delete(table))
-    job = backlogs.cut(engine, _champion_id(engine), chunk_reports)
-    words = (sys.executable, "-m", "flows.cli", "--config", str(folder / "laudos.toml"), "worker", "--json")
-    started = [
-        subprocess.Popen(
-            ("taskset", "-c", str(core), *words),
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-        )
-        for core in cores
-    ]
-    codes = [process.wait() for process in started]
-    if any(codes):
-        raise SystemExit("a worker failed")
+    return backlogs.cut(engine, _champion_id(engine), chunk_reports)
+
+
+def _rate(engine: Engine, job: Job, hands: int) -> float:
+    """Reports a second of a job that so many workers did."""
     with reading(engine) as c:
         ended = c.execute(
             select(score_chunk.c.done_at, score_chunk.c.reports)
@@ -120,7 +167,7 @@ def _rate(engine: Engine, folder: Path, cores: Sequence[int], chunk_reports: int
     if sum(row.reports for row in ended) != job.reports:
         raise SystemExit(f"job {job.id} is not done")
     # the workers' start is left out: what counts begins when as many chunks have ended as there are workers
-    first, rest = ended[len(cores) - 1], ended[len(cores) :]
+    first, rest = ended[hands - 1], ended[hands:]
     return float(sum(row.reports for row in rest) / (rest[-1].done_at - first.done_at).total_seconds())
 
 
@@ -130,6 +177,7 @@ def flat(scale: float) -> dict[str, Figure]:
     expected = EXPECTED["flat_largest_over_smallest"]
     return {
         **{f"flat_per_report_{size}": Figure(took[size], "microseconds", n=size) for size in sizes},
+        "two_dask_workers_over_one": "1.85 to 2.0: scheduler and asking process take a little of both cores",
         "flat_largest_over_smallest": Figure(took[sizes[-1]] / took[sizes[0]], "ratio", expected=expected),
     }
 

@@ -106,25 +106,34 @@ class _Crew:
     def work(self, progress: Callable[[int, int | None], None]) -> None:
         """Until the job is done or stopped, or what is left of it is with workers that are none of ours."""
         before = self._standing()
+        look_at = time.monotonic()
         while True:
             self._heard.clear()
             self._hear()
-            self._muster()
+            if time.monotonic() >= look_at:
+                if not self._look(before, progress):
+                    return
+                look_at = time.monotonic() + POLL_S
+            self._heard.wait(max(0.0, look_at - time.monotonic()))
+
+    def _look(self, before: scoring.Progress, progress: Callable[[int, int | None], None]) -> bool:
+        """See who is there and what is left, and give it out; False where nothing is left to wait for."""
+        self._muster()
+        left = self._standing()
+        written, encoded = left.written - before.written, left.encoded - before.encoded
+        self.total = replace(self.total, written=written, encoded=encoded)
+        progress(left.written, self._job.reports)
+        if not self._open() or not (left.open or left.leased):
+            return False
+        if not left.open:
+            given_up = take_over_silent(self._engine, self._settings, self._job, gone=self._gone)
+            self.total += ScoreSummary(quarantined=given_up)
             left = self._standing()
-            written, encoded = left.written - before.written, left.encoded - before.encoded
-            self.total = replace(self.total, written=written, encoded=encoded)
-            progress(left.written, self._job.reports)
-            if not self._open() or not (left.open or left.leased):
-                return
-            if not left.open:
-                given_up = take_over_silent(self._engine, self._settings, self._job, gone=self._gone)
-                self.total += ScoreSummary(quarantined=given_up)
-                left = self._standing()
-            self._assign(left.open)
-            if not left.open and not any(hand.doing for hand in self._hands.values()):
-                return
-            self._require_somebody()
-            self._heard.wait(POLL_S)
+        self._assign(left.open)
+        if not left.open and not any(hand.doing for hand in self._hands.values()):
+            return False
+        self._require_somebody()
+        return True
 
     def dismiss(self) -> None:
         """Nobody is asked any more; who computes a chunk ends it, and keeps to its lease."""
@@ -199,6 +208,8 @@ class _Crew:
         else:
             hand.faults = 0
             self.total += ScoreSummary(**answer["counts"])
+            if answer["more"]:
+                self._ask(address, help_with, SLICE_S)
 
     def _refuse(self, address: str, hand: _Hand, because: str) -> None:
         hand.refused = because

@@ -77,7 +77,7 @@ class Cluster:
         return self.log(name).splitlines().count(what)
 
 
-def until(met: Callable[[], object], seconds: float = 60) -> None:
+def until(met: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < deadline, "what was waited for did not happen"
@@ -121,11 +121,13 @@ def test_workers_that_are_killed_and_join_late_score_every_report_once(
         until(lambda: scoring.done() or all(dask.told(name, "reads") > read[name] for name in alive))
         assert not scoring.done(), scoring.result()
         dask.hold.touch()
-        until(lambda: both.count(score_chunk, score_chunk.c.state == "leased") == 2)
-        dask.workers[alive[0]].kill()  # while it holds a chunk
-        late = dask.start()
-        until(lambda: dask.told(late, "reads"))  # it was asked, with the job half done, and holds a chunk
-        dask.hold.unlink()
+        try:
+            until(lambda: both.count(score_chunk, score_chunk.c.state == "leased") == 2)
+            dask.workers[alive[0]].kill()  # while it holds a chunk
+            late = dask.start()
+            until(lambda: dask.told(late, "reads"))  # it was asked, with the job half done, and holds a chunk
+        finally:
+            dask.hold.unlink()
         told = scoring.result(timeout=120)
     with Client(dask.address, set_as_default=False) as client:
         assert client.submit(len, PLANTED).result() == len(PLANTED)
