@@ -512,7 +512,8 @@ score_chunk = Table(
     Column("written", Integer, comment="predictions written"),
     _count("deaths", "workers that fell silent over it: the second halves it, a single report is given up"),
     _one_of("state", "open", "leased", "done"),
-    Index("ix_score_chunk_job_id_state", "job_id", "state"),
+    # the next chunk is the first of these: without deaths and seq each claim would sort all that are open
+    Index("ix_score_chunk_next", "job_id", "state", "deaths", "seq"),
     comment="a range of report versions that one worker scores at a time",
 )
 
