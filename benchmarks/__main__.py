@@ -16,6 +16,7 @@ from benchmarks import (
     ingest,
     many_workers,
     nubes,
+    one_way,
     peers,
     predictions,
     pretraining,
@@ -35,6 +36,7 @@ def main() -> None:
     doctor.main([])
     audit.main([])
     distillation.main([])
+    one_way.main([])
     answers.main([])
     real = (
         corpora.main, nubes.main, pretraining.main, backends.main, peers.main, dollars.main,
