@@ -157,6 +157,16 @@ def texts(c: Connection, version_ids: Sequence[int]) -> dict[int, str]:
     }
 
 
+def version_numbers(c: Connection, version_ids: Sequence[int]) -> dict[int, int]:
+    """Version id -> 1, 2, 3... among its report's versions."""
+    query = select(report_version.c.id, report_version.c.version)
+    return {
+        row.id: row.version
+        for some in chunks(version_ids)
+        for row in c.execute(query.where(among(c, report_version.c.id, some)))
+    }
+
+
 def _add_reports(c: Connection, source_id: int, contents: Sequence[Content], now: datetime) -> dict[str, int]:
     ids = next_ids(c, report, len(contents))
     load(

@@ -21,6 +21,7 @@ from flows import (
     cli_estimate,
     cli_evidence,
     cli_jobs,
+    cli_labels,
     cli_models,
     cli_plan,
     cli_pretrain,
@@ -56,6 +57,7 @@ cli_torture.add_to(app)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_encoders.app, name="encoders")
 app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(cli_labels.app, name="labels")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_questions.export_app, name="export")
 app.add_typer(cli_synth.app, name="synth")

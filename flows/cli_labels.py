@@ -1,0 +1,81 @@
+"""`laudos labels`: what the labels are worth that teach a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_session import AsJson, ready, show
+
+if TYPE_CHECKING:
+    from tasks.label_doubts import Doubts
+
+app = typer.Typer(no_args_is_help=True, help="Ask what the labels are worth that teach a model.")
+
+
+@app.callback()
+def labels() -> None:
+    """Ask what the labels are worth that teach a model."""
+
+
+@app.command("doubt", epilog="Example: laudos labels doubt --limit 20")
+def doubt(
+    classifier: Annotated[str | None, typer.Option(help="Whose labels; default: the only one's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List reports whose label is probably wrong, for a person to look at. Changes nothing, shows no text."""
+    settings = ready()
+    from tasks.label_doubts import label_doubts
+
+    found = label_doubts(settings, classifier, limit)
+    if as_json:
+        show(found, as_json)
+    else:
+        _tell(found)
+
+
+def _tell(found: Doubts) -> None:
+    from rich.markup import escape
+
+    from flows.cli_summary import heading, table
+    from flows.cli_words import console, title
+
+    out = console()
+    title(out, f"Labels of {found.classifier}, judged on the vectors of model {found.model_id}")
+    out.print(
+        f"{found.doubted:,} of {found.reports:,} reports ({found.patients:,} patients) are in doubt; about "
+        f"{found.wrong_share:.1%} of all labels are estimated to be wrong",
+        soft_wrap=True,
+    )
+    for part in found.seen if found.caveat else ():
+        saw = "whose label the body saw" if part.label_seen else "whose label it did not see"
+        out.print(f"  {saw}: {part.doubted:,} of {part.reports:,} ({part.doubted / part.reports:.1%})")
+    for label, reports in found.rare.items():
+        out.print(escape(f"{label}: too few patients bear it; its {reports:,} reports were not judged"))
+    if found.without_vector:
+        out.print(f"{found.without_vector:,} labelled reports were never read by this model, and not judged")
+    if found.caveat:
+        out.print(f"[dim]{found.caveat}[/]", soft_wrap=True)
+    heading(out, "Given and true labels (estimated shares of all reports)")
+    shares = [(one.given, one.true, f"{one.share:.2%}") for one in found.joint if one.share]
+    out.print(table(("given", "true", "share"), shares, words=1))
+    if not found.listed:
+        return
+    heading(out, f"In doubt ({len(found.listed):,} of {found.doubted:,}, the clearest first)")
+    rows = [
+        (
+            f"{one.source} {one.external_id}",
+            str(one.version),
+            f"{one.probabilities[one.given]:.3f}",
+            f"{one.probabilities[one.suggested]:.3f}",
+            one.given,
+            one.suggested,
+            one.origin,
+            one.split,
+        )
+        for one in found.listed
+    ]
+    header = ("report", "version", "p(given)", "p(suggested)", "given", "suggested", "origin", "split")
+    out.print(table(header, rows, words=4))
