@@ -28,6 +28,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 from unittest.mock import patch
@@ -242,33 +243,25 @@ def measure(of: Ground, rounds: int) -> dict[str, Figure]:
     return figures
 
 
-def alike(of: Ground) -> dict[str, Figure]:
-    """How the back ends decide on sentences, beside torch-fp32."""
+def alike(of: Ground, readers: dict[str, Callable[[], Reader]]) -> dict[str, Figure]:
+    """How others decide on sentences, beside torch-fp32; a reader is made when its turn comes."""
     rows = random.Random(1).sample(rows_of("nubes/nubes_sentences.csv"), SENTENCES)
     texts, truth = [row["text"] for row in rows], np.array([int(row["neg"]) for row in rows])
 
-    def vectors(backend: Backend) -> np.ndarray:
-        reader = reader_on(of.model, backend)
+    def vectors(reader: Reader) -> np.ndarray:
         return encode(of.model, of.tokenizer, texts, **AS_SCORED, reader=reader).vectors
 
-    known = vectors(REFERENCE)
+    known = vectors(reader_on(of.model, REFERENCE))
     middle = TAUGHT // 2
     head = fit_head(known[:middle], truth[:middle], 2, known[middle:TAUGHT], truth[middle:TAUGHT])
     never = Thresholds((0.5, 0.5), (100, 100), (0.05, 0.05))
     figures = {}
-    for backend in BACKENDS:
-        if backend == REFERENCE or why_not(backend) is not None:
-            continue
-        told = compare(
-            probabilities(head, known[TAUGHT:]),
-            probabilities(head, vectors(backend)[TAUGHT:]),
-            truth[TAUGHT:],
-            1,
-            never,
-        )
+    for name, reader in readers.items():
+        answers = probabilities(head, vectors(reader())[TAUGHT:])
+        told = compare(probabilities(head, known[TAUGHT:]), answers, truth[TAUGHT:], 1, never)
         share, changed = told.other_decisions / told.reports, told.largest_difference
-        figures[f"decisions_changed_{backend}"] = Figure(share, "share", n=told.reports)
-        figures[f"probability_changed_{backend}"] = Figure(changed, "probability", n=told.reports)
+        figures[f"decisions_changed_{name}"] = Figure(share, "share", n=told.reports)
+        figures[f"probability_changed_{name}"] = Figure(changed, "probability", n=told.reports)
     return figures
 
 
@@ -314,7 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of = ground(size, asked.limit)
         figures |= measure(of, 1 if asked.limit else ROUNDS)
         if size == "minilm" and not asked.limit:
-            figures |= alike(of)
+            others = [one for one in BACKENDS if one != REFERENCE and why_not(one) is None]
+            figures |= alike(of, {one: partial(reader_on, of.model, one) for one in others})
     figures = expecting(figures | headline(figures), EXPECTED)
     for name, figure in figures.items():
         print(f"{name:45} {figure.value:10.4g} {figure.unit}")

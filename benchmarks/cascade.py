@@ -36,7 +36,7 @@ from benchmarks.backends import PIPELINE, Ground, cut, in_turns, ratio, rows_of
 from benchmarks.corpora import encoder_folder
 from benchmarks.record import Figure, add, expecting
 from tasks.ml.artifact import LaudosJson
-from tasks.ml.backends import Backend, why_not
+from tasks.ml.backends import Backend, reader_on, why_not
 from tasks.ml.cascade import Choice, agreement, choose, is_sure
 from tasks.ml.conformal import fit_thresholds
 from tasks.ml.distillation import NO_LABEL, Recipe, distil, student_of, students_training
@@ -52,7 +52,7 @@ COMMAND = "python -m benchmarks.cascade"
 KEPT = Path(__file__).parent / "kept" / "cascade"
 LABELS, CRITICAL, ERRORS = ("afirmado", "negado"), "negado", (0.05, 0.02)
 SENTENCES, UNLABELLED = 8000, 200  # unlabelled: of TCGA's and of ours each
-CALIBRATION, ASKED, TIMED = 1100, 320, 64  # of each kind
+CALIBRATION, ASKED, TIMED = 1020, 200, 32  # of each kind
 ROUNDS = 3
 TRAINING = BodyTraining(epochs=2.0, learning_rate=1e-4, checkpoint_every_steps=100)
 STUDENT_EPOCHS = 1.0
@@ -155,8 +155,11 @@ def _tokenizer() -> Any:
 
 
 def fitted(model: Any, taught: tuple[list[str], np.ndarray], held: tuple[list[str], np.ndarray]) -> Predictor:
-    """A network with a head of its own, as a retraining fits it, on the reference."""
-    read = [encode(model, _tokenizer(), texts, **WINDOWS).vectors for texts, _ in (taught, held)]
+    """A network with a head of its own, as a retraining fits it, in full precision."""
+    reader = reader_on(model, FULL)
+    read = [
+        encode(model, _tokenizer(), texts, **WINDOWS, reader=reader).vectors for texts, _ in (taught, held)
+    ]
     head = fit_head(read[0], taught[1], len(LABELS), read[1], held[1])
     facts = LaudosJson(
         classifier="negation", labels=LABELS, critical=CRITICAL, **WINDOWS, encoder_sha="", snapshot_sha="",

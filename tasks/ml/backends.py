@@ -116,23 +116,32 @@ def copied_to(device: str, model: PreTrainedModel, precision: torch.dtype) -> Re
 
 
 def _compiled(model: PreTrainedModel, precision: str) -> Reader:
-    ov = openvino()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing, for those who write networks
-            converted = ov.convert_model(
-                _Body(model),
-                example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in ("ids", "mask")},
-                input=[ov.PartialShape([-1, -1])] * 2,
-            )
-        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
-        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-        request = ov.Core().compile_model(converted, "CPU", {**threads, **hints}).create_infer_request()
+        return compiled(converted(model), precision)
     except Exception as error:
         # its message may be pages long, of a graph
         raise BackendUnavailable(
             f"OpenVINO cannot convert a {type(model).__name__} ({type(error).__name__}); use torch-fp32"
         ) from None
+
+
+def converted(model: PreTrainedModel) -> Any:
+    """The body of a network as OpenVINO's own."""
+    ov = openvino()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, for those who write networks
+        return ov.convert_model(
+            _Body(model),
+            example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in ("ids", "mask")},
+            input=[ov.PartialShape([-1, -1])] * 2,
+        )
+
+
+def compiled(network: Any, precision: str) -> Reader:
+    """What `converted` gave, on this processor, in "f32" or "bf16"."""
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino().Core().compile_model(network, "CPU", {**threads, **hints}).create_infer_request()
 
     def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
         request.infer({0: ids.numpy(), 1: mask.numpy()}, share_inputs=True)
