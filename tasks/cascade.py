@@ -170,8 +170,12 @@ def tried(
     if not texts:
         raise LaudosError("no hospital patient is in the calibration split: there is nothing to try it on")
     batch_tokens = settings.scoring.batch_tokens
-    small, student_s = _read(student, texts, batch_tokens)
-    large, champion_s = _read(champion, texts, batch_tokens)
+    try:
+        small, student_s = _read(student, texts, batch_tokens)
+        large, champion_s = _read(champion, texts, batch_tokens)
+    except Exception as error:
+        # its words may quote what it was given
+        raise LaudosError(f"a network fails on calibration reports ({type(error).__name__})") from None
     choice = choose(small, large, champion.facts.critical)
     if choice.refused is not None:
         return Offer(student_id, choice, 1.0, choice.refused)

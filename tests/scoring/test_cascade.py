@@ -145,6 +145,20 @@ def test_the_champion_reads_everything_where_nothing_is_proven_or_gained(
     assert why in caplog.text
 
 
+def test_a_student_that_fails_stops_no_scoring_and_its_words_are_kept_back(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    champion_id, _ = with_student(hospital, head=0)
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("of patient Maria")
+
+    monkeypatch.setattr(cascade, "_read", failing)
+    assert score(hospital, champion_id, with_cascade(hospital)).written == REPORTS
+    assert "fails on calibration reports (RuntimeError)" in caplog.text
+    assert "Maria" not in caplog.text
+
+
 def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
     both: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
 ) -> None:
