@@ -165,3 +165,13 @@ def test_the_items_of_a_training_set_are_read_as_they_were_frozen_on_both_databa
     assert found is not None
     assert content_sha([item for item, *_ in items], [split for _, split, _ in items]) == found.sha
     assert [there for *_, there in items].count(False) == 1
+
+
+def test_a_network_that_weighs_its_tokens_comes_out_the_same(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world = reconfigured(world, training=TRAINING | {"pooling": "attention"})
+    world.add(range(60))
+    made = challenge(world)
+    found = reproduce(world.engine, world.settings, made.model_id)
+    assert (found.same, found.differences) == (True, [])

@@ -22,10 +22,12 @@ from tasks.doctor import doctor
 from tasks.ml.rules import Reason, Rules, Verdict
 from tasks.ml.shadow import shadow_reason
 from tasks.models import list_models, reference, roll_back
+from tasks.monitor import look_back
 from tasks.promote import Decided, record
 from tasks.settings import Settings
 from tasks.shadow import ScoredAlong, along
 from tasks.status import candidate_told
+from tasks.tonight import tonight
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 MET = Reason("a rule", True, "found", "asked")
@@ -200,6 +202,9 @@ def test_a_person_turns_it_away_and_only_a_person_of_a_name_decides(
     town = asking(hospital, configure, **WAITS)
     first, second = town.crown(), town.challenger(head=1)
     judged(town, second)
+    with reading(town.engine) as c:
+        page = tonight(look_back(c, town.settings, datetime.now(UTC)))
+    assert "**achado: model 2 met every rule and waits for a person until" in page
     for name, because in (
         ("retrain", "fine"),
         ("", "fine"),

@@ -114,3 +114,12 @@ def test_after_a_refusal_the_figures_stand_there_and_nobody_is_sent_to_predict(t
 def test_before_the_first_night_there_is_nothing_to_tell(configure: Callable[..., Settings]) -> None:
     with pytest.raises(NothingToWorkOn, match='run "laudos nightly"'):
         tell_last_night(configure())
+
+
+def test_a_model_that_waits_is_told_and_no_night_then_says_that_nothing_was_trained(told: NightTold) -> None:
+    sentence = "malignidade: model 5 met every rule and waits for a person until 2026-03-09 12:00"
+    quiet = replace(told, decisions=[])
+    assert "Nothing: the labels and the configuration are the same" in printed(quiet)
+    page = printed(replace(quiet, candidates=[sentence]))
+    assert "model 5 met every rule and waits for a person until 2026-03-09 12:00" in page
+    assert "Nothing: the labels" not in page
