@@ -226,8 +226,8 @@ def _trained_on(
             callbacks=[_Keeper(order, steps_an_epoch, fingerprint, progress)],
         )
         trainer.order, trainer.objective, trainer.head_steps = order, objective, config.head_steps
-        if objective is not None:  # its loss is a mean, whatever the network itself would make of a step
-            trainer.model_accepts_loss_kwargs = False
+        # every loss here is the mean of a batch: a step takes the mean of its batches, not their sum
+        trainer.model_accepts_loss_kwargs = False
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     if not had_cache:
