@@ -44,11 +44,11 @@ def of_model(c: Connection, model_id: int, population: str = "holdout") -> list[
     ]
 
 
-def summed(c: Connection, model_id: int, population: str) -> dict[str, tuple[float, int]]:
+def summed(c: Connection, model_id: int, population: str, slice_: str) -> dict[str, tuple[float, int]]:
     """Name -> sum of its values and of what they stand on, over every run: for figures that are counts."""
     query = (
         select(metric.c.name, func.sum(metric.c.value), func.sum(metric.c.n))
-        .where(metric.c.model_id == model_id, metric.c.population == population)
+        .where(metric.c.model_id == model_id, metric.c.population == population, metric.c.slice == slice_)
         .group_by(metric.c.name)
     )
     return {name: (float(value), int(n)) for name, value, n in c.execute(query)}

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import metrics, models, snapshots
 from db.engine import reading
@@ -26,7 +26,7 @@ from db.models import Model
 from db.predictions import Scored
 from tasks.answering import Beat, answers, read
 from tasks.ml.backends import Backend, machine, why_not
-from tasks.ml.cascade import PAYS_FROM, Agreement, Choice, choose, is_sure
+from tasks.ml.cascade import PAYS_FROM, Agreement, Choice, choose, is_sure, too_few_patients
 from tasks.ml.errors import MlError
 from tasks.ml.predictor import Prediction, Predictor
 from tasks.ml.splits import split_of, unit_interval
@@ -107,11 +107,11 @@ def student_of(
 def _student(
     engine: Engine, settings: Settings, model: Model, champion: Predictor, reports: int
 ) -> Student | None:
+    asked = _Asked.of(engine, settings, model, champion)
     with reading(engine) as c:
-        breach = audited(metrics.summed(c, model.id, AUDIT)).breach()
+        breach = audited(c, model.id, asked.student.id).breach()
     if breach is not None:
         raise LaudosError(f"it failed its audits: {breach}; a new student or champion begins anew")
-    asked = _Asked.of(engine, settings, model, champion)
     if reports < WORTH_TRYING and not asked.kept_in.is_file():
         log.info("the cascade was not tried yet, and %d reports are not worth a trial", reports)
         return None
@@ -165,10 +165,13 @@ class _Asked:
 def tried(
     engine: Engine, settings: Settings, model: Model, champion: Predictor, student_id: int, student: Predictor
 ) -> Offer:
-    """Both networks on calibration reports of hospital patients: an offer, or why there is none."""
+    """Both networks on calibration reports of hospital patients: an offer, or why there is none.
+
+    Raises LaudosError where these are too few, or a network fails on them.
+    """
     texts = _calibration(engine, settings, model)
-    if not texts:
-        raise LaudosError("no hospital patient is in the calibration split: there is nothing to try it on")
+    if lacking := too_few_patients(len(texts)):
+        raise LaudosError(lacking)  # and not kept: there may be more of them tomorrow
     batch_tokens = settings.scoring.batch_tokens
     try:
         small, student_s = _read(student, texts, batch_tokens)
@@ -190,12 +193,18 @@ def tried(
     return Offer(student_id, choice, times, slow)
 
 
-def audited(counts: Mapping[str, tuple[float, int]]) -> Agreement:
-    """All audits of a champion together, from the figures that they wrote."""
+def audited(c: Connection, champion_id: int, student_id: int) -> Agreement:
+    """All audits of a champion with this student together, from the figures that they wrote."""
+    counts = metrics.summed(c, champion_id, AUDIT, audit_slice(student_id))
     other, reports = counts.get("other_decisions", (0.0, 0))
     lost, critical = counts.get("critical_lost", (0.0, 0))
     answered = counts.get("answered", (0.0, 0))[0]
     return Agreement(reports, critical, round(answered), round(other), round(lost))
+
+
+def audit_slice(student_id: int) -> str:
+    """Under which slice a student's audits stand in `metric`."""
+    return f"student={student_id}"
 
 
 def _read(predictor: Predictor, texts: Sequence[str], batch_tokens: int) -> tuple[list[Prediction], float]:

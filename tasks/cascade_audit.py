@@ -13,10 +13,11 @@ from db.engine import reading, writing
 from db.metrics import Metric
 from db.predictions import Said
 from tasks.backends import on_its_backend
-from tasks.cascade import AUDIT, audited, who_answered
+from tasks.cascade import AUDIT, audit_slice, audited, who_answered
 from tasks.database import open_database
 from tasks.ml.cascade import Agreement
 from tasks.ml.predictor import Prediction
+from tasks.models import student_among
 from tasks.scorer import load_predictor
 from tasks.settings import Settings
 from tasks.step import step
@@ -26,10 +27,10 @@ REPORTS = 1000  # a night, drawn by chance from all that was answered in the las
 
 @dataclass(frozen=True)
 class Audited:
-    """What a night's audit found of a classifier's cascade; `agreement` None: no student answered."""
+    """What a night's audit found of a classifier's cascade: student -> agreement; empty: none answered."""
 
     classifier: str
-    agreement: Agreement | None
+    agreements: dict[int, Agreement]
 
 
 @step("audit cascade", run_name="audit cascade of {classifier}", retries=2)
@@ -39,18 +40,27 @@ def audit_cascade(run_id: int, classifier: str) -> Audited:
     engine, now = open_database(settings), datetime.now(UTC)
     with reading(engine) as c:
         champion = models.champion_of(c, classifier)
-        drawn = [] if champion is None else _drawn(c, champion.model.id, now)
-        theirs = [one for one in drawn if champion and _by_student(one, champion.model.id)]
-        texts = reports.texts(c, [one.report_version_id for one in theirs])
-    if champion is None or not texts:
-        return Audited(classifier, None)
+        if champion is None:
+            return Audited(classifier, {})
+        drawn = predictions.sample(c, champion.model.id, now - timedelta(days=1), REPORTS)
+        theirs = _by_student(drawn, champion.model.id)
+        texts = reports.texts(c, [version for versions in theirs.values() for version in versions])
+    if not texts:
+        return Audited(classifier, {})
     predictor = load_predictor(engine, settings, classifier, champion.model)
     predictor = on_its_backend(engine, settings, champion.model, predictor, len(texts))
     told = predictor.predict(list(texts.values()), batch_tokens=settings.scoring.batch_tokens)
-    found = compared(drawn, dict(zip(texts, told, strict=True)), predictor.facts.critical)
+    said = dict(zip(texts, told, strict=True))
+    agreements = {}
+    for student, versions in theirs.items():
+        others = said.keys() - set(versions)
+        kept = [one for one in drawn if one.report_version_id not in others]
+        read = {version: said[version] for version in versions if version in said}
+        agreements[student] = compared(kept, read, predictor.facts.critical)
+    rows = [row for student, found in agreements.items() for row in _figures(student, found)]
     with writing(engine) as c:
-        metrics.put(c, run_id, champion.model.id, _figures(found), now)
-    return Audited(classifier, found)
+        metrics.put(c, run_id, champion.model.id, rows, now)
+    return Audited(classifier, agreements)
 
 
 def compared(drawn: Sequence[Said], champion: Mapping[int, Prediction], critical: str) -> Agreement:
@@ -69,27 +79,30 @@ def compared(drawn: Sequence[Said], champion: Mapping[int, Prediction], critical
     return Agreement(len(drawn), named_critical, len(champion), other, lost)
 
 
-def so_far(c: Connection, classifier: str) -> Agreement:
-    """All audits of the champion's cascade together."""
+def so_far(c: Connection, classifier: str) -> Agreement | None:
+    """All audits of the champion with its student together; None where it has none."""
     champion = models.champion_of(c, classifier)
-    return audited({} if champion is None else metrics.summed(c, champion.model.id, AUDIT))
+    student = champion and student_among(models.of_classifier(c, classifier), champion.model)
+    return audited(c, champion.model.id, student.id) if champion and student else None
 
 
-def _drawn(c: Connection, champion_id: int, now: datetime) -> list[Said]:
-    return predictions.sample(c, champion_id, now - timedelta(days=1), REPORTS)
+def _by_student(drawn: Sequence[Said], champion_id: int) -> dict[int, list[int]]:
+    """Student -> the versions that it answered."""
+    found: dict[int, list[int]] = {}
+    for one in drawn:
+        by = who_answered(one.backend, champion_id)[1]
+        if by != champion_id:
+            found.setdefault(by, []).append(one.report_version_id)
+    return found
 
 
-def _by_student(one: Said, champion_id: int) -> bool:
-    return who_answered(one.backend, champion_id)[1] != champion_id
-
-
-def _figures(found: Agreement) -> list[Metric]:
+def _figures(student_id: int, found: Agreement) -> list[Metric]:
     counts = {
         "other_decisions": (found.other_decisions, found.reports),
         "critical_lost": (found.critical_lost, found.critical),
         "answered": (found.answered, found.reports),
     }
     return [
-        Metric("model", AUDIT, "all", name, float(count), None, None, of)
+        Metric("model", AUDIT, audit_slice(student_id), name, float(count), None, None, of)
         for name, (count, of) in counts.items()
     ]

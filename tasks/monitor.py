@@ -86,9 +86,8 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
     answers = monitoring.answers(c, earlier)
     figures = {name: _known_figures(c, name) for name in settings.classifiers}
     limits = settings.monitoring
-    audits = {
-        name: cascade_audit.so_far(c, name) for name in settings.classifiers if settings.scoring.cascade
-    }
+    cascaded = sorted(settings.classifiers) if settings.scoring.cascade else []
+    audits = {name: found for name in cascaded if (found := cascade_audit.so_far(c, name)) is not None}
     return Night(
         until=now,
         zone=settings.zone,

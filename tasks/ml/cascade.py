@@ -90,6 +90,19 @@ def reports_needed(share: float) -> int:
     return math.ceil(math.log(ERROR) / math.log1p(-share))
 
 
+def too_few_patients(reports: int) -> str | None:
+    """Why so many reports, one a patient, cannot prove anything, before any is read; None: they may."""
+    return too_few(reports, OTHER_DECISIONS_MAX, "patients' calibration reports")
+
+
+def too_few(found: int, share: float, whose: str) -> str | None:
+    """Why these cannot prove that the share is kept; None where they may."""
+    needed = reports_needed(share)
+    if found >= needed:
+        return None
+    return f"{found:,} {whose} are too few to promise anything: {needed:,} are needed"
+
+
 class Answer(Protocol):
     """What a network says of a report, fresh or ready to be written."""
 
@@ -122,14 +135,11 @@ def agreement(
 def choose(student: Sequence[Answer], champion: Sequence[Answer], critical: str) -> Choice:
     """The least confidence at which both promises are proven; refused where none is, or too few are read."""
     strictest = agreement(student, champion, critical, CONFIDENCES[0])
-    for found, asked, whose in (
-        (strictest.reports, reports_needed(OTHER_DECISIONS_MAX), "patients' calibration reports"),
-        (strictest.critical, reports_needed(CRITICAL_LOST_MAX), "of them that the champion calls critical"),
-    ):
-        if found < asked:
-            return Choice(
-                1.0, strictest, f"{found:,} {whose} are too few to promise anything: {asked:,} are needed"
-            )
+    lacking = too_few_patients(strictest.reports) or too_few(
+        strictest.critical, CRITICAL_LOST_MAX, "reports that the champion calls critical"
+    )
+    if lacking is not None:
+        return Choice(1.0, strictest, lacking)
     chosen = None
     for confidence in CONFIDENCES:
         read = agreement(student, champion, critical, confidence)

@@ -64,7 +64,7 @@ def test_the_confidence_leaves_out_what_the_student_gets_wrong() -> None:
     ("student", "champion", "why"),
     [
         (CHAMPION[:2994], CHAMPION[:2994], "2,994 patients' calibration reports are too few"),
-        ([said("benigno")] * 6000, [said("benigno")] * 6000, "0 of them that the champion calls critical"),
+        ([said("benigno")] * 6000, [said("benigno")] * 6000, "0 reports that the champion calls critical"),
         ([said("benigno")] * 6000, CHAMPION, "never sure enough"),
         ([said(one.label, decision="review") for one in CHAMPION], CHAMPION, "never sure enough"),
         (CHAMPION, [said(one.label, decision="review") for one in CHAMPION], "never sure enough"),

@@ -173,8 +173,7 @@ def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
         moment = {"at": cascade_audit.datetime.now(cascade_audit.UTC)}
         c.execute(update(prediction).values(moment))
         run_id = both.run_id(c)
-    sound = audit_cascade.fn(run_id, CLASSIFIER).agreement
-    assert sound is not None
+    sound = audit_cascade.fn(run_id, CLASSIFIER).agreements[student_id]
     assert sound.answered > 0
     assert sound.other_decisions == 0
     with reading(both.engine) as c:
@@ -185,11 +184,12 @@ def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
     with writing(both.engine) as c:
         c.execute(update(prediction).where(theirs).values(decision="review"))
     monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.01)
-    broken = audit_cascade.fn(run_id, CLASSIFIER).agreement
-    assert broken is not None
+    broken = audit_cascade.fn(run_id, CLASSIFIER).agreements[student_id]
     assert broken.other_decisions == broken.answered
     with reading(both.engine) as c:
         assert any("cascade is switched off" in one for one in look_back(c, settings, moment["at"]).alarms)
+        assert cascade.audited(c, champion_id, student_id).breach() is not None
+        assert cascade.audited(c, champion_id, student_id + 1).breach() is None, "another begins anew"
     both.receive(5)
     assert score(both, champion_id, settings).by_student == 0
 
