@@ -9,14 +9,11 @@ import typer
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
+    from tasks.label_curve import LabelCurve
     from tasks.label_doubts import Doubts
+    from tasks.ml.learning_curve import Estimate
 
 app = typer.Typer(no_args_is_help=True, help="Ask what the labels are worth that teach a model.")
-
-
-@app.callback()
-def labels() -> None:
-    """Ask what the labels are worth that teach a model."""
 
 
 @app.command("doubt", epilog="Example: laudos labels doubt --limit 20")
@@ -34,6 +31,55 @@ def doubt(
         show(found, as_json)
     else:
         _tell(found)
+
+
+@app.command("curve", epilog="Example: laudos labels curve --more 500")
+def curve(
+    classifier: Annotated[str | None, typer.Option(help="Whose labels; default: the only one's.")] = None,
+    more: Annotated[int, typer.Option(min=1, help="What so many more labels would buy.")] = 500,
+    repeats: Annotated[int, typer.Option(min=3, help="Shares drawn so often; more is surer.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how the last layer gets better with more labels, and what the next ones would buy."""
+    settings = ready()
+    from tasks.label_curve import label_curve
+
+    found = label_curve(settings, classifier, more, repeats)
+    if as_json:
+        show(found, as_json)
+    else:
+        _tell_curve(found)
+
+
+def _tell_curve(found: LabelCurve) -> None:
+    from rich.markup import escape
+
+    from flows.cli_summary import table
+    from flows.cli_words import console, title
+
+    out = console()
+    title(
+        out, f"Last layers for {found.classifier} on the body of model {found.model_id}, by labelled reports"
+    )
+    points = [(f"{one.reports:,}", _with_ends(one.macro_f1)) for one in found.points]
+    out.print(table(("labelled reports", f"macro F1 (95 % of {found.repeats} repeats)"), points))
+    for label, reports in found.rare.items():
+        out.print(escape(f"{label}: too few patients bear it; its {reports:,} reports were left out"))
+    if found.forecast is not None and found.gain is not None and found.check_error is not None:
+        out.print(
+            f"{found.more:,} more labels: macro F1 {_with_ends(found.forecast)}, a gain of "
+            f"{_with_ends(found.gain)}; foretold from the smaller shares, the last point is off by "
+            f"{found.check_error:+.3f}",
+            soft_wrap=True,
+        )
+    else:
+        out.print(f"no forecast: {found.no_forecast}", soft_wrap=True)
+    if found.caveat:
+        out.print(f"[dim]{found.caveat}[/]", soft_wrap=True)
+
+
+def _with_ends(one: Estimate) -> str:
+    return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
 
 
 def _tell(found: Doubts) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
-from db import features, models, reports, snapshots
+from db import reports
 from db.engine import reading
-from db.errors import NothingToWorkOn
-from db.models import Model
 from db.snapshots import Labelled
 from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
-from tasks.ml.features import Vectors
-from tasks.ml.label_noise import PATIENTS_MIN, Noise, find_noise, out_of_fold
+from tasks.labelled_vectors import LabelledVectors, key_of, labelled_vectors, labels_of_body
+from tasks.ml.label_noise import Noise, find_noise, out_of_fold
 from tasks.ml.splits import Split, split_of
 from tasks.progress import progress_bar
-from tasks.settings import ClassifierSettings, Settings
+from tasks.settings import Settings
 
 CAVEAT = (
     "The network's body was trained on labels of these reports: a wrong one that it learnt by heart looks "
@@ -87,18 +83,6 @@ class Doubts:
     listed: list[Doubt]
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """The reports that are judged, alike in order, and what was not."""
-
-    reports: list[Labelled]
-    vectors: Vectors  # (reports, hidden)
-    labels: list[str]
-    labels_idx: NDArray[np.int64]
-    without_vector: int
-    rare: dict[str, int]
-
-
 def label_doubts(settings: Settings, classifier: str | None, limit: int) -> Doubts:
     """Current labels of training and calibration patients, judged out of fold on the champion's vectors.
 
@@ -108,8 +92,8 @@ def label_doubts(settings: Settings, classifier: str | None, limit: int) -> Doub
     name, engine = the_classifier(settings, classifier), open_database(settings)
     with reading(engine) as c:
         model = the_champion(c, name).model
-        judged = _judged(c, model, settings.classifier(name))
-        body_saw = _labels_of_body(c, model)
+        judged = labelled_vectors(c, model, settings.classifier(name))
+        body_saw = labels_of_body(c, model)
     with progress_bar("judging labels out of fold") as progress:
         found = out_of_fold(
             judged.vectors,
@@ -143,57 +127,8 @@ def label_doubts(settings: Settings, classifier: str | None, limit: int) -> Doub
     )
 
 
-def _judged(c: Connection, model: Model, asked: ClassifierSettings) -> _Judged:
-    found = [
-        one
-        for one in snapshots.labelled(c, model.classifier, asked.training_labels, asked.sources)
-        if one.label in asked.labels and split_of(one.patient_key) != "holdout"
-    ]
-    stored = features.get(c, model.encoder_sha, [one.report_version_id for one in found])
-    read = [one for one in found if one.report_version_id in stored]
-    labels, rare = _common(read, asked.labels)
-    if len(labels) < 2:
-        raise NothingToWorkOn(
-            f"fewer than two labels of {model.classifier!r} are borne by {PATIENTS_MIN} training or "
-            f"calibration patients whose reports model {model.id} has read ({len(found):,} labelled reports, "
-            f'{len(read):,} of them read); label reports of more patients, then run "laudos retrain"'
-        )
-    kept = [one for one in read if one.label in labels]
-    return _Judged(
-        kept,
-        np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in kept]),
-        labels,
-        np.array([labels.index(one.label) for one in kept], np.int64),
-        len(found) - len(read),
-        rare,
-    )
-
-
-def _common(read: Sequence[Labelled], asked: Sequence[str]) -> tuple[list[str], dict[str, int]]:
-    """The labels that enough patients bear, and of the others how many reports there are."""
-    patients: dict[str, set[str]] = defaultdict(set)
-    for one in read:
-        patients[one.label].add(one.patient_key)
-    common = [label for label in asked if len(patients[label]) >= PATIENTS_MIN]
-    rare = {label: sum(one.label == label for one in read) for label in asked if label not in common}
-    return common, rare
-
-
-def _labels_of_body(c: Connection, model: Model) -> set[tuple[int, str]]:
-    """(report version, label) that this body was trained on; none where only heads were fitted on it.
-
-    A head says nothing of what its body saw: that is asked of every model that ever had the same body.
-    """
-    same = [one for one in models.of_classifier(c, model.classifier) if one.encoder_sha == model.encoder_sha]
-    return snapshots.lessons_of(c, {one.snapshot_id for one in same if one.trained == "full"})
-
-
-def _key(one: Labelled) -> tuple[int, str]:
-    return one.report_version_id, one.label
-
-
 def _doubt(
-    judged: _Judged,
+    judged: LabelledVectors,
     noise: Noise,
     found: NDArray[np.float64],
     place: int,
@@ -212,7 +147,7 @@ def _doubt(
         suggested=judged.labels[noise.suggested[place]],
         margin=float(noise.margin[place]),
         probabilities=dict(zip(judged.labels, found[place].tolist(), strict=True)),
-        label_seen=_key(one) in body_saw,
+        label_seen=key_of(one) in body_saw,
     )
 
 
@@ -225,10 +160,10 @@ def _parts(labels: Sequence[str], noise: Noise) -> list[NoisePart]:
 
 
 def _seen(judged: Sequence[Labelled], noise: Noise, body_saw: set[tuple[int, str]]) -> list[SeenPart]:
-    doubted = {_key(judged[place]) for place in noise.doubted}
+    doubted = {key_of(judged[place]) for place in noise.doubted}
     parts = []
     for seen in (True, False):
-        keys = {_key(one) for one in judged if (_key(one) in body_saw) == seen}
+        keys = {key_of(one) for one in judged if (key_of(one) in body_saw) == seen}
         if keys:
             parts.append(SeenPart(seen, len(keys), len(keys & doubted)))
     return parts

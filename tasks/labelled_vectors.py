@@ -1,0 +1,90 @@
+"""What `laudos labels` works on: current labels outside the holdout, and their reports' stored vectors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from db import features, models, snapshots
+from db.errors import NothingToWorkOn
+from db.models import Model
+from db.snapshots import Labelled
+from tasks.ml.features import Vectors
+from tasks.ml.label_noise import PATIENTS_MIN
+from tasks.ml.splits import split_of
+from tasks.settings import ClassifierSettings
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledVectors:
+    """Reports, their vectors and their labels, alike in order.
+
+    `without_vector`: labelled reports that the model never read. `rare`: label -> reports left out, because
+    fewer than PATIENTS_MIN patients bear it.
+    """
+
+    reports: list[Labelled]
+    vectors: Vectors  # (reports, hidden)
+    labels: list[str]
+    labels_idx: NDArray[np.int64]
+    without_vector: int
+    rare: dict[str, int]
+
+
+def labelled_vectors(c: Connection, model: Model, asked: ClassifierSettings) -> LabelledVectors:
+    """Of training and calibration patients, under the encoder of `model`; nothing is encoded.
+
+    Raises NothingToWorkOn where fewer than two labels are left.
+    """
+    found = [
+        one
+        for one in snapshots.labelled(c, model.classifier, asked.training_labels, asked.sources)
+        if one.label in asked.labels and split_of(one.patient_key) != "holdout"
+    ]
+    stored = features.get(c, model.encoder_sha, [one.report_version_id for one in found])
+    read = [one for one in found if one.report_version_id in stored]
+    labels, rare = _common(read, asked.labels)
+    if len(labels) < 2:
+        raise NothingToWorkOn(
+            f"fewer than two labels of {model.classifier!r} are borne by {PATIENTS_MIN} training or "
+            f"calibration patients whose reports model {model.id} has read ({len(found):,} labelled reports, "
+            f'{len(read):,} of them read); label reports of more patients, then run "laudos retrain"'
+        )
+    kept = [one for one in read if one.label in labels]
+    return LabelledVectors(
+        kept,
+        np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in kept]),
+        labels,
+        np.array([labels.index(one.label) for one in kept], np.int64),
+        len(found) - len(read),
+        rare,
+    )
+
+
+def labels_of_body(c: Connection, model: Model) -> set[tuple[int, str]]:
+    """(report version, label) that this body was trained on; none where only heads were fitted on it.
+
+    A head says nothing of what its body saw: that is asked of every model that ever had the same body.
+    """
+    same = [one for one in models.of_classifier(c, model.classifier) if one.encoder_sha == model.encoder_sha]
+    return snapshots.lessons_of(c, {one.snapshot_id for one in same if one.trained == "full"})
+
+
+def key_of(one: Labelled) -> tuple[int, str]:
+    """A report version and its label, as in `labels_of_body`."""
+    return one.report_version_id, one.label
+
+
+def _common(read: Sequence[Labelled], asked: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """The labels that enough patients bear, and of the others how many reports there are."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for one in read:
+        patients[one.label].add(one.patient_key)
+    common = [label for label in asked if len(patients[label]) >= PATIENTS_MIN]
+    rare = {label: sum(one.label == label for one in read) for label in asked if label not in common}
+    return common, rare
