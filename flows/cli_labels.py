@@ -9,9 +9,8 @@ import typer
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
-    from tasks.label_curve import LabelCurve
+    from tasks.label_curve import Estimate, LabelCurve
     from tasks.label_doubts import Doubts
-    from tasks.ml.learning_curve import Estimate
 
 app = typer.Typer(no_args_is_help=True, help="Ask what the labels are worth that teach a model.")
 

@@ -12,7 +12,8 @@ from tasks.database import open_database
 from tasks.labelled_vectors import LabelledVectors, labelled_vectors, labels_of_body
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Vectors
-from tasks.ml.learning_curve import Estimate, Forecast, forecast, learning_curve, measured, reports_max
+from tasks.ml.learning_curve import Estimate as Estimate
+from tasks.ml.learning_curve import Forecast, forecast, learning_curve, measured, reports_max
 from tasks.ml.splits import Split, split_of
 from tasks.progress import progress_bar
 from tasks.settings import Settings

@@ -139,7 +139,7 @@ def _usable_shares(
     if len(shares) < SIZES_MIN or fewest_held < 2:
         raise UnfitData(
             f"the rarest label is borne by {fewest} training and {fewest_held} calibration patients; a "
-            f"learning curve needs {int(np.ceil(2 / SHARES[-SIZES_MIN]))} and 2: label reports of more patients"
+            f"learning curve needs {int(np.ceil(2 / SHARES[-SIZES_MIN]))} and 2: label more patients"
         )
     return shares
 
