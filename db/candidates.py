@@ -102,11 +102,15 @@ def last_plan(c: Connection, classifier: str) -> str | None:
     return max(found)[1] if found else None
 
 
+def of_model(c: Connection, model_id: int) -> list[Candidate]:
+    """Every candidacy of a model, the last first: it may be judged anew after another champion or plan."""
+    query = select(candidate).where(candidate.c.model_id == model_id).order_by(candidate.c.id.desc())
+    return [_candidate(row) for row in c.execute(query)]
+
+
 def latest_of(c: Connection, model_id: int) -> Candidate | None:
     """The last candidacy of a model; None where it never was a candidate."""
-    query = select(candidate).where(candidate.c.model_id == model_id).order_by(candidate.c.id.desc()).limit(1)
-    row = c.execute(query).one_or_none()
-    return None if row is None else _candidate(row)
+    return next(iter(of_model(c, model_id)), None)
 
 
 def let_wait(c: Connection, candidate_id: int, reasons: Sequence[Mapping[str, Any]], until: datetime) -> bool:

@@ -9,6 +9,7 @@
     metrics.json           every figure ever measured of it, and on its behaviour suite
     plan.json              the rules of promotion in force now, with their sha; the shas of earlier decisions
     promotions.json        every decision about it, with its reasons
+    candidacies.json       when it met the rules and had to wait, what it scored along, who decided and why
     audit.json             the audit's entries about it and changes of the plan; whether the chain is sound
 
 No report's text, no patient's key. Pages that were never written, or whose folder is gone, are left out.
@@ -25,7 +26,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from db import audit, dossier, ledger, models, snapshots
+from db import audit, candidates, dossier, ledger, models, shadow, snapshots
 from db.engine import reading
 from db.errors import LaudosError
 from db.models import Model
@@ -98,6 +99,10 @@ def _contents(engine: Engine, settings: Settings, model: Model) -> dict[str, byt
                 past
                 for past in models.promotions(c, model.classifier)
                 if model.id in (past.model_id, past.previous_model_id)
+            ],
+            "candidacies.json": [
+                {**asdict(one), "scored_along": asdict(shadow.beside(c, one))}
+                for one in candidates.of_model(c, model.id)
             ],
             "audit.json": {
                 "chain_broken_at": audit.broken(c),

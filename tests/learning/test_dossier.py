@@ -39,6 +39,7 @@ def test_a_dossier_is_whole_and_tells_of_no_patient(both: World, tmp_path: Path)
     assert read["plan.json"]["in_force"]["sha"] == decisions(both)[-1].plan_sha
     assert len(read["snapshot.json"]["items"]) == 100
     assert {entry["action"] for entry in read["audit.json"]["entries"]} == {"trained", "promoted"}
+    assert read["candidacies.json"] == []  # its plan had nobody wait
     assert read["audit.json"]["chain_broken_at"] == []
     assert read["audit.json"]["last_sha"] == read["audit.json"]["entries"][-1]["sha"]
     whole = b"".join(found.values()).decode()
