@@ -65,17 +65,17 @@ WORKERS = (1, 10, 30, 100, 300)
 PER_S = {"base": 6.0, "minilm": 35.0, "demo": 160.0, "stored": 8000.0}
 PLAYED = 4000  # chunks: enough to settle
 
-# written down before the first run
+# written down before the first run; of claims and the lock, after the change that it asked for
 EXPECTED = {
     "claim_of_100k_chunks": "1 to 3: it was 18 while every open chunk was sorted by each claim",
     "server_per_chunk": "40 to 100: a thousand rows in two tables, and their texts out of a third",
-    "held_per_chunk": "10 to 40: the vectors are written under the lock",
+    "held_per_chunk": "1 to 2: it was 36 while the vectors were written under the lock",
     "log_per_chunk": "1 to 3",
     "simulation_over_measured_8": ".8 to 1.3",
     "efficiency_base_100": ".99 to 1",
     "efficiency_minilm_100": ".95 to 1",
-    "efficiency_demo_100": ".6 to .9: the lock",
-    "efficiency_stored_10": ".2 to .5: the lock",
+    "efficiency_demo_100": ".99 to 1",
+    "efficiency_stored_30": ".5 to .9: the lock, held through a flush",
 }
 
 
@@ -207,7 +207,8 @@ def _flush_s(engine: Engine, ground: Ground) -> float:
         (_, *begin), (_, *end) = marks.at[-2:]
         server, client, clock = (last - first for first, last in zip(begin, end, strict=True))
         waited.append(clock - server - client)
-    return max(0.0, median(waited))
+    # of a busy machine the quick quarter: the rest waited for a processor, too
+    return max(0.0, float(np.quantile(waited, 0.25)))
 
 
 def _claims(engine: Engine, ground: Ground, chunks: int) -> tuple[float, float]:

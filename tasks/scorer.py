@@ -173,11 +173,12 @@ class Scorer:
             predictions = [one for one in scored if one.report_version_id not in erased]
             kept = [one for version, one in made.fresh.items() if version not in erased]
             reach("score.finish.begun")
-            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=backend, now=now)
-            reach("score.finish.predictions")
+            # first: who ends a chunk has the job's row alone from there to the commit, and all others wait
             if self._keeps_vectors:
                 features.put(c, self.predictor.encoder_sha, kept, now)
             reach("score.finish.features")
+            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=backend, now=now)
+            reach("score.finish.predictions")
             backlog.give_up(c, made.failed, self.job.run_id, now)
         reach("score.finish.committed")
         for version in made.failed:

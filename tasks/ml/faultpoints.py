@@ -43,8 +43,8 @@ POINTS = (
     "score.chunk.claimed",
     "score.chunk.encoded",
     "score.finish.begun",
-    "score.finish.predictions",
     "score.finish.features",
+    "score.finish.predictions",
     "score.finish.committed",
 )
 
