@@ -211,7 +211,7 @@ def _agreed(told: Agreement, chosen: Choice) -> dict[str, Figure]:
     promised = found.other_decisions_share_max if chosen.refused is None else 1.0
     lost = told.critical_lost / max(1, told.critical)
     return {
-        "cascade_offered": Figure(float(chosen.refused is None), "1: yes", n=found.reports),
+        "cascade_proven": Figure(float(chosen.refused is None), "1: both promises", n=found.reports),
         "cascade_answered_of_calibration": Figure(found.answered / found.reports, "share", n=found.reports),
         "cascade_other_decisions_at_most": Figure(promised, "share, 95 %", n=found.reports),
         "cascade_answered": Figure(told.answered / told.reports, "share", n=told.reports),
