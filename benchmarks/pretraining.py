@@ -1,6 +1,7 @@
 """Whether pre-training on one's own reports helps, at three sizes of the corpus, beside none.
 
     python -m benchmarks.pretraining                        some ten minutes of one core
+    python -m benchmarks.pretraining --next-sentence        all 662 only, asked for the next sentence, too
     python -m benchmarks.pretraining --reports 40 --passes 1   a quick look, recorded nowhere
 
 MiniLM, English and general, goes on learning from real pathology reports (TCGA, see benchmarks/corpora.py):
@@ -27,6 +28,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +41,10 @@ from tasks.ml.comparison import gained
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.features import encode
 from tasks.ml.masks import Masks
+from tasks.ml.next_sentence import pair_exam, pairs_in, pairs_of
 from tasks.ml.pretraining import exam, pretrain, pretraining, share_back, speller
 from tasks.ml.pretraining_gain import cross_fitted
+from tasks.ml.resampling import wilson
 from tasks.ml.splits import split_of, unit_interval
 from tasks.ml.token_store import kept_store, write_store
 from tasks.ml.training import BodyTraining
@@ -57,6 +61,8 @@ EXPECTED = {
     "gain_230": "-2 to +2 points",
     "gain_662": "-3 to +4 points: words of pathology, read through a pooler that was not taught with them",
     "control_macro_f1": ".45 to .60: the first 400 characters often name the organ",
+    "gain_662_next_sentence": "-3 to +4 points: the pooler is taught, but by few and short pairs",
+    "pairs_right_662": ".50 to .75: half of them by guessing",
     "perplexity_control": "more than 5,000: a head drawn at random",
     "perplexity_80": "2,000 to 5,000: 15 steps",
     "perplexity_230": "600 to 2,000",
@@ -83,6 +89,7 @@ class Read:
     perplexity: float
     tokens: int
     answers: NDArray[np.float64]
+    pairs: tuple[int, int] | None = None  # asked, and right
 
 
 def ground() -> Ground:
@@ -112,36 +119,38 @@ def _split(row: Mapping[str, str]) -> str:
     return split_of(patient_key("tcga", row["bcr_patient_barcode"], row["bcr_patient_barcode"]))
 
 
-def read_with(given: Ground, reports: int, passes: float) -> Read:
+def read_with(given: Ground, reports: int, passes: float, *, next_sentence: bool = False) -> Read:
     """From what is kept, or by pre-training on the first so many reports; 0 is the control."""
-    folder = KEPT / f"pretraining-{reports}-{passes:g}"
+    folder = KEPT / f"pretraining-{reports}-{passes:g}{'-next' * next_sentence}"
     done = folder / "read.json"
     if not done.exists():
-        _learn(given, reports, passes, folder)
+        _learn(given, reports, passes, folder, next_sentence)
     told = json.loads(done.read_text())
-    answers = np.load(folder / "answers.npy", allow_pickle=False)
-    return Read(told["perplexity"], told["tokens"], answers)
+    return Read(**told, answers=np.load(folder / "answers.npy", allow_pickle=False))
 
 
-def _learn(given: Ground, reports: int, passes: float, folder: Path) -> None:
+def _learn(given: Ground, reports: int, passes: float, folder: Path, next_sentence: bool) -> None:
     spec = EncoderSpec("folder", str(corpora.encoder_folder()))
     body, tokenizer = load_encoder(spec, given.labels, seed=SEED)
-    spelling, masks = speller(body, spec, SEED), Masks(tokenizer, SEED)
+    spelling = speller(body, spec, SEED, next_sentence=next_sentence)
+    masks, window = Masks(tokenizer, SEED), READING.window_tokens
     folder.mkdir(parents=True, exist_ok=True)
     if reports:
         tokens, config = folder / "tokens", replace(pretraining(READING, scratch=False), epochs=passes)
-        store = kept_store(tokens) or write_store(
-            tokens, [given.taught[:reports]], tokenizer, config.window_tokens
-        )
+        store = kept_store(tokens) or write_store(tokens, [given.taught[:reports]], tokenizer, window)
+        batch_of = pairs_in(store, tokenizer, masks, window).batch if next_sentence else None
         pretrain(
             spelling, tokenizer, store, masks, config=config, checkpoint_folder=folder, seed=SEED,
+            batch_of=batch_of,
             progress=lambda step, steps: print(f"{reports} reports: step {step} of {steps}", end="\r"),
         )  # fmt: skip
         share_back(spelling, body)
-    found = exam(spelling, tokenizer, given.asked, masks, READING.window_tokens)
-    window, stride = READING.window_tokens, READING.stride_tokens
+    found = exam(spelling, tokenizer, given.asked, masks, window)
+    told: dict[str, Any] = {"perplexity": found.perplexity, "tokens": found.asked}
+    if next_sentence:
+        told["pairs"] = pair_exam(spelling, pairs_of(given.asked, tokenizer, masks, window))
     taught, asked = (
-        encode(body, tokenizer, texts, window_tokens=window, stride_tokens=stride).vectors
+        encode(body, tokenizer, texts, window_tokens=window, stride_tokens=READING.stride_tokens).vectors
         for texts in (given.taught, given.asked)
     )
     answers = cross_fitted(
@@ -150,7 +159,7 @@ def _learn(given: Ground, reports: int, passes: float, folder: Path) -> None:
     )  # fmt: skip
     np.save(folder / "answers.npy", answers, allow_pickle=False)
     # last: it says that the answers are whole
-    (folder / "read.json").write_text(json.dumps({"perplexity": found.perplexity, "tokens": found.asked}))
+    (folder / "read.json").write_text(json.dumps(told))
     for left in (*folder.glob("checkpoint-*"), folder / "tokens"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -176,20 +185,45 @@ def measure(sizes: Sequence[int], passes: float) -> dict[str, Figure]:
     return expecting(figures, EXPECTED)
 
 
+def with_next_sentence(reports: int, passes: float) -> dict[str, Figure]:
+    """The same for one size, with pairs: the gain over the same control, and how many pairs were known."""
+    given = ground()
+    control = read_with(given, 0, passes)
+    found = read_with(given, reports, passes, next_sentence=True)
+    better = gained(found.answers, control.answers, given.asked_idx, given.patients, len(given.labels), SEED)
+    low, high = (None if end is None else 100 * end for end in (better.low, better.high))
+    asked, right = found.pairs or (0, 0)
+    n = len(given.asked)
+    return expecting(
+        {
+            f"gain_{reports}_next_sentence": Figure(100 * better.gain, "points", low, high, n),
+            f"macro_f1_{reports}_next_sentence": Figure(better.f1_macro, "share", n=n),
+            f"perplexity_{reports}_next_sentence": Figure(found.perplexity, "words", n=found.tokens),
+            f"pairs_right_{reports}": Figure(right / asked, "share", *wilson(right / asked, asked), asked),
+        },
+        EXPECTED,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--reports", type=int, nargs="+", default=list(SIZES), help="sizes of the corpus")
     parser.add_argument("--passes", type=float, default=PASSES)
+    parser.add_argument("--next-sentence", action="store_true", help="the largest size, with pairs")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    figures = measure(asked.reports, asked.passes)
+    command = COMMAND + " --next-sentence" * asked.next_sentence
+    if asked.next_sentence:
+        figures = with_next_sentence(max(asked.reports), asked.passes)
+    else:
+        figures = measure(asked.reports, asked.passes)
     for name, figure in figures.items():
         between = "" if figure.low is None else f" ({figure.low:.2f} to {figure.high:.2f})"
         print(f"{name:24} {figure.value:.3f}{between}")
     if (tuple(asked.reports), asked.passes) == (SIZES, PASSES):
-        print(f"wrote {add('pretraining', COMMAND, figures)}")
+        print(f"wrote {add('pretraining', command, figures)}")
 
 
 if __name__ == "__main__":
