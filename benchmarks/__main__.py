@@ -21,6 +21,7 @@ from benchmarks import (
     predictions,
     pretraining,
     record,
+    review_order,
     scoring,
     training,
 )
@@ -40,7 +41,7 @@ def main() -> None:
     answers.main([])
     real = (
         corpora.main, nubes.main, pretraining.main, backends.main, peers.main, dollars.main,
-        cascade.main, conformal.main,
+        cascade.main, conformal.main, review_order.main,
     )  # fmt: skip
     for on_real_reports in real:
         try:

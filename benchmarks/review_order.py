@@ -6,8 +6,8 @@
 Real pathology reports (TCGA, see benchmarks/corpora.py): val.csv, whose reports of training patients are the
 pool and whose other reports are asked; the question is the cancer type (32 of them). Vectors are TF-IDF in
 100 dimensions (truncated SVD), fitted on the pool's texts without a label: an order is compared, not an
-encoder. A repeat begins with 64 labels drawn at random, and asks for 32 more eight times, each time as a model
-taught by those so far would have them ordered. test.csv is not read.
+encoder. A repeat begins with 64 labels drawn at random, and asks for 32 more eight times, each time as a
+model taught by those so far would have them ordered. test.csv is not read.
 
 Figures: macro F1 over the eight rounds, less that of chance from the same 64 labels, in points, with its 95 %
 interval over repeats (t, paired); and the macro F1 after the last round. **Control**: chance itself, drawn

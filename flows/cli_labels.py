@@ -11,6 +11,7 @@ from flows.cli_session import AsJson, ready, show
 if TYPE_CHECKING:
     from tasks.label_curve import Estimate, LabelCurve
     from tasks.label_doubts import Doubts
+    from tasks.label_next import LabelNext
 
 app = typer.Typer(no_args_is_help=True, help="Ask what the labels are worth that teach a model.")
 
@@ -48,6 +49,48 @@ def curve(
         show(found, as_json)
     else:
         _tell_curve(found)
+
+
+@app.command("next", epilog="Example: laudos labels next --limit 20")
+def next_ones(
+    classifier: Annotated[str | None, typer.Option(help="Whose queue; default: the only one's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List so many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the waiting reports whose label would teach the most, the first to label at the front."""
+    settings = ready()
+    from tasks.label_next import label_next
+
+    found = label_next(settings, classifier, limit)
+    if as_json:
+        show(found, as_json)
+    else:
+        _tell_next(found)
+
+
+def _tell_next(found: LabelNext) -> None:
+    from flows.cli_summary import table
+    from flows.cli_words import console, title
+
+    out = console()
+    title(out, f"To label next for {found.classifier}: {len(found.listed):,} of {found.waiting:,} that wait")
+    rows = [
+        (
+            f"{one.source} {one.external_id}",
+            str(one.version),
+            f"{one.uncertainty:.3f}",
+            one.label,
+            one.because or "-",
+        )
+        for one in found.listed
+    ]
+    if rows:
+        out.print(table(("report", "version", "uncertainty", "model says", "because"), rows, words=3))
+    out.print(
+        f"{found.of_others:,} more are of patients who calibrate or judge; they are in no order, so that "
+        "they stay ordinary ones (view review_queue)",
+        soft_wrap=True,
+    )
 
 
 def _tell_curve(found: LabelCurve) -> None:
