@@ -304,7 +304,9 @@ class ScoringSettings(_Strict):
         description="tokens a forward pass, at most; on a processor a wide network is given fewer, "
         "as many as its cache holds",
     )
-    backend: Literal["auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16"] = Field(
+    backend: Literal[
+        "auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-bf16"
+    ] = Field(
         default="auto",
         description="what computes the network (docs/speed.md); auto: the fastest of full precision that "
         "answers as torch-fp32 does, tried once a model and machine",

@@ -18,7 +18,7 @@ from db.tables import feature, prediction, snapshot_item
 from flows.cli import main
 from tasks import backends
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
-from tasks.ml.features import Reader
+from tasks.ml.features import Heard, Reader
 from tasks.scorer import ScoreSummary, load_predictor, work_on
 from tasks.settings import Settings
 from tasks.settings_sections import ScoringSettings
@@ -85,7 +85,11 @@ def test_a_back_end_that_answers_otherwise_is_refused(
     model_id = calibrated(hospital)
 
     def wrong(model: object, backend: Backend) -> Reader:
-        return lambda ids, mask: -3 * right(ids, mask)
+        def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+            heard = right(ids, mask)
+            return heard._replace(vectors=-3 * heard.vectors)
+
+        return read
 
     with reading(hospital.engine) as c:
         champion = champion_of(c, CLASSIFIER)
@@ -94,7 +98,7 @@ def test_a_back_end_that_answers_otherwise_is_refused(
     right = reader_on(predictor.model, REFERENCE)
     monkeypatch.setattr("tasks.ml.predictor.reader_on", wrong)
     monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    with pytest.raises(NothingToWorkOn, match="may not answer for model"):
+    with pytest.raises(NothingToWorkOn, match="it missed 6 critical reports"):
         score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
     assert hospital.count(prediction) == 0
 
@@ -143,7 +147,7 @@ def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pyt
     score(hospital, model_id, hospital.settings)
     (kept,) = (hospital.settings.folder / "backends").glob("*.json")
     tried = [one["backend"] for one in json.loads(kept.read_text())["trials"]]
-    assert tried == ["torch-fp32", "openvino-fp32"], "auto leaves reduced precision alone"
+    assert tried == ["torch-fp32", "openvino-fp32", "cuda-fp32"], "auto leaves reduced precision alone"
 
     def never(*_: object) -> None:
         raise AssertionError("tried again")
