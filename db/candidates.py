@@ -72,20 +72,29 @@ def add(
     return int(c.execute(added.returning(candidate.c.id)).scalar_one())
 
 
-def pending(c: Connection, classifier: str | None = None) -> list[Candidate]:
-    """Those that score along or wait, the oldest first; one a classifier at most."""
+def pending(c: Connection, classifier: str | None = None, *, held: bool = False) -> list[Candidate]:
+    """Those that score along or wait, the oldest first; one a classifier at most.
+
+    `held`: nobody else changes them until the transaction ends.
+    """
     query = select(candidate).where(candidate.c.state.in_(PENDING)).order_by(candidate.c.id)
+    query = query.with_for_update() if held else query
     if classifier is not None:
         query = query.where(candidate.c.classifier == classifier)
     return [_candidate(row) for row in c.execute(query)]
 
 
-def judged(c: Connection, classifier: str) -> set[int]:
-    """Models that met the rules against a champion, whatever became of them: each was a look at a holdout."""
+def undecided(c: Connection, classifier: str) -> list[int]:
+    """The model of each comparison with a champion that led to a candidacy and, so far, to no decision.
+
+    Each was a look at a holdout. The decisions that ended the others are promotions, and counted there.
+    """
     query = select(candidate.c.model_id).where(
-        candidate.c.classifier == classifier, candidate.c.champion_id.is_not(None)
+        candidate.c.classifier == classifier,
+        candidate.c.champion_id.is_not(None),
+        candidate.c.state.in_((*PENDING, "overtaken")),
     )
-    return set(c.scalars(query))
+    return list(c.scalars(query))
 
 
 def last_plan(c: Connection, classifier: str) -> str | None:

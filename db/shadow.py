@@ -75,7 +75,8 @@ def put(c: Connection, candidate_id: int, scored: Sequence[Scored], now: datetim
             "decision": one.decision,
             "at": now,
         }
-        for one in scored
+        # in order: two that put the same wait for one another, and not each for the other
+        for one in sorted(scored, key=lambda one: one.report_version_id)
     ]
     if rows:
         dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite

@@ -7,6 +7,7 @@ judged by is another, for then what it met no longer says anything. All four are
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,10 +22,13 @@ from db.models import Champion, Model
 from tasks.behaviour import suite_of
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC, write_decision
+from tasks.ml.errors import MlError
 from tasks.ml.rules import Reason, Rules, Verdict, rules_sha
 from tasks.model_folders import fault_of, point_at_champion
 from tasks.person import named
 from tasks.settings import ClassifierSettings, Settings
+
+log = logging.getLogger(__name__)
 
 RULE = "approval by a person"
 ASKED = "a person lets it answer"
@@ -102,15 +106,26 @@ def waits_for(one: Candidate) -> str:
     )
 
 
-def lapse(engine: Engine, settings: Settings, now: datetime) -> None:
-    """End the candidacies that time, another champion or another plan has overtaken."""
+def lapse(engine: Engine, settings: Settings, now: datetime, classifier: str | None = None) -> None:
+    """End the candidacies that time, another champion or another plan has overtaken.
+
+    Of all classifiers: one whose plan cannot be read is left as it is, and logged. Of one: BadFile is raised.
+    """
     with reading(engine) as c:
-        open_ones = candidates.pending(c)
-    for one in open_ones:
-        asked = settings.classifiers.get(one.classifier)
-        plan = None if asked is None else plan_sha(asked)
+        open_ones = candidates.pending(c, classifier)
+    for name in dict.fromkeys(one.classifier for one in open_ones):
+        asked = settings.classifiers.get(name)
+        try:
+            plan = None if asked is None else plan_sha(asked)
+        except MlError as unreadable:
+            if classifier is not None:
+                raise
+            log.warning("%s: its behaviour suite cannot be read: %s", name, type(unreadable).__name__)
+            continue
         with writing(engine) as c:
-            _lapse_one(c, one, plan, now)
+            # read again: it may have been decided about, or let wait for longer, since
+            for one in candidates.pending(c, name, held=True):
+                _lapse_one(c, one, plan, now)
 
 
 def _lapse_one(c: Connection, one: Candidate, plan: str | None, now: datetime) -> None:
@@ -171,13 +186,13 @@ def end(
 def approve_model(settings: Settings, model_id: int, by: str | None, because: str) -> Approval:
     """Let a model that waits answer. `by`: default the login. Raises LaudosError where it does not wait."""
     engine = open_database(settings)
-    return decide_on(engine, settings, model_id, "accepted", named(by), because, datetime.now(UTC))
+    return decide_on(engine, settings, model_id, "accepted", by, because, datetime.now(UTC))
 
 
 def refuse_model(settings: Settings, model_id: int, by: str | None, because: str) -> Approval:
     """Turn a model that waits or scores along away; the champion stays."""
     engine = open_database(settings)
-    return decide_on(engine, settings, model_id, "refused", named(by), because, datetime.now(UTC))
+    return decide_on(engine, settings, model_id, "refused", by, because, datetime.now(UTC))
 
 
 def decide_on(
@@ -185,14 +200,15 @@ def decide_on(
     settings: Settings,
     model_id: int,
     decision: Literal["accepted", "refused"],
-    by: str,
+    by: str | None,
     because: str,
     now: datetime,
 ) -> Approval:
     """A person's decision, with when: champion, promotion, candidacy and audit in one transaction."""
+    by = named(by)
     if not because.strip() or len(because) > BECAUSE_MAX:
         raise ConfigurationError(f"say why in 1 to {BECAUSE_MAX} characters, without anything of a patient")
-    lapse(engine, settings, now)
+    lapse(engine, settings, now, pending_of(engine, model_id).classifier)
     one = pending_of(engine, model_id)
     if decision == "accepted":
         _refuse_unfit(engine, settings, one)
@@ -229,6 +245,11 @@ def _refuse_unfit(engine: Engine, settings: Settings, one: Candidate) -> None:
             f"model {one.model_id} still scores along with the champion; laudos status says how far it is, "
             f"and laudos models refuse {one.model_id} turns it away"
         )
+    refuse_broken(engine, settings, one)
+
+
+def refuse_broken(engine: Engine, settings: Settings, one: Candidate) -> None:
+    """Raises LaudosError where the model is not what was published, or is tainted or removed."""
     with reading(engine) as c:
         model = models.get(c, one.model_id)
     fault = None if model is None else fault_of(settings, model)

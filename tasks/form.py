@@ -21,9 +21,11 @@ def offer_form(settings: Settings, model_id: int) -> bool:
 
     Never waits, and never fails the night: the commands decide as well.
     """
-    if prefect_server() is None or pending_of(open_database(settings), model_id).state != "waiting":
+    if prefect_server() is None:
         return False
     try:
+        if pending_of(open_database(settings), model_id).state != "waiting":
+            return False
         run_deployment(DEPLOYMENT, parameters={"model_id": model_id}, timeout=0, as_subflow=False)
     except ObjectNotFound:
         log.info("no deployment %s: model %d is decided about by command", DEPLOYMENT, model_id)

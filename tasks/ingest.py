@@ -188,7 +188,8 @@ class _Seen:
         self._bits = bytearray(up_to // 8 + 1)
 
     def add(self, report_id: int) -> None:
-        self._bits[report_id >> 3] |= 1 << (report_id & 7)
+        if report_id <= self.up_to:  # an id written in two ways comes back on a later page than it came in by
+            self._bits[report_id >> 3] |= 1 << (report_id & 7)
 
     def __contains__(self, report_id: int) -> bool:
         return bool(self._bits[report_id >> 3] & 1 << (report_id & 7))

@@ -65,7 +65,7 @@ def decide(engine: Engine, settings: Settings, run_id: int, model_id: int, now: 
     model = model_row(engine, model_id)
     asked = settings.classifier(model.classifier)
     suite = suite_of(asked)
-    lapse(engine, settings, now)
+    lapse(engine, settings, now, model.classifier)
     with reading(engine) as c:
         champion = models.champion_of(c, model.classifier)
         history = models.promotions(c, model.classifier)
@@ -208,14 +208,15 @@ def _reference_on(
 
 def look_at(engine: Engine, classifier: str, snapshot_id: int, history: Sequence[Promotion]) -> int:
     """The how-manieth comparison with a champion on this snapshot's holdout the coming one is."""
-    compared = {
+    compared = [  # one that is judged anew, after another champion or plan, is looked at anew
         past.model_id
         for past in history
         if past.previous_model_id is not None and past.decision != "rolled_back"
-    }
+    ]
     with reading(engine) as c:
-        compared |= candidates.judged(c, classifier)
-        asked = [one.snapshot_id for one in models.of_classifier(c, classifier) if one.id in compared]
+        compared += candidates.undecided(c, classifier)
+        snapshot_of = {one.id: one.snapshot_id for one in models.of_classifier(c, classifier)}
+        asked = [snapshot_of[model_id] for model_id in compared]
         patients = snapshots.holdout_patients(c, {snapshot_id, *asked})
     return next_look(asked, patients, patients.get(snapshot_id, 0))
 

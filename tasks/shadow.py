@@ -19,7 +19,7 @@ from db.engine import reading, writing
 from db.models import Model
 from db.shadow import Beside
 from tasks.answering import answers, read
-from tasks.approval import end, lapse, rules_of
+from tasks.approval import end, lapse, refuse_broken, rules_of
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC
 from tasks.ml.predictor import Predictor
@@ -67,7 +67,7 @@ def score_along(classifier: str) -> ScoredAlong | None:
 
 def along(engine: Engine, settings: Settings, classifier: str, now: datetime) -> ScoredAlong | None:
     """`score_along`, at a given time."""
-    lapse(engine, settings, now)
+    lapse(engine, settings, now, classifier)
     with reading(engine) as c:
         one = next((one for one in candidates.pending(c, classifier) if one.state == "shadow"), None)
         model = None if one is None else models.get(c, one.model_id)
@@ -132,6 +132,7 @@ def _decide(
     if not reason.passed:
         return _end(engine, settings, one, "refused", reasons, now)
     if rules.approval != "person":
+        refuse_broken(engine, settings, one)  # what it scored along, another night may have read
         return _end(engine, settings, one, "accepted", reasons, now)
     return _let_wait(engine, one, reasons, rules, found, now)
 

@@ -207,3 +207,13 @@ def test_two_sources_know_nothing_of_what_the_other_lost_or_changed(
         "Dois de clinica", "Dois de his", "Emendado", "Um de clinica", "Um de his",
     ]  # fmt: skip
     other.engine.dispose()
+
+
+def test_an_id_written_with_and_without_a_blank_on_two_pages_ends_no_comparison(
+    desk: Desk, hospital: Hospital, configure: Callable[..., Settings], database_url: str, now: datetime
+) -> None:
+    asked = columns(hospital.url) | {"page_rows": 4}
+    desk.settings = configure(database=database_url, sources={"his": asked}, classifiers={"paaf": PAAF})
+    hospital.add(*(row(f" {number}", now) for number in range(10, 30)), row("20", now))
+    assert desk.ingest(now, full=True).new == 20
+    assert desk.gone() == []

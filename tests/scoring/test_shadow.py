@@ -15,15 +15,16 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.tables import audit as audit_table
 from db.tables import feature, prediction, report_version, shadow_prediction
-from tasks import shadow
-from tasks.approval import approve_model, lapse, plan_sha, refuse_model, rules_of
+from tasks import approval, shadow
+from tasks.approval import approve_model, decide_on, lapse, plan_sha, refuse_model, rules_of
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
 from tasks.ml.rules import Reason, Rules, Verdict
 from tasks.ml.shadow import shadow_reason
+from tasks.ml.synthesis.checked_yaml import BadFile
 from tasks.models import list_models, reference, roll_back
 from tasks.monitor import look_back
-from tasks.promote import Decided, record
+from tasks.promote import Decided, look_at, record
 from tasks.settings import Settings
 from tasks.shadow import ScoredAlong, along
 from tasks.status import candidate_told
@@ -72,6 +73,14 @@ def champion(hospital: Hospital) -> int:
         found = models.champion_of(c, CLASSIFIER)
     assert found is not None
     return found.model.id
+
+
+def look(hospital: Hospital, model_id: int) -> int:
+    """The how-manieth comparison the next one on the model's holdout is."""
+    with reading(hospital.engine) as c:
+        model, history = models.get(c, model_id), models.promotions(c, CLASSIFIER)
+    assert model is not None
+    return look_at(hospital.engine, CLASSIFIER, model.snapshot_id, history)
 
 
 def state(hospital: Hospital, model_id: int) -> str:
@@ -187,13 +196,56 @@ def test_another_champion_or_another_plan_overtakes_who_waits(
     other = asking(hospital, configure, **WAITS, margin=0.01)
     with pytest.raises(LaudosError, match=r"overtaken .the plan changed since it was judged"):
         approve_model(other.settings, second, "ana", "fine")
+    assert look(other, second) == 2
     assert judged(other, second).decision == "waiting"  # judged anew under the plan of today
+    assert look(other, second) == 3  # which was a look of its own
     third = other.crown(head=2)
     with pytest.raises(LaudosError, match=r"overtaken .another champion answers"):
         approve_model(other.settings, second, "ana", "fine")
     assert champion(other) == third
     roll_back(other.engine, other.settings, CLASSIFIER, first, "ana", other.now)
     assert champion(other) == first
+
+
+def test_a_suite_that_cannot_be_read_ends_no_candidacy_and_no_night(
+    hospital: Hospital, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = asking(hospital, configure, **WAITS)
+    town.crown()
+    second = town.challenger(head=1)
+    judged(town, second)
+
+    def unreadable(_asked: object) -> None:
+        raise BadFile("suite.yaml, line 1: half a file")
+
+    later = datetime.now(UTC) + timedelta(days=3)
+    with monkeypatch.context() as saved_half_way:
+        saved_half_way.setattr(approval, "suite_of", unreadable)
+        lapse(town.engine, town.settings, later)
+        with pytest.raises(BadFile):
+            lapse(town.engine, town.settings, later, CLASSIFIER)
+        with pytest.raises(BadFile):
+            approve_model(town.settings, second, "ana", "fine")
+    assert state(town, second) == "waiting"
+    lapse(town.engine, town.settings, later)
+    assert state(town, second) == "expired"
+
+
+def test_what_was_damaged_since_it_scored_along_is_not_let_answer_by_the_plan(
+    hospital: Hospital, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = asking(hospital, configure, shadow_reports=5, shadow_agreement=0.0)
+    first, second = town.crown(), town.challenger(head=1)
+    judged(town, second)
+    town.receive(6)
+    classify(town)
+    with monkeypatch.context() as killed:
+        killed.setattr(shadow, "_decide", lambda *_: "shadow")
+        assert scored(town).beside.reports == 5
+    town.folder_of(second).joinpath("model.safetensors").unlink()
+    with pytest.raises(LaudosError, match="model 2 cannot answer"):
+        scored(town)
+    assert (state(town, second), champion(town)) == ("shadow", first)
 
 
 def test_a_person_turns_it_away_and_only_a_person_of_a_name_decides(
@@ -212,8 +264,8 @@ def test_a_person_turns_it_away_and_only_a_person_of_a_name_decides(
         ("ana", " "),
         ("ana", "x" * 501),
     ):
-        with pytest.raises(ConfigurationError):
-            approve_model(town.settings, second, name, because)
+        with pytest.raises(ConfigurationError):  # whether a command asks or a form
+            decide_on(town.engine, town.settings, second, "accepted", name, because, datetime.now(UTC))
     with pytest.raises(LaudosError, match="there is no model 9"):
         approve_model(town.settings, 9, "ana", "fine")
     with pytest.raises(LaudosError, match="model 1 does not wait for anybody"):
