@@ -30,7 +30,7 @@ from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 from tasks.train import Made, publish_challenger, taught_by
-from tasks.train_body import augment_for, body_training
+from tasks.train_body import augment_for, body_training, crowded
 
 ACTOR = "distill"
 UNLABELLED = (
@@ -182,9 +182,11 @@ def learn(
             seed=settings.seed,
             progress=progress,
         )
+    short = crowded(config.batch_windows, log)
     if not 0 < log.resumed_from_step < log.steps:
-        return ()
-    return (f"a distillation that was interrupted went on at step {log.resumed_from_step} of {log.steps}",)
+        return short
+    told = f"a distillation that was interrupted went on at step {log.resumed_from_step} of {log.steps}"
+    return told, *short
 
 
 @step("compare with teacher", run_name="compare model {model_id} with model {teacher_id}", retries=2)

@@ -26,7 +26,7 @@ from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_encoder import with_encoder
 from tasks.step import step
 from tasks.train import PACKAGES
-from tasks.train_body import Network, encoder_spec
+from tasks.train_body import Network, crowded, encoder_spec
 
 ACTOR = "pretrain"
 # raise when the same reports and settings would give another encoder
@@ -76,7 +76,8 @@ def make_encoder(
 ) -> PretrainedEncoder:
     """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
     wanted = starting(settings, classifier, asked.start)
-    spec = encoder_spec(wanted, settings)
+    # attention over a report comes after what is pre-trained, and is learnt with the labels
+    spec = replace(encoder_spec(wanted, settings), attention=False)
     start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
     config = _config(settings, wanted, spec, start, asked)
     work = pretraining_of(settings, classifier) / _sha(config)[:12]
@@ -98,10 +99,12 @@ def make_encoder(
     log = learnt.log
     notes: tuple[str, ...] = ()
     if 0 < log.resumed_from_step < log.steps:
-        notes = (
+        notes += (
             f"a pre-training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
         )
-    return replace(_told(settings, name, facts, reused=False), notes=notes)
+    return replace(
+        _told(settings, name, facts, reused=False), notes=notes + crowded(training.batch_windows, log)
+    )
 
 
 def starting(settings: Settings, classifier: str, start: str | None) -> ClassifierSettings:

@@ -29,7 +29,7 @@ from tasks.ml.errors import MlError
 from tasks.ml.machine import THREADS, as_many_threads, machine_of
 from tasks.ml.sameness import Comparison, compare_folders
 from tasks.model_folders import fault_of, folder_of
-from tasks.plan import TRAINING_REVISION, config_sha, training_config
+from tasks.plan import BEFORE_THERE_WAS_A_CHOICE, TRAINING_REVISION, config_sha, training_config
 from tasks.recorded_training import as_recorded, lost, network_of
 from tasks.settings import Settings
 from tasks.train import facts_of_fit, fit_on_body, taught_by, versions
@@ -156,8 +156,13 @@ def _circumstances(
         yield Difference("training revision", str(model.config["training_revision"]), str(TRAINING_REVISION))
     if model.classifier in settings.classifiers:
         today = training_config(settings, settings.classifier(model.classifier))
-        for name, (then, now) in _changed(model.config, today).items():
+        for name, (then, now) in _changed(_spelt_out(model.config), _spelt_out(today)).items():
             yield Difference(f"laudos.toml: {name}", str(then), f"{now} (the recorded value was used)")
+
+
+def _spelt_out(config: dict[str, Any]) -> dict[str, Any]:
+    """With the settings that are recorded only where they are not as before there was a choice."""
+    return config | {"training": BEFORE_THERE_WAS_A_CHOICE | config["training"]}
 
 
 def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

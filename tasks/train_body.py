@@ -38,7 +38,7 @@ def trained_body(
         log = _lessons(settings, asked, count, network, checkpoints / "lessons")
         notes += _resumed("lessons that were", log)
     log = _reports(settings, asked, taught, network, checkpoints / "reports")
-    return network, notes + _resumed("a training that was", log) + _crowded(asked, log)
+    return network, notes + _resumed("a training that was", log) + crowded(asked.training.batch_reports, log)
 
 
 def _lessons(
@@ -83,8 +83,8 @@ def _resumed(what: str, log: TrainLog) -> tuple[str, ...]:
     return (f"{what} interrupted went on at step {log.resumed_from_step} of {log.steps}",)
 
 
-def _crowded(asked: ClassifierSettings, log: TrainLog) -> tuple[str, ...]:
-    wanted = asked.training.batch_reports
+def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
+    """A note where memory was short of the batches that were wanted."""
     if log.batch_windows == wanted:
         return ()
     return (f"memory ran out with batches of {wanted}: trained in batches of {log.batch_windows}",)

@@ -57,6 +57,7 @@ class Attention(nn.Module):  # type: ignore[misc]
         """(windows, tokens, hidden) and (windows, tokens) -> (windows, hidden) and (windows,), float32."""
         states = states.float()
         scores = functional.linear(states, self.score.weight.float(), self.score.bias.float()).squeeze(-1)
+        scores = scores.float()  # autocast gives bfloat16, in which the sum of the weights would be rounded
         weights = torch.exp(SCORE_LIMIT * torch.tanh(scores / SCORE_LIMIT)) * mask
         weight = weights.sum(dim=1)
         return (weights.unsqueeze(-1) * states).sum(dim=1) / weight.unsqueeze(-1), weight

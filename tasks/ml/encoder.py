@@ -156,7 +156,8 @@ def positions(model: PreTrainedModel) -> int | None:
             # RoBERTa's table starts after the padding index
             used = 0 if module.padding_idx is None else module.padding_idx + 1
             return int(module.num_embeddings) - used
-    most = getattr(model.config, "max_position_embeddings", None)
+    config = getattr(model.config, "body", model.config)  # under attention: of the network below
+    most = getattr(config, "max_position_embeddings", None)
     return None if most is None else int(most)
 
 

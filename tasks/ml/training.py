@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -185,13 +186,10 @@ def train_on(
 def _halvings(config: BodyTraining) -> Iterator[BodyTraining]:
     """As asked for, then in batches of half the size, two of them a step, and so on: a step sees as much."""
     yield config
-    while config.batch_windows > 1:
-        config = replace(
-            config,
-            batch_windows=config.batch_windows // 2,
-            accumulate_batches=2 * config.accumulate_batches,
-        )
-        yield config
+    rows, batch = config.batch_windows * config.accumulate_batches, config.batch_windows
+    while batch > 1:
+        batch //= 2
+        yield replace(config, batch_windows=batch, accumulate_batches=round(rows / batch))
 
 
 def _of(fingerprint: str, config: BodyTraining) -> str:
@@ -214,9 +212,12 @@ def _trained_on(
     order = LengthGrouped(lengths, config.batch_windows, seed)
     steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
     steps = max(1, math.ceil(config.epochs * steps_an_epoch))
-    # Trainer sets it on every family; on one that has none it would be in the sha and not in the saved file
-    had_cache = hasattr(model.config, "use_cache")
-    with quietly(), room_in(checkpoint_folder), only_last_trained(model, config.last_layers):
+    with (
+        quietly(),
+        room_in(checkpoint_folder),
+        only_last_trained(model, config.last_layers),
+        _config_kept(model),
+    ):
         trainer = _Guarded(
             model=model,
             args=_arguments(config, checkpoint_folder, steps, seed),
@@ -230,11 +231,21 @@ def _trained_on(
         trainer.model_accepts_loss_kwargs = False
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
-    if not had_cache:
-        vars(model.config).pop("use_cache", None)
     losses = tuple((int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e)
     resumed = 0 if checkpoint is None else _step_of(checkpoint)
     return TrainLog(trainer.state.global_step, len(lengths), resumed, losses, config.batch_windows)
+
+
+@contextmanager
+def _config_kept(model: PreTrainedModel) -> Iterator[None]:
+    """Trainer sets use_cache on every family: on one that has none it would be in the encoder's sha and not
+    in the saved file. Gone however the block ends: what ran out of memory is trained again."""
+    had_cache = hasattr(model.config, "use_cache")
+    try:
+        yield
+    finally:
+        if not had_cache:
+            vars(model.config).pop("use_cache", None)
 
 
 def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:

@@ -176,6 +176,17 @@ def test_the_control_is_the_network_before_it_read_anything(hospital: World) -> 
     )
 
 
+def test_a_classifier_with_attention_has_the_body_below_it_pretrained(
+    hospital: World, reconfigured: Callable[..., World]
+) -> None:
+    plain = pretrained(hospital, replace(SCRATCH, epochs=0.1))
+    attentive = reconfigured(hospital, training=TRAINING | {"pooling": "attention"})
+    made = pretrained(attentive, replace(SCRATCH, epochs=0.1))
+    assert (made.name, made.reused) == (plain.name, True)  # what reads it makes no difference to it
+    further = pretrained(attentive, Asked(start=made.folder, epochs=0.1))
+    assert further.perplexity_before == pytest.approx(made.perplexity_after, rel=1e-3)
+
+
 def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_away(
     hospital: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,12 +103,15 @@ def test_another_seed_is_another_model(taught: World, capsys: pytest.CaptureFixt
 def test_settings_that_changed_or_went_are_told_and_the_recorded_ones_are_used(
     taught: World, reconfigured: Callable[..., World]
 ) -> None:
-    today = reconfigured(taught, training=TRAINING | {"layers": 2}, review_error=0.1)
+    today = reconfigured(taught, training=TRAINING | {"layers": 2, "pooling": "attention"}, review_error=0.1)
     found = reproduce(today.engine, today.settings, 2)
     assert found.same
     told = {one.what: one.now for one in found.circumstances}
     assert told["laudos.toml: training.layers"] == "2 (the recorded value was used)"
     assert "laudos.toml: review_error" in told
+    # recorded only where it is another than it was before one could choose
+    was = {one.what: one.recorded for one in found.circumstances}
+    assert was["laudos.toml: training.pooling"] == "network"
     without = today.settings.model_copy(update={"classifiers": {}})
     assert reproduce(today.engine, without, 2).same
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from tasks.ml.attentive import attentive
+from tasks.ml.attentive import Attention, attentive
 from tasks.ml.distillation import student_of
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import UnfitEncoder
@@ -58,6 +58,15 @@ def test_windows_read_apart_give_what_the_whole_report_gives(
     np.testing.assert_allclose(apart.vectors @ weight.T + bias, at_once, atol=1e-5)
     plain = np.stack([apart.vectors[0] * 0 + _mean_of_windows(model, tokenizer, text) for text in texts])
     assert np.abs(plain - apart.vectors)[[0, 2]].max() > 1e-3  # windows do not weigh alike
+
+
+def test_the_mean_of_tokens_that_are_alike_is_that_token_where_a_body_computes_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    attention, states = Attention(8), torch.randn(1, 1, 8).expand(1, 333, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        read, weight = attention(states, torch.ones(1, 333, dtype=torch.long))
+    assert (read.dtype, weight.dtype) == (torch.float32, torch.float32)
+    np.testing.assert_allclose(read[0].numpy(), states[0, 0].numpy(), rtol=1e-4)
 
 
 def _mean_of_windows(model, tokenizer, text: str) -> np.ndarray:

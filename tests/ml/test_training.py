@@ -17,13 +17,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import BertForSequenceClassification
 
+from tasks.ml.attentive import attentive
+from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, probabilities
 from tasks.ml.layers import layer_stack
 from tasks.ml.training import COMPLETE, BodyTraining, TrainLog, train_body
 from tasks.ml.training_rows import LengthGrouped
-from tests.ml.conftest import STRIDE, WINDOW, Network, written
+from tests.ml.conftest import STRIDE, WINDOW, Network, save, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
 
@@ -229,6 +231,41 @@ def test_where_memory_runs_out_smaller_batches_make_the_same_steps(
     assert (log.batch_windows, log.resumed_from_step) == (4, 4)  # and it was not begun anew
     roomy = train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path / "roomy", seed=1)
     assert (log.steps, roomy.batch_windows) == (roomy.steps, 8)
+
+
+def test_a_batch_of_odd_size_is_cut_into_as_many_parts_as_make_the_same_steps(
+    tiny: Callable[[], Network], tmp_path: Path
+):
+    model, tokenizer = tiny()
+    network = Crowded(model.config)
+    network.most = 1
+    config, taught = replace(CONFIG, epochs=1, batch_windows=3), written(12, 1)
+    log = train_body(network, tokenizer, *taught, config=config, checkpoint_folder=tmp_path / "a", seed=1)
+    roomy = train_body(*tiny(), *taught, config=config, checkpoint_folder=tmp_path / "b", seed=1)
+    assert (log.batch_windows, log.steps) == (1, roomy.steps)
+
+
+def test_an_encoder_that_was_begun_again_is_the_one_that_is_saved(
+    tiny: Callable[[], Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, tokenizer = tiny()
+    network = attentive(model, seed=1)  # of a family that knows no use_cache, which Trainer sets
+    read = network.forward
+
+    def crowded(labels: torch.Tensor, **rest: Any) -> Any:
+        if len(labels) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return read(labels=labels, **rest)
+
+    monkeypatch.setattr(network, "forward", crowded)
+    log = train_body(
+        network, tokenizer, *written(16, 1, words=(5, 20)),
+        config=replace(CONFIG, epochs=1), checkpoint_folder=tmp_path / "steps", seed=1,
+    )  # fmt: skip
+    assert log.batch_windows == 4
+    save((network, tokenizer), tmp_path / "saved")
+    loaded = load_classifier(str(tmp_path / "saved"), local_files_only=True)
+    assert encoder_sha(*loaded, WINDOW, STRIDE) == encoder_sha(network, tokenizer, WINDOW, STRIDE)
 
 
 def test_memory_that_one_window_takes_is_no_batchs_doing(tiny: Callable[[], Network], tmp_path: Path):
