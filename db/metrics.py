@@ -44,6 +44,13 @@ def of_model(c: Connection, model_id: int, population: str = "holdout") -> list[
     ]
 
 
+def latest(c: Connection, model_id: int, population: str) -> datetime | None:
+    """When a model's figures of a population were written last."""
+    mine = (metric.c.model_id == model_id, metric.c.population == population)
+    moment: datetime | None = c.execute(select(func.max(metric.c.at)).where(*mine)).scalar_one()
+    return moment
+
+
 def summed(c: Connection, model_id: int, population: str, slice_: str) -> dict[str, tuple[float, int]]:
     """Name -> sum of its values and of what they stand on, over every run: for figures that are counts."""
     query = (

@@ -10,6 +10,7 @@ import numpy as np
 from db.errors import LaudosError
 from db.features import Feature
 from db.predictions import Scored
+from tasks.ml.backends import batch_tokens_for
 from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import Predictor
 
@@ -33,7 +34,8 @@ def read(predictor: Predictor, texts: Mapping[int, str], batch_tokens: int, beat
     if not texts:
         return Read({}, [], 0)
     place = {text: at for at, text in enumerate(dict.fromkeys(texts.values()))}
-    told = read_each(predictor, list(place), batch_tokens=batch_tokens, progress=beat, passing=(LaudosError,))
+    tokens = batch_tokens_for(predictor.backend, batch_tokens)
+    told = read_each(predictor, list(place), batch_tokens=tokens, progress=beat, passing=(LaudosError,))
     fine = readable(told)
     vectors = [vector.tobytes() for vector in told.vectors.astype("<f4")]
     fresh = {

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,18 +19,21 @@ from sqlalchemy import Engine
 
 from db.errors import LaudosError, NothingToWorkOn
 from db.models import Model
+from tasks.answering import Beat, Read, read
 from tasks.learning_data import Part, read_part
 from tasks.ml.backends import (
     BACKENDS,
     REFERENCE,
     Backend,
     Fidelity,
+    batch_tokens_for,
     compare,
     is_full_precision,
     machine,
     why_not,
 )
 from tasks.ml.errors import BackendUnavailable
+from tasks.ml.memory import is_out_of_memory
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import write_atomically
 from tasks.settings import Settings
@@ -38,6 +41,8 @@ from tasks.settings import Settings
 log = logging.getLogger(__name__)
 
 REPORTS_TRIED = 1000  # of the calibration split: one decision in a thousand shows
+BATCH_TOKENS = 8192
+NO_MEMORY = "it found too little memory; it is tried again"  # and not kept: another program may have had it
 WORTH_TRYING = 20_000  # reports: fewer are read in about the time that the trial takes
 
 
@@ -65,7 +70,13 @@ def on_its_backend(
     """
     asked = settings.scoring.backend
     if asked == "auto":
-        return predictor.on(_soonest(engine, settings, model, predictor, reports))
+        soonest = _soonest(engine, settings, model, predictor, reports)
+        try:
+            return predictor.on(soonest)
+        except Exception as error:
+            # such as a GPU whose memory another program has taken since it was tried
+            log.warning("%s cannot be set up (%s): %s answers", soonest, type(error).__name__, REFERENCE)
+            return predictor
     if asked == REFERENCE:
         return predictor
     found = trials(engine, settings, model, predictor, [asked])
@@ -76,6 +87,29 @@ def on_its_backend(
             'Set it to "auto", or to "torch-fp32"'
         )
     return predictor.on(asked)
+
+
+def read_on_it(
+    settings: Settings, predictor: Predictor, texts: Mapping[int, str], beat: Beat | None = None
+) -> tuple[Predictor, Read]:
+    """Texts by version as `read` reads them, and the predictor that did.
+
+    A back end that `auto` chose and that fails on whatever it is asked leaves them to the reference, whose
+    vectors are of the same kind. Raises what the network itself raises, and what `beat` does.
+    """
+    tokens = settings.scoring.batch_tokens
+    try:
+        return predictor, read(predictor, texts, tokens, beat)
+    except LaudosError:
+        raise
+    except Exception as error:
+        if settings.scoring.backend != "auto" or predictor.backend == REFERENCE:
+            raise
+        # its words may quote what it was given
+        log.warning("%s fails (%s): %s reads instead", predictor.backend, type(error).__name__, REFERENCE)
+    # out of the except block: the exception's frames hold what took the memory
+    reference = predictor.on(REFERENCE)
+    return reference, read(reference, texts, tokens, beat)
 
 
 def trials(
@@ -98,7 +132,8 @@ def trials(
                 f"model {model.id} has no calibration report left to try back ends on: torch-fp32 answers"
             )
         kept |= {one.backend: one for one in _tried(predictor, part, dict.fromkeys((REFERENCE, *missing)))}
-        content = {"machine": machine(), "trials": [asdict(one) for one in kept.values()]}
+        lasting = [asdict(one) for one in kept.values() if one.refused != NO_MEMORY]
+        content = {"machine": machine(), "trials": lasting}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
     return [kept[one] for one in wanted]
 
@@ -117,15 +152,15 @@ def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[
         try:
             ours = predictor.on(backend)
             start_s, begun = time.perf_counter() - begun, time.perf_counter()
-            answers = ours.probabilities(ours.vectors(part.texts).vectors)
+            tokens = batch_tokens_for(backend, BATCH_TOKENS)
+            answers = ours.probabilities(ours.vectors(part.texts, batch_tokens=tokens).vectors)
         except BackendUnavailable as error:
             found.append(Trial(backend, str(error)))
             continue
         except Exception as error:
             # its words may quote what it was given
-            found.append(
-                Trial(backend, f"it fails on reports that torch-fp32 reads ({type(error).__name__})")
-            )
+            fails = f"it fails on reports that torch-fp32 reads ({type(error).__name__})"
+            found.append(Trial(backend, NO_MEMORY if is_out_of_memory(error) else fails))
             continue
         reports_per_s = len(part.ids) / (time.perf_counter() - begun)
         alike = compare(reference, answers, part.labels_idx, critical, facts.thresholds)

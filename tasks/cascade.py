@@ -68,7 +68,14 @@ class Student:
         self, texts: Mapping[int, str], batch_tokens: int, beat: Beat | None = None
     ) -> dict[int, Scored]:
         """Its answers that stand, by report version; what makes it fail is left to the champion."""
-        made = read(self.predictor, texts, batch_tokens, beat)
+        try:
+            made = read(self.predictor, texts, batch_tokens, beat)
+        except LaudosError:
+            raise
+        except Exception as error:
+            # its words may quote what it was given
+            log.warning("the student, model %d, fails (%s)", self.model_id, type(error).__name__)
+            return {}
         backend = answered_by(self.predictor.backend, self.model_id)
         return {
             one.report_version_id: replace(one, backend=backend)
@@ -100,8 +107,12 @@ def student_of(
     try:
         return _student(engine, settings, model, champion, reports)
     except (LaudosError, MlError) as failure:
-        log.warning("the champion reads everything, without a cascade: %s", failure)
-        return None
+        lacking = str(failure)
+    except Exception as failure:
+        # a GPU without memory left; its words may quote what it was given
+        lacking = f"its student fails ({type(failure).__name__})"
+    log.warning("the champion reads everything, without a cascade: %s", lacking)
+    return None
 
 
 def _student(

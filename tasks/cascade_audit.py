@@ -22,7 +22,9 @@ from tasks.scorer import load_predictor
 from tasks.settings import Settings
 from tasks.step import step
 
-REPORTS = 1000  # a night, drawn by chance from all that was answered in the last 24 hours
+# a night, drawn by chance from all that was answered in the last 24 hours, or since the last audit: what is
+# counted twice would look like twice as much evidence
+REPORTS = 1000
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def audit_cascade(run_id: int, classifier: str) -> Audited:
         champion = models.champion_of(c, classifier)
         if champion is None:
             return Audited(classifier, {})
-        drawn = predictions.sample(c, champion.model.id, now - timedelta(days=1), REPORTS)
+        last = metrics.latest(c, champion.model.id, AUDIT)
+        day = now - timedelta(days=1)
+        since = day if last is None else max(day, last)
+        drawn = predictions.sample(c, champion.model.id, since, REPORTS)
         theirs = _by_student(drawn, champion.model.id)
         texts = reports.texts(c, [version for versions in theirs.values() for version in versions])
     if not texts:

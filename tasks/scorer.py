@@ -16,8 +16,8 @@ from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.models import Model
 from db.scoring import Chunk, Job
-from tasks.answering import answers, read
-from tasks.backends import on_its_backend
+from tasks.answering import answers
+from tasks.backends import on_its_backend, read_on_it
 from tasks.cascade import Student, student_of
 from tasks.ml.backends import is_full_precision
 from tasks.ml.faultpoints import reach
@@ -163,11 +163,11 @@ class Scorer:
         tokens, beat = self.settings.scoring.batch_tokens, self._heartbeat(chunk)
         sure = self.student.sure(missing, tokens, beat) if self.student is not None else {}
         left = {version: text for version, text in missing.items() if version not in sure}
-        made = read(self.predictor, left, tokens, beat)
+        predictor, made = read_on_it(self.settings, self.predictor, left, beat)
         reach("score.chunk.encoded")
-        scored = [*answers(self.predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
+        scored = [*answers(predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
         with writing(self.engine) as c:
-            now, backend = scoring.lease_clock(c), self.predictor.backend
+            now, backend = scoring.lease_clock(c), predictor.backend
             # what was removed on request while the model read it leaves no trace
             erased = backlog.erased(c, *ends)
             predictions = [one for one in scored if one.report_version_id not in erased]

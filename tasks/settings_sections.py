@@ -302,7 +302,7 @@ class ScoringSettings(_Strict):
         default=4096,
         ge=64,
         description="tokens a forward pass, at most; on a processor a wide network is given fewer, "
-        "as many as its cache holds",
+        "as many as its cache holds, and a GPU 65,536 where this asks for fewer",
     )
     backend: Literal[
         "auto", "torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-bf16"

@@ -23,7 +23,9 @@ from tasks.ml.backends import OTHER_DECISIONS_MAX
 
 CRITICAL_LOST_MAX = 0.01  # of the reports to which the champion gives the critical label
 ERROR = 0.05  # how likely a promise may be to fail
-AUDIT_ERROR = 0.01  # how likely a cascade that keeps its promises may be to fail its audits
+# how likely a cascade that only just keeps its promises may be to fail by what any one night has counted;
+# over many nights it is likelier, and far less for one that keeps them easily
+AUDIT_ERROR = 0.01
 PAYS_FROM = 1.5  # times as fast
 # strictest first, and the same for every model: chosen by the answers, they could not be tested on them
 CONFIDENCES = tuple((1 - np.geomspace(1e-6, 0.3, 48)).tolist())

@@ -100,7 +100,7 @@ class Predictor:
             texts,
             window_tokens=self.facts.window_tokens,
             stride_tokens=self.facts.stride_tokens,
-            batch_tokens=batch_tokens_for(self.backend, batch_tokens),
+            batch_tokens=batch_tokens,
             progress=progress,
             reader=self.reader,
             on_gpu=self.backend.startswith("cuda"),
@@ -158,7 +158,8 @@ class Predictor:
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
     ) -> list[Prediction]:
         """Read whole texts and answer, in their order; `progress(windows done, windows)`."""
-        read = self.vectors(texts, batch_tokens=batch_tokens, progress=progress)
+        tokens = batch_tokens_for(self.backend, batch_tokens)
+        read = self.vectors(texts, batch_tokens=tokens, progress=progress)
         return self.from_vectors(
             read.vectors,
             read.sketches,

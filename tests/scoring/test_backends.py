@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import get_args
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,14 +18,14 @@ from db.errors import NothingToWorkOn
 from db.models import champion_of
 from db.tables import feature, prediction, snapshot_item
 from flows.cli import main
-from tasks import backends
+from tasks import answering, backends
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
 from tasks.ml.features import Heard, Reader
 from tasks.scorer import ScoreSummary, load_predictor, work_on
 from tasks.settings import Settings
 from tasks.settings_sections import ScoringSettings
 from tasks.verify import verify_prediction
-from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital
+from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital, text_of
 
 here = pytest.mark.parametrize(
     "backend",
@@ -123,6 +125,78 @@ def test_a_back_end_that_fails_while_it_reads_is_refused_without_its_words(
     ) as told:
         score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
     assert "Maria" not in str(told.value)
+
+
+def of_little_memory(tokens_max: int) -> Callable[[object, Backend], Reader]:
+    """What reads as torch does, until a pass holds more tokens."""
+
+    def on(model: Any, backend: Backend) -> Reader:
+        right = reader_on(model, REFERENCE)
+
+        def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+            if ids.numel() > tokens_max:
+                raise torch.OutOfMemoryError("CUDA out of memory, of patient Maria")
+            return right(ids, mask)
+
+        return read
+
+    return on
+
+
+def test_memory_that_another_program_has_refuses_a_back_end_for_now_and_not_for_good(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", of_little_memory(0))
+    with pytest.raises(NothingToWorkOn, match="too little memory"):
+        score(hospital, model_id, asking_for(hospital, "cuda-fp32"))
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", of_little_memory(10**6))
+    told = work_on(hospital.engine, asking_for(hospital, "cuda-fp32"), hospital.cut(model_id))
+    assert told.written == 12
+
+
+@pytest.mark.parametrize("at", ["set-up", "reading"])
+def test_what_auto_chose_and_fails_at_night_leaves_the_reports_to_torch(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, at: str
+) -> None:
+    model_id = calibrated(hospital)
+    monkeypatch.setattr(backends, "_soonest", lambda *_: "cuda-fp32")
+    broken = of_little_memory(0)
+
+    def refused(model: object, backend: Backend) -> Reader:
+        raise torch.OutOfMemoryError("of patient Maria")
+
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", broken if at == "reading" else refused)
+    told = score(hospital, model_id, hospital.settings)
+    assert (told.written, told.quarantined) == (12, 0)
+    with reading(hospital.engine) as c:
+        assert set(c.scalars(select(prediction.c.backend))) == {REFERENCE}
+    assert hospital.count(feature) == 12
+    assert "(OutOfMemoryError): torch-fp32" in caplog.text
+    assert "Maria" not in caplog.text
+
+
+def test_a_gpu_short_of_memory_reads_smaller_batches_before_it_halves_the_reports(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated(hospital)
+    with reading(hospital.engine) as c:
+        champion = champion_of(c, CLASSIFIER)
+    assert champion is not None
+    predictor = load_predictor(hospital.engine, hospital.settings, CLASSIFIER, champion.model)
+    tokens: list[int] = []
+    little = of_little_memory(600)(predictor.model, REFERENCE)
+
+    def read(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+        tokens.append(ids.numel())
+        return little(ids, mask)
+
+    gpu = replace(predictor, backend="cuda-fp32", reader=read)
+    told = answering.read(gpu, {number: f"{text_of(number)} {number}" for number in range(60)}, 4096)
+    assert (told.encoded, told.failed) == (60, [])
+    # 65,536 tokens, a quarter of them and so on, down to 512
+    assert [all_at_once > 600 for all_at_once in tokens] == [True] * 4 + [False] * (len(tokens) - 4), tokens
 
 
 def test_machines_that_share_a_folder_are_tried_each_for_itself(

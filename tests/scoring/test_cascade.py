@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import select, update
 
 from db import models
@@ -18,6 +19,7 @@ from db.engine import reading, writing
 from db.tables import feature, model, prediction
 from flows.cli import main
 from tasks import cascade, cascade_audit
+from tasks.answering import Read
 from tasks.cascade_audit import audit_cascade
 from tasks.ml import cascade as promises
 from tasks.ml.predictor import Predictor
@@ -159,6 +161,25 @@ def test_a_student_that_fails_stops_no_scoring_and_its_words_are_kept_back(
     assert "Maria" not in caplog.text
 
 
+def test_a_student_that_fails_while_it_scores_leaves_its_reports_to_the_champion(
+    hospital: Hospital,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    half_sure: Callable[[Hospital, int], None],
+) -> None:
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+
+    def failing(predictor: Predictor, *more: Any) -> Read:
+        raise torch.OutOfMemoryError("of patient Maria")
+
+    monkeypatch.setattr(cascade, "read", failing)
+    told = score(hospital, champion_id, with_cascade(hospital))
+    assert (told.written, told.by_student, told.quarantined) == (REPORTS, 0, 0)
+    assert f"the student, model {student_id}, fails (OutOfMemoryError)" in caplog.text
+    assert "Maria" not in caplog.text
+
+
 def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
     both: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
 ) -> None:
@@ -181,7 +202,10 @@ def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
     assert not any("cascade" in one for one in night.alarms)
     assert f"of {REPORTS} audited answers" in tonight(night)
 
+    assert audit_cascade.fn(run_id, CLASSIFIER).agreements == {}, "no answer is counted twice"
+
     with writing(both.engine) as c:
+        c.execute(update(prediction).values(at=cascade_audit.datetime.now(cascade_audit.UTC)))
         c.execute(update(prediction).where(theirs).values(decision="review"))
     monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.01)
     broken = audit_cascade.fn(run_id, CLASSIFIER).agreements[student_id]
