@@ -249,7 +249,7 @@ def _config_kept(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_windows,
@@ -271,6 +271,9 @@ def _arguments(config: BodyTraining, folder: Path, steps: int, seed: int) -> Tra
         report_to=[],
         disable_tqdm=True,
     )
+    # one of several GPUs: DataParallel would read as many batches at once, and part reports from windows
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 class _Guarded(Trainer):  # type: ignore[misc]

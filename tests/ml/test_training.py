@@ -233,6 +233,22 @@ def test_where_memory_runs_out_smaller_batches_make_the_same_steps(
     assert (log.steps, roomy.batch_windows) == (roomy.steps, 8)
 
 
+def test_where_there_are_more_gpus_a_step_reads_no_more(
+    tiny: Callable[[], Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def trained(folder: str) -> torch.Tensor:
+        model, tokenizer = tiny()
+        train_body(
+            model, tokenizer, *written(16, 1),
+            config=replace(CONFIG, epochs=1), checkpoint_folder=tmp_path / folder, seed=1,
+        )  # fmt: skip
+        return model.classifier.weight
+
+    one = trained("one")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert torch.equal(trained("two"), one)
+
+
 def test_a_batch_of_odd_size_is_cut_into_as_many_parts_as_make_the_same_steps(
     tiny: Callable[[], Network], tmp_path: Path
 ):
