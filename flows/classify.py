@@ -101,9 +101,9 @@ def _classify_one(settings: Settings, classifier: str, dask: str | None) -> Clas
 
 def _score_along(settings: Settings, classifier: str) -> tuple[ScoredAlong | None, str | None]:
     """A challenger in the champion's shadow; that it fails is told, and harms no answer."""
-    if not scores_along(settings, classifier):
-        return None, None
     try:
+        if not scores_along(settings, classifier):
+            return None, None
         along = score_along(classifier)
         if along is not None and along.state == "waiting":
             offer_form(settings, along.model_id)
