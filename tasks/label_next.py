@@ -48,6 +48,8 @@ class LabelNext:
 def label_next(settings: Settings, classifier: str | None, limit: int) -> LabelNext:
     """Training patients' reports only, on stored vectors: the first to ask for at the front.
 
+    Those without a stored vector come after them, the least sure first.
+
     Were calibration or holdout patients' reports chosen for being hard, what they promise and judge would be
     about hard reports. Raises NothingToWorkOn where there is no champion.
     """
@@ -59,12 +61,14 @@ def label_next(settings: Settings, classifier: str | None, limit: int) -> LabelN
         pool = _least_sure(ours, POOL * limit)
         # vectors are read of those alone that can be chosen
         stored = features.get(c, model.encoder_sha, [one.report_version_id for one in pool])
-    pool = [one for one in pool if one.report_version_id in stored]
-    listed: list[Next] = []
-    if pool:
-        vectors = np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in pool])
-        order = review_order(vectors, _answers(pool), limit)
-        listed = [_next(pool[place]) for place in order]
+    known = [one for one in pool if one.report_version_id in stored]
+    chosen: list[Waiting] = []
+    if known:
+        vectors = np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in known])
+        chosen = [known[place] for place in review_order(vectors, _answers(known), limit)]
+    # a back end in bfloat16 stores no vector, and retention rules remove some
+    chosen += [one for one in pool if one.report_version_id not in stored]
+    listed = [_next(one) for one in chosen[:limit]]
     return LabelNext(name, model.id, len(ours), len(queue) - len(ours), listed)
 
 

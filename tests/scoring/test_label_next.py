@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from db.engine import reading, writing
-from db.tables import label, prediction, report, report_version
+from db.tables import feature, label, prediction, report, report_version
 from flows.cli import main
 from tasks.label_next import label_next
 from tasks.ml.splits import split_of
@@ -53,6 +53,14 @@ def test_training_patients_reports_that_nobody_labelled_are_listed(both: Hospita
     assert found.listed[0].because == "unsure"
     few = label_next(both.settings, None, 5)
     assert len({one.report_version_id for one in few.listed}) == 5
+
+    # of two a vector is left: they come first, and the others by the margin alone
+    by_margin = sorted(listed, key=lambda at: margins[at])
+    with writing(both.engine) as c:
+        c.execute(feature.delete().where(feature.c.report_version_id.not_in(by_margin[2:4])))
+    told = [one.report_version_id for one in label_next(both.settings, None, 5).listed]
+    assert set(told[:2]) == set(by_margin[2:4])
+    assert [margins[at] for at in told[2:]] == sorted(margins[at] for at in listed if at not in told[:2])[:3]
 
 
 def test_the_command_prints_ids_and_nothing_where_nothing_waits(
