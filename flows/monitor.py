@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tasks.cascade_audit import audit_cascade
 from tasks.database import open_database
+from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
 from tasks.monitor import Measured, measure_champion, tell_the_night
 from tasks.settings import Settings
@@ -25,12 +26,21 @@ class MonitorSummary:
 
 @flow("monitor", run_name="monitor {day}")
 def monitor() -> MonitorSummary:
-    """Audit the cascades, measure the champions on labels that arrived since, publish the page `tonight`."""
+    """Audit the cascades, measure the champions on labels that arrived since, publish the page `tonight`.
+
+    An audit that fails keeps nobody from the page; it is raised once the page is there.
+    """
     settings = Settings.load()
+    failures: list[LaudosError] = []
     with recorded_run(open_database(settings), settings, "monitor") as run:
         if settings.scoring.cascade:
             for name in settings.classifiers:
-                audit_cascade(run.id, name)
+                try:
+                    audit_cascade(run.id, name)
+                except LaudosError as failure:
+                    failures.append(failure)
         measured = tuple(measure_champion(run.id, name) for name in settings.classifiers)
         told = tell_the_night(run.id)
+        if failures:
+            raise failures[0]
     return MonitorSummary(run.id, told.alarms, told.for_review, told.in_quarantine, measured)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, insert, select
 
+import flows.monitor
 from db import audit, ledger, metrics, models
 from db.engine import reading, writing
 from db.metrics import Metric
@@ -19,6 +20,7 @@ from db.tables import (
     quarantine,
     report,
     report_version,
+    run,
     score_chunk,
     score_job,
     snapshot,
@@ -26,7 +28,9 @@ from db.tables import (
     source,
 )
 from tasks import alarms
-from tasks.monitor import look_back, measure_champion
+from tasks.database import open_database
+from tasks.errors import LaudosError
+from tasks.monitor import Told, look_back, measure_champion
 from tasks.settings import MonitoringSettings, Settings
 from tasks.tonight import tonight
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
@@ -271,3 +275,26 @@ def test_runs_that_ended_badly_are_told_once_a_kind() -> None:
         "classify run 31 failed (7 times): NothingToWorkOn: no champion",
         "ingest run 32 crashed: its process went away",
     ]
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_an_audit_that_fails_fails_the_run_once_the_page_is_there(
+    configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = configure(**TABLES | {"scoring": {"cascade": True}})
+    told: list[int] = []
+
+    def fail(_run_id: int, classifier: str) -> None:
+        raise LaudosError(f"the champion of {classifier} cannot be used")
+
+    def tell(run_id: int) -> Told:
+        told.append(run_id)
+        return Told((), 0, 0)
+
+    monkeypatch.setattr(flows.monitor, "audit_cascade", fail)
+    monkeypatch.setattr(flows.monitor, "tell_the_night", tell)
+    with pytest.raises(LaudosError, match="the champion of achado cannot be used"):
+        flows.monitor.monitor()
+    assert len(told) == 1
+    with reading(open_database(settings)) as c:
+        assert c.scalar(select(run.c.state)) == "failed"
