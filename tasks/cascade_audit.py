@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from db import metrics, models, predictions, reports
 from db.engine import reading, writing
 from db.metrics import Metric
-from db.predictions import Said
-from tasks.backends import on_its_backend
+from db.predictions import Said, Scored
+from tasks.answering import answers
+from tasks.backends import on_its_backend, read_on_it
 from tasks.cascade import AUDIT, audit_slice, audited, who_answered
 from tasks.database import open_database
 from tasks.ml.cascade import Agreement
-from tasks.ml.predictor import Prediction
 from tasks.models import student_among
 from tasks.scorer import load_predictor
 from tasks.settings import Settings
@@ -54,13 +54,15 @@ def audit_cascade(run_id: int, classifier: str) -> Audited:
         return Audited(classifier, {})
     predictor = load_predictor(engine, settings, classifier, champion.model)
     predictor = on_its_backend(engine, settings, champion.model, predictor, len(texts))
-    told = predictor.predict(list(texts.values()), batch_tokens=settings.scoring.batch_tokens)
-    said = dict(zip(texts, told, strict=True))
+    predictor, made = read_on_it(settings, predictor, texts)
+    said = {one.report_version_id: one for one in answers(predictor, list(made.fresh.values()))}
+    students = {version for versions in theirs.values() for version in versions}
     agreements = {}
     for student, versions in theirs.items():
-        others = said.keys() - set(versions)
-        kept = [one for one in drawn if one.report_version_id not in others]
         read = {version: said[version] for version in versions if version in said}
+        # other students' answers are no part of it, nor what makes the champion fail
+        apart = students - read.keys()
+        kept = [one for one in drawn if one.report_version_id not in apart]
         agreements[student] = compared(kept, read, predictor.facts.critical)
     rows = [row for student, found in agreements.items() for row in _figures(student, found)]
     with writing(engine) as c:
@@ -68,7 +70,7 @@ def audit_cascade(run_id: int, classifier: str) -> Audited:
     return Audited(classifier, agreements)
 
 
-def compared(drawn: Sequence[Said], champion: Mapping[int, Prediction], critical: str) -> Agreement:
+def compared(drawn: Sequence[Said], champion: Mapping[int, Scored], critical: str) -> Agreement:
     """What was recorded beside what the champion says of those versions that its student answered.
 
     What the champion answered itself counts as it stands: a promise is about all reports.

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from db import models
 from db.engine import reading, writing
-from db.tables import feature, model, prediction
+from db.tables import feature, model, prediction, report_version
 from flows.cli import main
 from tasks import cascade, cascade_audit
 from tasks.answering import Read
@@ -216,6 +216,33 @@ def test_an_audit_that_fails_switches_the_cascade_off_with_an_alarm(
         assert cascade.audited(c, champion_id, student_id + 1).breach() is None, "another begins anew"
     both.receive(5)
     assert score(both, champion_id, settings).by_student == 0
+
+
+def test_a_report_that_makes_the_champion_fail_is_left_out_of_the_audit(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    score(hospital, champion_id, settings)
+    monkeypatch.setattr(cascade_audit.Settings, "load", lambda: settings)
+    with writing(hospital.engine) as c:
+        c.execute(update(prediction).values(at=cascade_audit.datetime.now(cascade_audit.UTC)))
+        run_id = hospital.run_id(c)
+        theirs = prediction.c.backend.like(f"%/model-{student_id}")
+        texts = list(c.scalars(select(report_version.c.text).join(prediction).where(theirs)))
+    bad, readable = texts[0], Predictor.vectors
+
+    def failing(predictor: Predictor, some: Any, **more: Any) -> Any:
+        if bad in some:
+            raise RuntimeError("a kernel said no")
+        return readable(predictor, some, **more)
+
+    monkeypatch.setattr(Predictor, "vectors", failing)
+    found = audit_cascade.fn(run_id, CLASSIFIER).agreements[student_id]
+    assert 0 < found.answered == len(texts) - texts.count(bad)
+    assert found.reports == REPORTS - texts.count(bad)
+    assert found.other_decisions == 0
 
 
 def test_the_command_tells_what_was_found_or_what_is_lacking(
