@@ -191,6 +191,9 @@ class _Crew:
             elif doing.status == "error":
                 kind = type(doing.exception()).__name__
                 self._refuse(address, hand, f"it cannot run laudos ({kind}); install the same version there")
+            elif hand.name is None:
+                # called off when the line to the scheduler broke: never greeted, it would never be asked
+                self._ask(address, greet)
             doing.release()
 
     def _take_in(self, address: str, hand: _Hand, answer: Answer) -> None:

@@ -285,6 +285,9 @@ def test_without_a_champion_nobody_is_scored_along_with_and_without_a_plan_nobod
     alone = hospital.challenger()
     town = asking(hospital, configure, **ALONG)
     assert judged(town, alone).decision == "promoted"
+    with writing(town.engine) as c:
+        models.set_state(c, alone, "tainted")  # it answers nothing any more, so nothing could be read along
+    assert judged(town, town.challenger(head=2)).decision == "promoted"
     plain = asking(hospital, configure)
     assert judged(plain, plain.challenger(head=1)).decision == "promoted"
     assert along(plain.engine, plain.settings, CLASSIFIER, plain.now) is None
