@@ -33,8 +33,8 @@ def test_real_reports_are_taken_in_learnt_from_and_every_one_of_them_answered(
     # one server for all of the commands
     monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
     figures = measure(tmp_path, *reports, TYPE)  # a report without an answer is a KeyError in there
-    assert figures["tcga_type_macro_f1"].value > 0.5
-    assert figures["tcga_type_macro_f1"].n == LIMIT
+    assert figures["tcga_type_macro_f1_frozen"].value > 0.5
+    assert figures["tcga_type_macro_f1_frozen"].n == LIMIT
     with closing(sqlite3.connect(tmp_path / "laudos.db")) as c:
         counts = "SELECT read, new, updated, unchanged, quarantined FROM run WHERE kind = 'ingest'"
         assert c.execute(counts).fetchall() == [(2 * LIMIT, 2 * LIMIT, 0, 0, 0)]
