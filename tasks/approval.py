@@ -70,9 +70,9 @@ def hold_back(
 ) -> bool:
     """Make the challenger a candidate where the plan has it wait; False where it may answer at once.
 
-    Without a champion there is nobody to score along with.
+    Without a champion that can answer there is nobody to score along with.
     """
-    shadowed = rules.shadow_reports if champion is not None else 0
+    shadowed = rules.shadow_reports if champion is not None and _answers_as(c, champion, model) else 0
     if not shadowed and rules.approval != "person":
         return False
     candidate_id = candidates.add(
@@ -94,6 +94,13 @@ def hold_back(
         c, actor=AUTOMATIC, action="met the rules", subject=f"model {model.id}", detail=detail, now=now
     )
     return True
+
+
+def _answers_as(c: Connection, champion: Champion, model: Model) -> bool:
+    """Whether the champion answers at all, and with the challenger's labels."""
+    now = models.get(c, champion.model.id)  # the judging may have found it tainted
+    labels = model.config.get("labels")
+    return now is not None and now.state == "ready" and now.config.get("labels") == labels
 
 
 def waits_for(one: Candidate) -> str:

@@ -235,6 +235,36 @@ def test_what_fails_with_a_report_in_its_words_travels_without_them(
     assert CANARY not in str(told)
 
 
+class CallsOff:
+    """A client whose line to the scheduler breaks: whatever is asked is called off."""
+
+    status = "cancelled"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def submit(self, what: Callable[..., Answer], *_: object, **__: object) -> CallsOff:
+        self.asked.append(what.__name__)
+        return self
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://127.0.0.1:9": 1}
+
+    def done(self) -> bool:
+        return True
+
+    def add_done_callback(self, _: Callable[[object], None]) -> None: ...
+    def release(self) -> None: ...
+
+
+def test_a_worker_whose_greeting_was_called_off_is_greeted_again(hospital: Hospital) -> None:
+    client = CallsOff()
+    crew = cluster._Crew(client, hospital.engine, hospital.settings, _job(hospital))
+    crew._muster()
+    crew._hear()
+    assert client.asked == ["greet", "greet"]
+
+
 def test_where_nobody_listens_the_address_is_told(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
