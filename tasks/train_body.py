@@ -36,7 +36,7 @@ def trained_body(
     notes: tuple[str, ...] = ()
     if count := lessons_for(asked):
         log = _lessons(settings, asked, count, network, checkpoints / "lessons")
-        notes += _resumed("lessons that were", log)
+        notes += _resumed("lessons that were", log) + crowded(asked.training.batch_reports, log)
     log = _reports(settings, asked, taught, network, checkpoints / "reports")
     return network, notes + _resumed("a training that was", log) + crowded(asked.training.batch_reports, log)
 
@@ -116,7 +116,7 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
-        last_layers=training.last_layers,
+        last_layers=None if scratch else training.last_layers,
         head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
     )
 

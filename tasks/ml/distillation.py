@@ -99,7 +99,8 @@ def students_training(reports: BodyTraining) -> BodyTraining:
 
     In larger steps than a pretrained network takes: one whose layers were left out has more to mend.
     """
-    return replace(reports, learning_rate=max(STUDENT_RATE_MIN, reports.learning_rate))
+    rate = max(STUDENT_RATE_MIN, reports.learning_rate)
+    return replace(reports, learning_rate=rate, last_layers=None)
 
 
 def distil(

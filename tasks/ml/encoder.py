@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tasks.ml.attentive import attentive
+from tasks.ml.attentive import attention_of, attentive
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import last_linear
 from tasks.ml.pickles import refuse_pickles
@@ -108,6 +108,8 @@ def load_encoder(
         model, tokenizer = load_classifier(
             name, **where, **_label_names(labels), ignore_mismatched_sizes=True
         )
+    if attention_of(model) is not None and not spec.attention:
+        raise UnfitEncoder(f'{name} reads whole reports with attention; set pooling = "attention"')
     return (attentive(model, seed) if spec.attention else model), tokenizer
 
 

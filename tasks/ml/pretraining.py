@@ -49,6 +49,7 @@ def pretraining(reports: BodyTraining, *, scratch: bool) -> BodyTraining:
         learning_rate=SCRATCH_RATE if scratch else CONTINUED_RATE,
         stride_tokens=0,  # a word is asked for once an epoch, not once in each of two windows
         mixed_precision=True,
+        last_layers=None,
         head_steps=1.0,  # of a head that answers; there is none here
     )
 

@@ -12,7 +12,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from tasks.ml.attentive import Attention, attentive
 from tasks.ml.distillation import student_of
-from tasks.ml.encoder import encoder_sha, load_classifier
+from tasks.ml.encoder import EncoderSpec, encoder_sha, load_classifier, load_encoder
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import encode, heard_by, last_linear
 from tasks.ml.head import head_of
@@ -154,3 +154,13 @@ def test_no_other_program_reads_it_with_a_head_that_was_never_trained(
 def test_a_network_with_attention_is_no_teacher(tiny: Callable[[], Network]) -> None:
     with pytest.raises(UnfitEncoder, match="distil a BERT"):
         student_of(choosy(tiny())[0])
+
+
+def test_a_folder_with_attention_is_not_read_as_if_it_had_none(
+    tiny: Callable[[], Network], tmp_path: Path
+) -> None:
+    save(choosy(tiny()), tmp_path)
+    with pytest.raises(UnfitEncoder, match='set pooling = "attention"'):
+        load_encoder(EncoderSpec("folder", str(tmp_path)), LABELS)
+    model, _ = load_encoder(EncoderSpec("folder", str(tmp_path), attention=True), LABELS)
+    assert model.attention.score.weight.abs().sum() > 0  # what it has learnt stays
