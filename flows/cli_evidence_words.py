@@ -65,6 +65,7 @@ def tell_verified(verified: Verified, zone: ZoneInfo) -> None:
         ("answer", f"{of.label}, {of.decision}{reason}, {moment(of.predicted_at, zone)}, {of.backend}"),
         ("report", f"{of.report_id} of {of.source}, version {of.version} of {of.current_version}"),
         ("report version", f"{of.report_version_id}, cleaned by revision {of.cleaning_revision}"),
+        *([("student", f"{verified.student}: it answered, for the model")] if verified.student else []),
         ("model", f"{of.model_id} of {of.classifier}, manifest {of.manifest_sha}"),
         ("training set", f"{of.snapshot_id}, sha {of.snapshot_sha}"),
         ("trained by", f"run {of.training_run}, code {of.training_code_revision}"),

@@ -38,7 +38,8 @@ class Verified:
     """`same`: computed again from the text, the prediction is what was recorded; else `differences` say why.
 
     `largest_difference`: of any probability; None where nothing could be computed. That code or
-    configuration are others by now is told, and is no difference by itself.
+    configuration are others by now is told, and is no difference by itself. `student`: number and manifest
+    of who answered in the place of the traced champion, and was asked again (tasks/cascade.py).
     """
 
     prediction: str
@@ -48,6 +49,7 @@ class Verified:
     trace: Traced
     code_revision_now: str
     config_sha_now: str
+    student: str | None = None
 
 
 def verify_prediction(settings: Settings, prediction: str) -> Verified:
@@ -111,6 +113,7 @@ def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
         trace=traced,
         code_revision_now=code_revision(),
         config_sha_now=settings.sha(),
+        student=None if model.id == traced.model_id else f"{model.id}, manifest {model.manifest_sha}",
     )
 
 

@@ -102,8 +102,10 @@ def test_what_the_student_is_sure_of_bears_its_name_and_is_verified_with_it(
     assert 0 < told.by_student == len(theirs) < REPORTS
     assert {by[version] for version in by.keys() - theirs} == {"torch-fp32"}
     assert both.count(feature) == REPORTS - len(theirs), "a student's vectors are not the champion's"
-    for version in (min(theirs), min(by.keys() - theirs)):
-        assert verify_prediction(settings, f"{champion_id}:{version}").same
+    for version, who in ((min(theirs), f"{student_id}, manifest "), (min(by.keys() - theirs), "None")):
+        again = verify_prediction(settings, f"{champion_id}:{version}")
+        assert again.same
+        assert str(again.student).startswith(who)
 
 
 def test_it_is_off_by_default_and_tried_once(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
