@@ -156,7 +156,7 @@ class TrainingSettings(_Strict):
     last_layers: int | None = Field(
         default=None,
         ge=1,
-        description="of a pretrained encoder: only so many last layers learn, and the head; default: all of it",
+        description="of a pretrained encoder: only so many last layers, and the head, learn; default: all",
     )
     pooling: Literal["network", "attention"] = Field(
         default="network",
