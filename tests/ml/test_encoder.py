@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.ml.attentive import attention_of
 from tasks.ml.encoder import EncoderSpec, check_window, encoder_sha, load_encoder, make_scratch, positions
 from tasks.ml.errors import UnfitData, UnfitEncoder
 from tasks.ml.features import encode
@@ -68,7 +69,8 @@ def test_any_family_loads_from_a_folder_and_reads_the_same(
     texts = tiny_texts[:5]
     before = encode(*network, texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
     save(network, tmp_path)
-    loaded = load_encoder(EncoderSpec("folder", str(tmp_path)), LABELS, seed=1)
+    attention = attention_of(network[0]) is not None
+    loaded = load_encoder(EncoderSpec("folder", str(tmp_path), attention=attention), LABELS, seed=1)
     after = encode(*loaded, texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
     np.testing.assert_allclose(after, before, atol=1e-6)
     assert encoder_sha(*loaded, WINDOW, STRIDE) == encoder_sha(*network, WINDOW, STRIDE)
