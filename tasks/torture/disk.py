@@ -65,9 +65,8 @@ def _run_full(world: Scratch, disk: Disk, command: str, room_kib: int) -> bool:
     needs = None if command.startswith("retrain") and room_kib else table
     with disk.full(room_kib, needs) as limit:
         ended = world.start(within, limit, work, *arguments).join()
-    # with no room at all PostgreSQL may end or refuse the session itself, for which there is no code
-    lost = world.database == "postgres" and not room_kib
-    named = ("is full", "without a code") if lost else ("is full",)
+    # once the room is used up PostgreSQL may end or refuse a session itself, for which there is no code
+    named = ("is full", "without a code") if world.database == "postgres" else ("is full",)
     if ended is None:
         world.complain("unexpected_end", f"{command} ended without a word")
     elif ended.error is not None and not any(words in ended.message for words in named):
