@@ -143,7 +143,7 @@ SCORE = Scenario(
             what="a chunk's end is committed before its predictions",
             switch_off=controls_scoring.finishing_transaction,
             noticed_by=("chunks_wrote_what_they_say", "answered_exactly_once"),
-            load=Load(kills=1, rows=200, workers=2),
+            load=Load(kills=3, rows=300, workers=2),
         ),
     ),
 )
