@@ -111,7 +111,7 @@ def make_student(
     shown = _teacher(engine, settings, asked, teacher, now)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     more = read_unlabelled(engine, snapshot_id, asked.sources, unlabelled)
-    student = student_of(shown.model, recipe.layers)
+    student = student_of(shown.model, recipe.layers, recipe.inner_share)
     left, of = (len(layer_stack(model)[1]) for model in (student, shown.model))
     recipe = replace(recipe, layers=left)
     config = training_config(settings, asked) | {

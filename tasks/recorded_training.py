@@ -106,7 +106,8 @@ def _student(
     assert teacher is not None  # `lost` was asked first
     more = _unlabelled(engine, recorded, model)
     shown = Predictor.load(folder_of(recorded, teacher), teacher.manifest_sha)
-    recipe = Recipe(**{field.name: said[field.name] for field in fields(Recipe)})
-    student = student_of(shown.model, recipe.layers)
+    whole = {"inner_share": 1.0}  # of students that were taught before there was such a share
+    recipe = Recipe(**{field.name: (whole | said)[field.name] for field in fields(Recipe)})
+    student = student_of(shown.model, recipe.layers, recipe.inner_share)
     learn(recorded, asked, shown, student, taught, more, recipe, folder / "checkpoints")
     return student, shown.tokenizer

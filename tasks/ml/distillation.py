@@ -27,6 +27,7 @@ from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import Progress, evaluating, last_linear
 from tasks.ml.layers import layer_stack
+from tasks.ml.narrowing import narrow_config, narrowed
 from tasks.ml.quiet import quietly
 from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
@@ -41,16 +42,22 @@ class Recipe:
     """What the student is taught by; temperature and weights are those of DistilBERT's own training."""
 
     layers: int | None = None  # None: half of the teacher's
+    # of each layer's inner neurons: embeddings and pooler cost both the same, and half of the layers with all
+    # of them would take more than half of the time
+    inner_share: float = 2 / 3
     temperature: float = 2.0  # of both networks' answers while they are compared
     soft_weight: float = 5.0
     label_weight: float = 2.0
     hidden_weight: float = 1.0
 
 
-def student_of(teacher: PreTrainedModel, layers: int | None = None) -> PreTrainedModel:
+def student_of(
+    teacher: PreTrainedModel, layers: int | None = None, inner_share: float = 1.0
+) -> PreTrainedModel:
     """A network of the teacher's family with so many of its layers (None: half), in evaluation mode.
 
-    Evenly spread, the first one always among them: of 12 layers, 0, 2, 4, 6, 8 and 10. Embeddings, pooler
+    Evenly spread, the first one always among them: of 12 layers, 0, 2, 4, 6, 8 and 10. Of each layer's inner
+    neurons that share which weighs most, where the family's are known (narrowing.py). Embeddings, pooler
     and head are the teacher's, too. Raises UnfitEncoder where the stack of layers cannot be found, or is too
     low to leave any out.
     """
@@ -63,6 +70,7 @@ def student_of(teacher: PreTrainedModel, layers: int | None = None) -> PreTraine
     chosen = _chosen(type(teacher).__name__, len(stack), layers)
     config = copy.deepcopy(teacher.config)
     config.num_hidden_layers = len(chosen)
+    inner = narrow_config(config, inner_share)
     if getattr(config, "layer_types", None) is not None:  # ModernBERT: which layers look at all tokens
         config.layer_types = [teacher.config.layer_types[index] for index in chosen]
     place = {f"{name}.{old}.": f"{name}.{new}." for new, old in enumerate(chosen)}
@@ -76,6 +84,8 @@ def student_of(teacher: PreTrainedModel, layers: int | None = None) -> PreTraine
     try:
         with quietly(), torch.random.fork_rng(devices=[]):
             student = type(teacher)(config)
+            if inner is not None:
+                weights = narrowed(weights, student.state_dict(), name, inner)
             student.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise UnfitEncoder(
