@@ -14,7 +14,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import prefect
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.flows import Flow
 from prefect.runtime import flow_run
 from prefect.tasks import Task
@@ -79,7 +79,8 @@ def step(
     """
 
     def decorate(body: Callable[P, R]) -> Task[P, R]:
-        return prefect.task(
+        return UntaggedTask(
+            sealed(where)(body),
             name=where,
             task_run_name=run_name,
             persist_result=False,
@@ -88,15 +89,27 @@ def step(
             retries=retries,
             retry_delay_seconds=retry_delay_s,
             retry_condition_fn=_worth_repeating if retries else None,
-        )(sealed(where)(body))
+        )
 
     return decorate
+
+
+class UntaggedTask(Task[P, R]):
+    """A task whose runs bear no tags; those of its flow run are found by them.
+
+    For each tag of a task run Prefect asks its server for a slot. A server on SQLite then mostly meets
+    its own writing ("database is locked", 503), and the client asks again two seconds later.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with TagsContext(current_tags=set()):
+            return super().__call__(*args, **kwargs)
 
 
 class LaudosFlow(Flow[P, R]):
     """A flow that refuses unfit parameters before Prefect has stored them, and quotes no value of theirs.
 
-    Called from the command or another flow, it and all within it bear the tags "laudos" and its name.
+    Called from the command or another flow, it and the flows within it bear the tags "laudos" and its name.
     """
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import TaskRunContext
 
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, StepFailed
 from tasks.ml.errors import UnfitData
@@ -144,3 +145,20 @@ def test_a_run_is_named_by_what_it_does_and_its_day(runs: Any) -> None:
 def test_a_run_bears_the_tags_of_every_flow_it_runs_within(runs: Any) -> None:
     around()
     assert {"laudos", "around", "fetching"} in [set(run.tags) for run in runs()]
+
+
+@step("look at its tags")
+def tags_within() -> int:
+    context = TaskRunContext.get()
+    assert context is not None
+    return len(context.task_run.tags)
+
+
+@flow("untagged", run_name="untagged {day}")
+def untagged() -> int:
+    return tags_within()
+
+
+def test_a_step_waits_for_no_slot_of_its_flows_tags(runs: Any) -> None:
+    assert untagged() == 0
+    assert {"laudos", "untagged"} in [set(run.tags) for run in runs()]
