@@ -1,6 +1,7 @@
 """What a new head costs beside a whole retraining, what it is worth, and what a kill changes.
 
     python -m benchmarks.training
+    python -m benchmarks.training --only questions
 
 **Time**, on the demo's hospital after its first night: `tasks.train.train_planned` both times, from SQL to
 the published folder and its row. The whole network under another seed, so that no stored vector of its own
@@ -19,12 +20,13 @@ difference of any weight.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +39,7 @@ from sqlalchemy import Engine
 from benchmarks.corpora import Missing
 from benchmarks.demo import CLASSIFIER, laudos
 from benchmarks.questions import four_over_one
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, add, write
 from db import ledger, models
 from db.engine import reading, writing
 from tasks.database import open_database
@@ -54,6 +56,7 @@ from tasks.train_body import body_training, encoder_spec
 COMMAND = "python -m benchmarks.training"
 FULL, HEADS_A_FULL, SEEDS = 2, 3, 3
 KILLED_REPORTS, ROUNDS = 600, 4
+PARTS = ("times", "worth", "kill", "questions")
 WEIGHTS, RESUMED = "weights.safetensors", "resumed"
 
 # written down before the first run
@@ -78,17 +81,38 @@ class Ground:
         return read_part(self.engine, self.champion.snapshot_id, split, labels)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--only", choices=PARTS, help="one part; the others keep what was read before")
+    only = parser.parse_args(words).only
     with tempfile.TemporaryDirectory(prefix="laudos-training-") as folder:
-        laudos("demo", "--folder", folder)
-        os.environ["LAUDOS_CONFIG"] = str(Path(folder) / "laudos.toml")
-        ground = after_the_demo()
-        figures = {**times(ground), **worth(ground, Path(folder)), **kill(ground, Path(folder))}
-        ground.engine.dispose()
-        figures |= questions(Path(folder))
+        figures = questions(Path(folder)) if only in (None, "questions") else {}
+        if only != "questions":
+            figures |= after_a_night(Path(folder), only)
     for name, figure in figures.items():
         print(f"{name:32} {figure.value:10.4g} {figure.unit}")
-    print(f"wrote {write('training', COMMAND, figures)}")
+    if only is None:
+        print(f"wrote {write('training', COMMAND, figures)}")
+    else:
+        add("training", f"{COMMAND} --only {only}", figures)
+
+
+def after_a_night(folder: Path, only: str | None) -> dict[str, Figure]:
+    """The parts that stand on the demo's hospital, or one of them."""
+    laudos("demo", "--folder", str(folder))
+    os.environ["LAUDOS_CONFIG"] = str(folder / "laudos.toml")
+    ground = after_the_demo()
+    parts: dict[str, Callable[[], dict[str, Figure]]] = {
+        "times": lambda: times(ground),
+        "worth": lambda: worth(ground, folder),
+        "kill": lambda: kill(ground, folder),
+    }
+    figures: dict[str, Figure] = {}
+    for name, part in parts.items():
+        if only in (None, name):
+            figures |= part()
+    ground.engine.dispose()
+    return figures
 
 
 def after_the_demo() -> Ground:
