@@ -143,6 +143,7 @@ def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> 
         facts.window_tokens,
         facts.stride_tokens,
         settings.scoring.batch_tokens,
+        facts.long_reports,
     )
     found = evidence_of(network, text, predictor.labels.index(traced.label))
     return [Place(one.start, one.end, one.score) for one in found]

@@ -27,7 +27,7 @@ from tasks.model_folders import pretrained_folder, pretraining_page_path, write_
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
-from tasks.train_body import Network
+from tasks.train_body import Network, long_reports_of
 
 POPULATION = "held out of pre-training"  # patients of the calibration split
 
@@ -108,13 +108,15 @@ def _answers(
 ) -> Floats:
     """(held reports, labels) by a head on the frozen network; its vectors stay stored."""
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    sha = encoder_sha(*network, window, stride)
+    longer = long_reports_of(asked)
+    sha = encoder_sha(*network, window, stride, longer)
     read = partial(
         encode,
         *network,
         window_tokens=window,
         stride_tokens=stride,
         batch_tokens=settings.scoring.batch_tokens,
+        long_reports=longer,
     )
     with progress_bar("encoding the training set") as progress:
         known, asking = (

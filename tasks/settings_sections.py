@@ -131,6 +131,11 @@ class TrainingSettings(_Strict):
         default=512, ge=16, le=8192, description="tokens a window; longer reports are read in several"
     )
     stride_tokens: int = Field(default=64, ge=0, description="tokens two neighbouring windows share")
+    windows: Literal["even", "conclusion"] = Field(
+        default="even",
+        description='how a longer report is cut: evenly; or "conclusion": evenly, but with its conclusion whole '
+        "in one window wherever it fits (docs/whole-reports.md)",
+    )
     hidden_size: int = Field(default=128, ge=16, description="scratch encoder: width")
     layers: int = Field(default=2, ge=1, le=48, description="scratch encoder: depth")
     attention_heads: int = Field(default=2, ge=1)
@@ -158,10 +163,11 @@ class TrainingSettings(_Strict):
         ge=1,
         description="of a pretrained encoder: only so many last layers, and the head, learn; default: all",
     )
-    pooling: Literal["network", "attention"] = Field(
+    pooling: Literal["network", "max", "attention"] = Field(
         default="network",
-        description="what the head reads: what the network's own does, and of several windows the mean; or "
-        "all tokens of the report, by weights that are learnt (docs/whole-reports.md)",
+        description="what the head reads: what the network's own does, and of several windows the mean; "
+        "or, of several, the highest of each number; or all tokens of the report, by weights that are learnt "
+        "(docs/whole-reports.md)",
     )
     max_train_reports: int | None = Field(
         default=None, ge=1, description="stop at so many reports of the training split; default all"

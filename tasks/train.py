@@ -32,7 +32,7 @@ from tasks.plan import How, Plan, plan
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
-from tasks.train_body import Network, encoder_spec, trained_body
+from tasks.train_body import Network, encoder_spec, long_reports_of, trained_body
 
 # whose versions a model's numbers depend on
 PACKAGES = ("laudos", "torch", "transformers", "tokenizers", "scikit-learn", "numpy")
@@ -190,7 +190,8 @@ def fit_on_body(
     """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    sha = encoder_sha(model, tokenizer, window, stride)
+    longer = long_reports_of(asked)
+    sha = encoder_sha(model, tokenizer, window, stride, longer)
     read = partial(
         encode,
         model,
@@ -198,6 +199,7 @@ def fit_on_body(
         window_tokens=window,
         stride_tokens=stride,
         batch_tokens=settings.scoring.batch_tokens,
+        long_reports=longer,
     )
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
@@ -237,6 +239,7 @@ def facts_of_fit(
         temperature=fitted.head.temperature,
         versions=versions(),
         machine=machine_of(network[0]),
+        long_reports=long_reports_of(asked),
     )
 
 

@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
 from tasks.learning_data import Part
+from tasks.ml.conclusions import shipped
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
+from tasks.ml.long_reports import LongReports
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
@@ -112,12 +114,21 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
     return BodyTraining(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
+        conclusions=long_reports_of(asked).conclusions,
         epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
         last_layers=None if scratch else training.last_layers,
         head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
+    )
+
+
+def long_reports_of(asked: ClassifierSettings) -> LongReports:
+    """How the settings have reports read that are longer than a window, with the headings of today."""
+    return LongReports(
+        conclusions=shipped() if asked.training.windows == "conclusion" else None,
+        together="max" if asked.training.pooling == "max" else "mean",
     )
 
 

@@ -28,6 +28,7 @@ from tasks.ml.errors import BrokenArtifact
 from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
+from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.published import FACTS as FACTS
 from tasks.ml.published import WAY_OUT as WAY_OUT
 from tasks.ml.published import verify as verify
@@ -45,7 +46,7 @@ from tasks.ml.sealed import (
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
 FORMAT = 1
-_NEWER = ("familiarity", "machine")  # entries that an older laudos.json does not have
+_NEWER = ("familiarity", "machine", "long_reports")  # entries that an older laudos.json does not have
 
 CAVEAT = (
     "A research tool, not a medical device. Where it learnt from synthetic reports (written from WDBC: "
@@ -73,11 +74,15 @@ class LaudosJson:
     caveat: str = CAVEAT
     familiarity: Limit | None = None  # None: made before there was one; every text is answered alike
     machine: Mapping[str, str] = field(default_factory=dict)  # what trained it; empty: not told yet then
+    long_reports: LongReports = AS_EVER
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
         content["created_at"] = self.created_at.isoformat()
         content["thresholds"] = self.thresholds.as_json()
+        content["long_reports"] = self.long_reports.as_json()
+        if not content["long_reports"]:  # as in the folders that were made before there was a choice
+            del content["long_reports"]
         return {"format": FORMAT, **content}
 
     @classmethod
@@ -91,6 +96,7 @@ class LaudosJson:
         try:
             known = {name: content[name] for name in cls.__dataclass_fields__ if name not in _NEWER}
             known["machine"] = content.get("machine", {})
+            known["long_reports"] = LongReports.from_json(content.get("long_reports", {}))
             limit = content.get("familiarity")
             known["familiarity"] = None if limit is None else Limit(**limit)
             known["labels"] = tuple(known["labels"])

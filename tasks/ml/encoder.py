@@ -24,6 +24,7 @@ from transformers import (
 from tasks.ml.attentive import attention_of, attentive
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import last_linear
+from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
 from tasks.ml.vocabulary import word_piece_tokenizer
@@ -164,12 +165,18 @@ def positions(model: PreTrainedModel) -> int | None:
 
 
 def encoder_sha(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, window_tokens: int, stride_tokens: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    window_tokens: int,
+    stride_tokens: int,
+    long_reports: LongReports = AS_EVER,
 ) -> str:
     """sha256 over everything a stored vector depends on, and nothing else: the head is left out."""
     head, _ = last_linear(model)
     sha = hashlib.sha256()
     sha.update(_canonical([_computing(model.config.to_dict()), window_tokens, stride_tokens]))
+    if long_reports != AS_EVER:  # vectors that were stored before there was a choice keep their name
+        sha.update(_canonical(long_reports.as_json()))
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # padding and truncation are whatever the last call left behind
     sha.update(_canonical({key: backend[key] for key in backend.keys() - {"padding", "truncation"}}))

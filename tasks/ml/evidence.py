@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.attentive import attention_of
 from tasks.ml.features import Heard, evaluating, heard_by, last_linear, last_read
+from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.windows import Ints, padded, places_in, token_budget_batches, windows_of
 
 Floats = NDArray[np.float64]
@@ -62,6 +64,7 @@ class Network:
     window_tokens: int
     stride_tokens: int
     batch_tokens: int = 8192
+    long_reports: LongReports = AS_EVER
 
 
 def sentences(text: str) -> list[Span]:
@@ -97,11 +100,9 @@ def contributions(
     The gradient is the mean over `places` between embeddings of zero (0) and the report's own (1).
     What tokens outside all sentences contribute (special ones above all) is left out.
     """
-    windows = windows_of(network.tokenizer, [text], network.window_tokens, network.stride_tokens)
-    stands = [
-        _sentence_of(place, spans)
-        for place in places_in(network.tokenizer, text, network.window_tokens, network.stride_tokens)
-    ]
+    cut = network.window_tokens, network.stride_tokens, network.long_reports.conclusions
+    windows = windows_of(network.tokenizer, [text], *cut)
+    stands = [_sentence_of(place, spans) for place in places_in(network.tokenizer, text, *cut)]
     scores = np.zeros(len(spans))
     batches = token_budget_batches(windows.lengths, network.batch_tokens)
     _, head = last_linear(network.model)
@@ -111,7 +112,7 @@ def contributions(
             for batch in batches:
                 rows = [windows.ids[index] for index in batch]
                 with torch.enable_grad(), _scaled(network.model, place) as words:
-                    gain = pull.gained_by(_read(network, rows, heard))
+                    gain = pull.gained_by(_read(network, rows, heard), batch)
                     (gradient,) = torch.autograd.grad(gain, words[-1])
                 given = (words[-1].detach() / place * gradient).sum(dim=-1).double().cpu().numpy()
                 for row, index in enumerate(batch):
@@ -148,12 +149,16 @@ def _sentence_of(places: Ints, spans: Sequence[Span]) -> Ints:
 class _Pull:
     """How the log odds answer to what is read of some windows, the others held."""
 
-    gradient: torch.Tensor  # (hidden,) of the log odds by the mean over windows, which is what the head reads
+    gradient: torch.Tensor  # (hidden,) of the log odds by what the head reads: mean or maximum over windows
     mean: torch.Tensor  # (hidden,)
     mass: torch.Tensor  # the weights of all windows together
+    highest: torch.Tensor | None  # (hidden,) which window each number is of; None: it is the mean of all
 
-    def gained_by(self, read: Heard) -> torch.Tensor:
+    def gained_by(self, read: Heard, windows: Ints) -> torch.Tensor:
         """A number whose gradient is that of the log odds."""
+        if self.highest is not None:
+            taken = self.highest == torch.from_numpy(windows).to(self.highest.device)[:, None]
+            return (taken * read.vectors.float() * self.gradient).sum()
         # a window that gains weight moves the mean towards itself
         towards = (read.vectors.float() - self.mean) @ self.gradient
         return (_weighed(read) * towards).sum() / self.mass
@@ -171,17 +176,23 @@ def _pull(
     """A pass of its own: with it, windows need not be in memory together."""
     device = network.model.device
     total, mass = torch.zeros(head.in_features, device=device), torch.zeros((), device=device)
+    most, highest = torch.full_like(total, -torch.inf), torch.full_like(total, -1, dtype=torch.int64)
     with torch.no_grad(), _scaled(network.model, place):
         for batch in batches:
             read = _read(network, [ids[index] for index in batch], heard)
             total += _weighed(read) @ read.vectors.float()
             mass += _weighed(read).sum()
+            best, row = read.vectors.float().max(dim=0)
+            highest = torch.where(best > most, torch.from_numpy(batch).to(device)[row], highest)
+            most = torch.maximum(best, most)
+    maximum = network.long_reports.together == "max" and attention_of(network.model) is None
     with torch.enable_grad():
-        vector = (total / mass).requires_grad_(True)
+        vector = (most if maximum else total / mass).requires_grad_(True)
         logits = nn.functional.linear(vector, head.weight, head.bias)  # not the module, which is listened to
         others = torch.arange(len(logits), device=logits.device) != label
         odds = logits[label] - torch.logsumexp(logits[others], dim=0)
-        return _Pull(torch.autograd.grad(odds, vector)[0], vector.detach(), mass)
+        gradient = torch.autograd.grad(odds, vector)[0]
+        return _Pull(gradient, vector.detach(), mass, highest if maximum else None)
 
 
 def _weighed(read: Heard) -> torch.Tensor:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
+from tasks.ml.long_reports import AS_EVER, Gathered, LongReports
 from tasks.ml.windows import Ints, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
@@ -78,18 +79,20 @@ def encode(
     progress: Progress | None = None,
     reader: Reader | None = None,
     on_gpu: bool | None = None,
+    long_reports: LongReports = AS_EVER,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
 
     A text's vector is the mean over its windows, which are all of one length (see windows_of): the plain
-    one, or for a network with attention (attentive.py) weighted by what each window holds.
+    one, or for a network with attention (attentive.py) weighted by what each window holds. `long_reports`
+    may have it otherwise.
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
     `on_gpu`: whether `reader` computes there; None: where the model lies.
     """
-    windows = windows_of(tokenizer, texts, window_tokens, stride_tokens)
+    windows = windows_of(tokenizer, texts, window_tokens, stride_tokens, long_reports.conclusions)
     hidden = last_linear(model)[1].in_features
-    sums, mass = np.zeros((len(texts), hidden), np.float64), np.zeros(len(texts), np.float64)
+    gathered = Gathered(len(texts), hidden, long_reports.together)
     there = model.device.type != "cpu" if on_gpu is None else on_gpu
     budget = batch_tokens if there else min(batch_tokens, cached_tokens(hidden))
     read, done = reader or reader_of(model), 0
@@ -98,21 +101,14 @@ def encode(
             rows = [windows.ids[index] for index in batch]
             ids, mask = padded(rows, tokenizer.pad_token_id)
             heard = read(ids, mask)
-            weights = _weights(heard)
-            np.add.at(sums, windows.owner[batch], weights[:, None] * heard.vectors.float().cpu().numpy())
-            np.add.at(mass, windows.owner[batch], weights)
+            weights = None if heard.weights is None else heard.weights.double().cpu().numpy()
+            gathered.take(windows.owner[batch], heard.vectors.float().cpu().numpy(), weights)
             done += len(batch)
             if progress is not None:
                 progress(done, len(windows.ids))
-    vectors = (sums / mass[:, None]).astype(np.float32)
-    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, windows.per_text, sketches_of(texts))
-
-
-def _weights(heard: Heard) -> NDArray[np.float64]:
-    if heard.weights is None:
-        return np.ones(len(heard.vectors))
-    weights: NDArray[np.float64] = heard.weights.double().cpu().numpy()
-    return weights
+    return Encoded(
+        gathered.vectors(), windows.tokens_seen, windows.tokens_total, windows.per_text, sketches_of(texts)
+    )
 
 
 def reader_of(model: PreTrainedModel) -> Reader:

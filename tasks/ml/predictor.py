@@ -63,7 +63,8 @@ class Predictor:
             model, tokenizer = load_classifier(str(folder), local_files_only=True)
         except UnfitEncoder as error:
             raise BrokenArtifact(str(error)) from None
-        if encoder_sha(model, tokenizer, facts.window_tokens, facts.stride_tokens) != facts.encoder_sha:
+        reads = facts.window_tokens, facts.stride_tokens, facts.long_reports
+        if encoder_sha(model, tokenizer, *reads) != facts.encoder_sha:
             raise BrokenArtifact(
                 f"{folder} reads reports differently from when it was made (another transformers version?): "
                 "stored features would not fit it; retrain, or go back to the versions in laudos.json"
@@ -104,6 +105,7 @@ class Predictor:
             progress=progress,
             reader=self.reader,
             on_gpu=self.backend.startswith("cuda"),
+            long_reports=self.facts.long_reports,
         )
 
     def probabilities(self, vectors: Vectors) -> Floats:

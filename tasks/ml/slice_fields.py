@@ -8,19 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
+from tasks.ml.conclusions import shipped
 from tasks.ml.variety.sections import folded, sections
 
 VALUES_MAX: Final = 24  # of one field; the rest are judged together
 OTHERS: Final = "(others)"
 # up to so many words; a findings-only report has some 80, a signed-out pathology report some 400
 LENGTHS_WORDS: Final = (50, 150, 400)
-# what a section that draws the conclusion is called, without accents and in small letters
-CONCLUSIONS: Final = frozenset(
-    {
-        *("conclusao", "conclusoes", "impressao", "impressao diagnostica", "opiniao", "parecer", "resultado"),
-        *("diagnostico", "diagnostico citologico", "diagnostico histopatologico", "hipotese diagnostica"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def section_fields(texts: Sequence[str]) -> list[Field]:
 def concludes(line: str) -> bool:
     """Whether a line is, or begins with, the heading of a conclusion."""
     heading, colon, _ = line.partition(":")
-    return folded(heading if colon else line) in CONCLUSIONS
+    return folded(heading if colon else line) in shipped().begin
 
 
 def _bounded(field: Field) -> Field:

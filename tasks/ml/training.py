@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from tasks.ml.attentive import attention_of
+from tasks.ml.conclusions import ConclusionHeadings
 from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import TrainingDiverged, UnfitData
@@ -56,6 +57,7 @@ class BodyTraining:
 
     window_tokens: int = 512
     stride_tokens: int = 64
+    conclusions: ConclusionHeadings | None = None  # whose sections lie whole in a window; None: of none
     epochs: float = 5.0
     learning_rate: float = 1e-3  # for a network from scratch; 1.5e-3 learnt visibly worse (one run)
     batch_windows: int = 32
@@ -123,7 +125,7 @@ def train_body(
     if not len(texts):
         raise UnfitData("the training split is empty; more patients are needed")
     check_window(model, config.window_tokens)
-    windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
+    windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens, config.conclusions)
     whole = attention_of(model) is not None and objective is None
     rows = rows_of(windows, np.asarray(labels_idx, np.int64), whole_reports=whole)
     start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from tasks.ml.conclusions import ConclusionHeadings, conclusions
 from tasks.ml.errors import UnfitEncoder
 
 Ints = NDArray[np.int64]
@@ -48,13 +51,18 @@ class Windows:
 
 
 def windows_of(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window_tokens: int, stride_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    window_tokens: int,
+    stride_tokens: int,
+    whole: ConclusionHeadings | None = None,
 ) -> Windows:
     """Cut texts into windows of at most `window_tokens`, neighbours sharing at least `stride_tokens`.
 
     A text longer than one window gets as few windows as the stride allows, all of them full and
     evenly spread: a short last window would weigh the conclusion with less context than the rest.
-    Raises UnfitEncoder where a window leaves no room for text.
+    `whole`: of which headings the section lies in one window (see window_starts); None: of none.
+    Raises UnfitEncoder where a window leaves no room for text, and for `whole` what places_in raises.
     """
     prefix, suffix = _specials(tokenizer)
     room = window_tokens - len(prefix) - len(suffix)
@@ -68,7 +76,8 @@ def windows_of(
     seen, total = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
     for index, body in enumerate(_bodies(tokenizer, texts)):
         reached = 0
-        for start in window_starts(len(body), room, stride_tokens):
+        kept = _kept(tokenizer, texts[index], whole) if len(body) > room else []
+        for start in window_starts(len(body), room, stride_tokens, kept):
             part = body[start : start + room]
             ids.append(np.concatenate([prefix, part, suffix]))
             owner.append(index)
@@ -80,34 +89,70 @@ def windows_of(
 
 
 def places_in(
-    tokenizer: PreTrainedTokenizerBase, text: str, window_tokens: int, stride_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    window_tokens: int,
+    stride_tokens: int,
+    whole: ConclusionHeadings | None = None,
 ) -> list[Ints]:
     """Of each window of `windows_of` for this text: where in it each token's last character stands.
 
     -1 for special tokens. The last character, for a token of some tokenizers begins with the blank before
     its word. Raises UnfitEncoder for a tokenizer that does not tell.
     """
-    if not tokenizer.is_fast:
-        raise UnfitEncoder("this encoder's tokenizer does not tell where its tokens stand; use a fast one")
     prefix, suffix = (np.full(len(ids), -1, np.int64) for ids in _specials(tokenizer))
-    ends: list[int] = []
-    begun = 0
-    for piece in pieces(text):
-        told = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ends += [begun + end - 1 for _, end in told["offset_mapping"]]
-        begun += len(piece)
-    body = np.asarray(ends, np.int64)
+    body = _places(tokenizer, text)
     room = window_tokens - len(prefix) - len(suffix)
-    starts = window_starts(len(body), room, stride_tokens)
+    kept = [] if whole is None else _in_tokens(conclusions(text, whole), body)
+    starts = window_starts(len(body), room, stride_tokens, kept)
     return [np.concatenate([prefix, body[start : start + room], suffix]) for start in starts]
 
 
-def window_starts(tokens: int, room: int, stride: int) -> list[int]:
-    """Where windows of `room` tokens begin over `tokens` tokens: evenly spread, sharing >= `stride`."""
+def window_starts(tokens: int, room: int, stride: int, kept: Sequence[tuple[int, int]] = ()) -> list[int]:
+    """Where windows of `room` tokens begin over `tokens` tokens: evenly spread, sharing >= `stride`.
+
+    `kept`: sections (first token, last one left out) that lie whole in one window each; of one that is
+    longer than a window, its first `room` tokens. Where even windows would cut one, a window is put so that
+    it stands in its middle, as nearly as costs the fewest windows, and the others are spread on its sides.
+    """
     if tokens <= room:
         return [0]
-    gaps = -(-(tokens - room) // (room - stride))
-    return [(tokens - room) * gap // gaps for gap in range(gaps + 1)]
+    held, advance = [0, tokens - room], room - stride
+    while True:
+        starts = _spread(held, advance)
+        cut = next((one for one in kept if not _is_whole(one, starts, room)), None)
+        if cut is None:
+            return starts
+        # it stays from here on, so that this ends after one turn a section
+        held = sorted([*held, _place_for(cut, held, room, advance)])
+
+
+def _is_whole(section: tuple[int, int], starts: Sequence[int], room: int) -> bool:
+    first, end = section[0], min(section[1], section[0] + room)
+    return any(start <= first and end <= start + room for start in starts)
+
+
+def _place_for(section: tuple[int, int], held: Sequence[int], room: int, advance: int) -> int:
+    """Where a window begins that holds the section: the fewest windows, then as much on either side of it."""
+    first, end = section[0], min(section[1], section[0] + room)
+    low, high = max(held[0], end - room), min(first, held[-1])
+
+    def costs(place: int) -> tuple[int, int]:
+        at = bisect(held, place, hi=len(held) - 1)
+        left, right = held[at - 1], held[at]
+        more = sum(-(-gap // advance) for gap in (place - left, right - place)) - -(-(right - left) // advance)
+        return more, abs(2 * place - low - high)
+
+    return min(range(low, high + 1), key=costs)
+
+
+def _spread(held: Sequence[int], advance: int) -> list[int]:
+    """The places in `held` and, evenly between them, so many more that none is over `advance` from the next."""
+    places = [held[0]]
+    for left, right in itertools.pairwise(held):
+        gaps = -(-(right - left) // advance)
+        places += [left + (right - left) * gap // gaps for gap in range(1, gaps + 1)]
+    return places
 
 
 def token_budget_batches(lengths: Ints, budget: int) -> list[Ints]:
@@ -184,6 +229,32 @@ def _bodies(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterato
             yield from tokenised(index + 1)
             bulk, owners, characters, done = [], [], 0, index + 1
     yield from tokenised(len(texts))
+
+
+def _kept(
+    tokenizer: PreTrainedTokenizerBase, text: str, whole: ConclusionHeadings | None
+) -> list[tuple[int, int]]:
+    """The sections that are to lie whole in one window each, in tokens."""
+    found = [] if whole is None else conclusions(text, whole)
+    return _in_tokens(found, _places(tokenizer, text)) if found else []
+
+
+def _in_tokens(sections: Sequence[tuple[int, int]], places: Ints) -> list[tuple[int, int]]:
+    """Characters into tokens: `places` (tokens,) says where each token's last character stands."""
+    return [(int(first), int(end)) for first, end in np.searchsorted(places, np.reshape(sections, (-1, 2)))]
+
+
+def _places(tokenizer: PreTrainedTokenizerBase, text: str) -> Ints:
+    """(tokens,) where in the text each token's last character stands."""
+    if not tokenizer.is_fast:
+        raise UnfitEncoder("this encoder's tokenizer does not tell where its tokens stand; use a fast one")
+    ends: list[int] = []
+    begun = 0
+    for piece in pieces(text):
+        told = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ends += [begun + end - 1 for _, end in told["offset_mapping"]]
+        begun += len(piece)
+    return np.asarray(ends, np.int64)
 
 
 def _specials(tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids]:

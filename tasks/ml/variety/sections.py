@@ -27,15 +27,25 @@ _SENTENCE_END = re.compile(r"(?<=[^\s.]{3}\.) (?=[A-ZÀ-Ú])")
 _ITEM = re.compile(r"\s*[-*•] ")
 
 
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Headings(Strict):
-    context: Annotated[tuple[str, ...], Field(min_length=1)]
-    findings: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The file. `conclusion` and `closing` divide no report here: see tasks/ml/conclusions.py."""
+
+    context: Words
+    findings: Words
+    conclusion: Words
+    closing: Words
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        both = {folded(one) for one in self.context} & {folded(one) for one in self.findings}
-        if both:
-            raise ValueError(f"{sorted(both)[0]!r} cannot be both context and findings")
+        seen: dict[str, str] = {}
+        for kind, headings in self:
+            for one in {folded(heading) for heading in headings}:
+                if one in seen:
+                    raise ValueError(f"{one!r} cannot be both {seen[one]} and {kind}")
+                seen[one] = kind
         return self
 
 
@@ -138,9 +148,14 @@ def _looks_like_one(words: str, *, alone: bool) -> bool:
 
 
 @cache
+def known_headings() -> Headings:
+    """What data/headings.yaml holds."""
+    return CheckedFile(DATA / "headings.yaml", Headings).content
+
+
+@cache
 def _known() -> dict[str, Kind]:
-    content = CheckedFile(DATA / "headings.yaml", Headings).content
-    return dict(_pairs(content))
+    return dict(_pairs(known_headings()))
 
 
 def _pairs(content: Headings) -> Iterator[tuple[str, Kind]]:
