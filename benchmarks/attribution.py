@@ -25,6 +25,7 @@ def read(network: Network, texts: Sequence[str]) -> Floats:
         texts,
         window_tokens=network.window_tokens,
         stride_tokens=network.stride_tokens,
+        long_reports=network.long_reports,
     ).vectors
     return softmax_of(*head_of(network.model), vectors)
 
@@ -45,7 +46,8 @@ def gradient_x_input(network: Network, text: str, spans: Sequence[Span], label: 
 
 def attention(network: Network, text: str, spans: Sequence[Span], _label: int) -> Floats:
     """(sentences,) mean attention that a token of the sentence is given, over layers, heads and queries."""
-    windows = windows_of(network.tokenizer, [text], network.window_tokens, network.stride_tokens)
+    cut = network.window_tokens, network.stride_tokens, network.long_reports.conclusions
+    windows = windows_of(network.tokenizer, [text], *cut)
     ids, mask = padded(windows.ids, network.tokenizer.pad_token_id)
     with torch.no_grad():
         layers = network.model(input_ids=ids, attention_mask=mask, output_attentions=True).attentions
@@ -54,9 +56,7 @@ def attention(network: Network, text: str, spans: Sequence[Span], _label: int) -
         ((torch.stack(layers) * asking).sum(dim=(0, 2, 3)) / mask.sum(dim=1, keepdim=True)).double().numpy()
     )
     total, tokens = np.zeros(len(spans)), np.zeros(len(spans))
-    for row, places in zip(
-        given, places_in(network.tokenizer, text, network.window_tokens, network.stride_tokens), strict=True
-    ):
+    for row, places in zip(given, places_in(network.tokenizer, text, *cut), strict=True):
         for number, span in enumerate(spans):
             inside = (places >= span.start) & (places < span.end)
             total[number] += row[: len(places)][inside].sum()

@@ -87,8 +87,12 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         labels: torch.Tensor | None = None,
         owner: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits of each window, or with `owner` (windows,), the number of its report, of each report."""
+        """Logits of each window, or with `owner` (windows,), the number of its report, of each report.
+
+        `output_hidden_states`: also the last hidden states of every window (windows, tokens, hidden), alone.
+        """
         kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states = self.body(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
         read, weight = self.attention(states, attention_mask)
@@ -100,7 +104,8 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             )
         logits = self.classifier(self.dropout(read).to(self.classifier.weight.dtype))
         loss = None if labels is None else functional.cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        shown = (states,) if output_hidden_states else None
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=shown)
 
 
 AutoConfig.register(AttentiveConfig.model_type, AttentiveConfig)

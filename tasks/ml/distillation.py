@@ -57,22 +57,18 @@ def student_of(
     """A network of the teacher's family with so many of its layers (None: half), in evaluation mode.
 
     Evenly spread, the first one always among them: of 12 layers, 0, 2, 4, 6, 8 and 10. Of each layer's inner
-    neurons that share which weighs most, where the family's are known (narrowing.py). Embeddings, pooler
-    and head are the teacher's, too. Raises UnfitEncoder where the stack of layers cannot be found, or is too
-    low to leave any out.
+    neurons that share which weighs most, where the family's are known (narrowing.py). Embeddings, pooler,
+    attention over whole reports and head are the teacher's, too. Raises UnfitEncoder where the stack of
+    layers cannot be found, or is too low to leave any out.
     """
-    if attention_of(teacher) is not None:
-        raise UnfitEncoder(
-            "a network with attention over whole reports is no teacher; distil a BERT, RoBERTa, DistilBERT, "
-            "XLM-R or ModernBERT with its own pooling"
-        )
     name, stack = layer_stack(teacher)
     chosen = _chosen(type(teacher).__name__, len(stack), layers)
     config = copy.deepcopy(teacher.config)
-    config.num_hidden_layers = len(chosen)
-    inner = narrow_config(config, inner_share)
-    if getattr(config, "layer_types", None) is not None:  # ModernBERT: which layers look at all tokens
-        config.layer_types = [teacher.config.layer_types[index] for index in chosen]
+    below = getattr(config, "body", config)  # under attention: of the network below
+    below.num_hidden_layers = len(chosen)
+    inner = narrow_config(below, inner_share)
+    if getattr(below, "layer_types", None) is not None:  # ModernBERT: which layers look at all tokens
+        below.layer_types = [below.layer_types[index] for index in chosen]
     place = {f"{name}.{old}.": f"{name}.{new}." for new, old in enumerate(chosen)}
     weights = {}
     for key, tensor in teacher.state_dict().items():
@@ -107,10 +103,11 @@ def _chosen(family: str, of: int, layers: int | None) -> list[int]:
 def students_training(reports: BodyTraining) -> BodyTraining:
     """How a student is taught, where a network that learns its question reads reports so.
 
-    In larger steps than a pretrained network takes: one whose layers were left out has more to mend.
+    In larger steps than a pretrained network takes: one whose layers were left out has more to mend. Its head
+    and attention are the teacher's and have none to catch up.
     """
     rate = max(STUDENT_RATE_MIN, reports.learning_rate)
-    return replace(reports, learning_rate=rate, last_layers=None)
+    return replace(reports, learning_rate=rate, last_layers=None, head_steps=1.0)
 
 
 def distil(
@@ -128,7 +125,7 @@ def distil(
 ) -> TrainLog:
     """Train every weight of the student in place on `texts`, NO_LABEL for those that bear none.
 
-    Both read with one tokenizer. As resumable, and as repeatable, as train_body, and raises what that raises.
+    Both read with one tokenizer, and with attention both are asked for whole reports. As resumable, and as repeatable, as train_body, and raises what that raises.
     """
     with evaluating(teacher):
         return train_body(
@@ -147,10 +144,11 @@ class Likeness:
     sha: str
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        ids, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"]
+        labels, mask = batch["labels"], batch["attention_mask"]
+        asked = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad():
-            shown = self.teacher.to(ids.device)(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        found = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            shown = self.teacher.to(mask.device)(**asked, output_hidden_states=True)
+        found = model(**asked, output_hidden_states=True)
         return (
             self.recipe.soft_weight * softened(found.logits, shown.logits, self.recipe.temperature)
             + self.recipe.hidden_weight * turned(found.hidden_states[-1], shown.hidden_states[-1], mask)
@@ -159,7 +157,7 @@ class Likeness:
 
 
 def softened(ours: torch.Tensor, theirs: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Kullback-Leibler divergence of (windows, labels) answers, both at `temperature`.
+    """Kullback-Leibler divergence of answers (windows or whole reports, labels), both at `temperature`.
 
     Times its square, so that the gradients keep their size whatever it is.
     """
@@ -175,7 +173,7 @@ def turned(ours: torch.Tensor, theirs: torch.Tensor, mask: torch.Tensor) -> torc
 
 
 def mistaken(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy, the mean over the windows that bear a label; 0 where none does."""
+    """Cross-entropy, the mean over the windows (or reports) that bear a label; 0 where none does."""
     summed = functional.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
     return summed / (labels != NO_LABEL).sum().clamp(min=1)
 
@@ -195,19 +193,23 @@ def flops_per_token(model: PreTrainedModel, window_tokens: int) -> float:
     """Floating-point operations that one token of a full window takes; a multiplication and its sum are two.
 
     2 for each weight of the layers' matrices; 4 x hidden x window a layer for attention (scores, and the
-    mean they weight); what comes after the layers (pooler, head) once a window, shared by its tokens.
+    mean they weight); what comes after the layers (pooler, head) once a window, shared by its tokens. Attention
+    over whole reports asks every token for its score and adds it to the mean: 4 x hidden.
     Embeddings are looked up and cost none, norms and activations are left out. (Kaplan et al. 2020, "Scaling
     laws for neural language models", table 1.)
     """
     name, stack = layer_stack(model)
     inside: int = sum(weights.numel() for weights in stack.parameters() if weights.ndim == 2)
+    over = attention_of(model)
     after: int = sum(
         module.weight.numel()
         for at, module in model.named_modules()
         if isinstance(module, nn.Linear) and not at.startswith(f"{name}.")
+        if over is None or module is not over.score
     )
     hidden = int(model.config.hidden_size)
-    return 2 * inside + 4 * hidden * window_tokens * len(stack) + 2 * after / window_tokens
+    a_token = 2 * inside + 4 * hidden * window_tokens * len(stack) + (0 if over is None else 4 * hidden)
+    return a_token + 2 * after / window_tokens
 
 
 def time_shares(

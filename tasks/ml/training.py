@@ -89,7 +89,7 @@ class Objective(Protocol):
         """Of all that the loss depends on besides network and batch: another one is another training."""
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Of `batch` (input_ids, attention_mask and labels), a number to be made small."""
+        """Of `batch` (input_ids, attention_mask, labels; of whole reports, owner), a number to be made small."""
 
 
 def passes_over(reports: int) -> float:
@@ -113,7 +113,7 @@ def train_body(
 
     A network with attention (attentive.py) is asked once for a whole report, and a batch is of reports.
 
-    `objective`: what is made small instead of the labels' cross-entropy.
+    `objective`: what is made small instead of the labels' cross-entropy, of the same batches.
 
     A complete checkpoint in `checkpoint_folder` made from the same start, windows, labels, settings
     and seed is taken up; any other in there is thrown away. On one machine's CPU the final weights
@@ -126,7 +126,7 @@ def train_body(
         raise UnfitData("the training split is empty; more patients are needed")
     check_window(model, config.window_tokens)
     windows = windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens, config.conclusions)
-    whole = attention_of(model) is not None and objective is None
+    whole = attention_of(model) is not None
     rows = rows_of(windows, np.asarray(labels_idx, np.int64), whole_reports=whole)
     start = encoder_sha(model, tokenizer, config.window_tokens, config.stride_tokens)
     if objective is not None:

@@ -9,7 +9,9 @@ from safetensors.numpy import load_file
 from db import models
 from db.engine import reading
 from db.models import Champion, Model, Promotion
+from tasks.distill import Distilled, make_student
 from tasks.evaluate import Evaluated, evaluate_on_holdout
+from tasks.ml.distillation import Recipe
 from tasks.model_folders import folder_of
 from tasks.plan import How, plan
 from tasks.promote import Decided, decide
@@ -42,6 +44,16 @@ def challenge(world: World, how: How = "auto") -> Trained:
     if planned.reused is not None:
         return Trained(planned.reused.id, planned.reused.trained, True, 0, planned.notes)
     return train_planned(engine, settings, run_id, CLASSIFIER, snapshot_id, planned, now)
+
+
+def distilled(world: World, unlabelled: int = 1000) -> Distilled:
+    """A student of the champion, without judging."""
+    run_id = world.run("distill")
+    teacher = champion_of(world).model
+    snapshot_id = freeze(world.engine, run_id, CLASSIFIER, world.settings.classifier(CLASSIFIER), world.now)
+    return make_student(
+        world.engine, world.settings, run_id, teacher, snapshot_id, Recipe(), unlabelled, world.now
+    )
 
 
 def model_of(world: World, model_id: int) -> Model:

@@ -1,14 +1,19 @@
-"""`training.pooling = "attention"`, from the settings to a published folder and the night after."""
+"""`training.pooling` and `training.windows`, from the settings to a published folder and the night after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from tasks.ml.attentive import attention_of
+from tasks.ml.conclusions import ConclusionHeadings, shipped
+from tasks.ml.long_reports import LongReports
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
-from tests.learning.retraining import challenge, model_of, retrain
-from tests.learning.world import World
+from tests.learning.retraining import challenge, distilled, model_of, retrain
+from tests.learning.world import TRAINING, World
 
 HOSPITAL = range(60)
 
@@ -17,10 +22,7 @@ def test_attention_is_trained_published_and_carries_the_next_nights_head(
     world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(HOSPITAL)
-    settings = world.settings.classifier("achado").training
-    attentive = reconfigured(
-        world, training={**settings.model_dump(exclude_none=True), "pooling": "attention"}
-    )
+    attentive = reconfigured(world, training=TRAINING | {"layers": 2, "pooling": "attention"})
     first = retrain(attentive).trained
     model = model_of(attentive, first.model_id)
     assert (first.trained, model.config["training"]["pooling"]) == ("full", "attention")
@@ -35,8 +37,43 @@ def test_attention_is_trained_published_and_carries_the_next_nights_head(
     assert model_of(attentive, night.model_id).encoder_sha == model.encoder_sha
     assert night.trained == "head"
 
+    made = distilled(attentive)
+    student = model_of(attentive, made.model_id)
+    half = Predictor.load(folder_of(attentive.settings, student), student.manifest_sha)
+    assert (made.layers, made.teacher_layers) == (1, 2)
+    assert attention_of(half.model) is not None
+    assert half.predict(["nódulo com células atípicas. " * 60])[0].windows > 1
+
+
+def test_a_long_reports_windows_are_those_that_the_model_was_trained_with(
+    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"Dados: {'exame ' * 12}.\nConclusão: {'boa ' * 8}.\nNota: {'sem queixas ' * 20}"
+    world = reconfigured(world, training=TRAINING | {"pooling": "max", "windows": "conclusion"})
+    world.add(HOSPITAL)
+    first = retrain(world).trained
+    model = model_of(world, first.model_id)
+    assert (model.config["training"]["pooling"], model.config["training"]["windows"]) == ("max", "conclusion")
+
+    def loaded() -> Predictor:
+        return Predictor.load(folder_of(world.settings, model), model.manifest_sha)
+
+    predictor = loaded()
+    assert predictor.facts.long_reports == LongReports(shipped(), "max")
+    before = predictor.predict([text])
+    # headings that a later laudos adds are no concern of a model that was trained before
+    monkeypatch.setattr("tasks.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
+    assert loaded().predict([text]) == before
+    plain = replace(predictor, facts=replace(predictor.facts, long_reports=LongReports()))
+    assert plain.predict([text]) != before
+
+    monkeypatch.undo()
+    world.add(range(60, 66))
+    night = challenge(world, "head")
+    assert (night.trained, model_of(world, night.model_id).encoder_sha) == ("head", model.encoder_sha)
+
 
 def test_a_model_that_was_recorded_before_there_was_a_choice_is_known_again(world: World) -> None:
     world.add(HOSPITAL)
     trained = challenge(world)
-    assert "pooling" not in model_of(world, trained.model_id).config["training"]
+    assert not {"pooling", "windows"} & model_of(world, trained.model_id).config["training"].keys()

@@ -15,10 +15,9 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit, label, report, report_version
 from tasks import distill
-from tasks.distill import POPULATION, Distilled, compare, make_student, teacher_of
+from tasks.distill import POPULATION, compare, teacher_of
 from tasks.evaluate import evaluate_on_holdout
 from tasks.learning_data import read_unlabelled
-from tasks.ml.distillation import Recipe
 from tasks.ml.splits import split_of
 from tasks.model_folders import checkpoints_of, folder_of
 from tasks.models import roll_back
@@ -26,7 +25,7 @@ from tasks.plan import plan
 from tasks.promote import decide
 from tasks.reproduce import reproduce
 from tasks.training_set import freeze
-from tests.learning.retraining import challenge, champion_of, model_of, retrain
+from tests.learning.retraining import challenge, champion_of, distilled, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
 
 LABELLED, UNLABELLED = range(80), range(80, 200)
@@ -49,15 +48,6 @@ def add_unlabelled(world: World) -> None:
     theirs = select(report_version.c.id).join(report).where(report.c.patient_key.in_(keys)).scalar_subquery()
     with writing(world.engine) as c:
         c.execute(label.delete().where(label.c.report_version_id.in_(theirs)))
-
-
-def distilled(world: World, unlabelled: int = 1000) -> Distilled:
-    run_id = world.run("distill")
-    teacher = champion_of(world).model
-    snapshot_id = freeze(world.engine, run_id, CLASSIFIER, world.settings.classifier(CLASSIFIER), world.now)
-    return make_student(
-        world.engine, world.settings, run_id, teacher, snapshot_id, Recipe(), unlabelled, world.now
-    )
 
 
 def test_reports_without_a_label_are_read_of_patients_in_training_only(both: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +109,17 @@ def choosy(network: Network) -> Network:
         torch.manual_seed(5)
         model.attention.score.weight.normal_()
     return model, network[1]
+
+
+def deeper(network: Network, layers: int) -> Network:
+    """The same family with so many layers, drawn anew."""
+    model, tokenizer = network
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = ["full_attention", *["sliding_attention"] * (layers - 1)]
+    torch.manual_seed(4)
+    return type(model)(config).eval(), tokenizer
 
 
 def save(network: Network, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import torch
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from tasks.ml.attentive import Attention, attentive
-from tasks.ml.distillation import student_of
-from tasks.ml.encoder import EncoderSpec, encoder_sha, load_classifier, load_encoder
+from tasks.ml.distillation import NO_LABEL, Recipe, distil, flops_per_token, student_of, students_training
+from tasks.ml.encoder import EncoderSpec, able_to_pad, encoder_sha, load_classifier, load_encoder
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import encode, heard_by, last_linear
 from tasks.ml.head import head_of
+from tasks.ml.layers import layer_stack
 from tasks.ml.training import BodyTraining, train_body
 from tasks.ml.windows import padded, windows_of
-from tests.ml.conftest import LABELS, SHARED, STRIDE, WINDOW, Network, choosy, save
+from tests.ml.conftest import LABELS, SHARED, STRIDE, WINDOW, Network, bare_network, choosy, deeper, save
 
 CONFIG = BodyTraining(
     window_tokens=WINDOW,
@@ -40,6 +42,15 @@ def hidden_in_noise(reports: int, seed: int) -> tuple[list[str], np.ndarray]:
         words.insert(int(rng.integers(len(words))), ("uniformes", "necrose")[label])
         texts.append(" ".join(words))
     return texts, labels
+
+
+@pytest.fixture(scope="module")
+def finder(tiny: Callable[[], Network], tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """A network that finds the one word that says the label."""
+    texts, labels = hidden_in_noise(64, seed=1)
+    network = attentive(tiny()[0], seed=1), tiny()[1]
+    train_body(*network, texts, labels, config=CONFIG, checkpoint_folder=tmp_path_factory.mktemp("a"), seed=1)
+    return network
 
 
 def test_windows_read_apart_give_what_the_whole_report_gives(
@@ -91,12 +102,15 @@ def test_before_it_has_learnt_every_token_weighs_alike(
     np.testing.assert_allclose(heard[0].weights.numpy(), mask.sum(dim=1).numpy(), atol=1e-4)
 
 
-def test_one_word_in_a_report_of_many_windows_is_found(tiny: Callable[[], Network], tmp_path: Path) -> None:
+def test_one_word_in_a_report_of_many_windows_is_found(
+    finder: Network, tiny: Callable[[], Network], tmp_path: Path
+) -> None:
     texts, labels = hidden_in_noise(64, seed=1)
     unseen, truth = hidden_in_noise(40, seed=2)
     right = {}
-    for name, network in (("attention", (attentive(tiny()[0], seed=1), tiny()[1])), ("first token", tiny())):
-        train_body(*network, texts, labels, config=CONFIG, checkpoint_folder=tmp_path / name, seed=1)
+    plain = tiny()
+    train_body(*plain, texts, labels, config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+    for name, network in (("attention", finder), ("first token", plain)):
         read = encode(*network, unseen, window_tokens=WINDOW, stride_tokens=STRIDE)
         weight, bias = head_of(network[0])
         right[name] = float(((read.vectors @ weight.T + bias).argmax(axis=1) == truth).mean())
@@ -151,9 +165,75 @@ def test_no_other_program_reads_it_with_a_head_that_was_never_trained(
     assert len(LABELS) == model.config.num_labels
 
 
-def test_a_network_with_attention_is_no_teacher(tiny: Callable[[], Network]) -> None:
-    with pytest.raises(UnfitEncoder, match="distil a BERT"):
-        student_of(choosy(tiny())[0])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2"])
+def test_a_student_has_its_teachers_attention_and_half_of_the_layers_below(
+    family: str, tiny: Callable[[], Network], tiny_texts: list[str], tmp_path: Path
+) -> None:
+    below = deeper(tiny() if family == "bert" else bare_network(family, tiny_texts), 4)
+    able_to_pad(*below)
+    teacher, tokenizer = choosy(below)
+    student = student_of(teacher)
+    theirs, ours = layer_stack(teacher)[1], layer_stack(student)[1]
+    for place, layer in enumerate([0, 2]):
+        kept = theirs[layer].state_dict()
+        assert all(torch.equal(kept[key], tensor) for key, tensor in ours[place].state_dict().items())
+    for part in ("attention", "classifier"):
+        kept = getattr(teacher, part).state_dict()
+        assert all(torch.equal(kept[key], one) for key, one in getattr(student, part).state_dict().items())
+    again = load_classifier(str(save((student, tokenizer), tmp_path)))
+    assert encoder_sha(*again, WINDOW, STRIDE) == encoder_sha(student, tokenizer, WINDOW, STRIDE)
+    assert flops_per_token(student, WINDOW) < 0.52 * flops_per_token(teacher, WINDOW)
+
+
+def test_a_student_learns_from_whole_reports_where_to_look(finder: Network, tmp_path: Path) -> None:
+    teacher, tokenizer = finder
+    student, untaught = student_of(teacher), student_of(teacher)
+    texts, _ = hidden_in_noise(48, seed=3)
+    nobody = np.full(len(texts), NO_LABEL)  # all that it learns is the teacher's
+    config = replace(students_training(CONFIG), epochs=4.0)
+    asked: list[int] = []
+    with student.register_forward_pre_hook(
+        lambda _module, _inputs, given: asked.append(len(given["owner"])), with_kwargs=True
+    ):
+        distil(
+            teacher, student, tokenizer, texts, nobody,
+            recipe=Recipe(), config=config, checkpoint_folder=tmp_path, seed=1,
+        )  # fmt: skip
+    assert min(asked) > config.batch_windows  # windows: a batch is of whole reports
+    unseen, truth = hidden_in_noise(40, seed=2)
+    right = {}
+    for name, model in (("student", student), ("untaught", untaught), ("teacher", teacher)):
+        read = encode(model, tokenizer, unseen, window_tokens=WINDOW, stride_tokens=STRIDE)
+        weight, bias = head_of(model)
+        right[name] = float(((read.vectors @ weight.T + bias).argmax(axis=1) == truth).mean())
+    assert right["teacher"] > 0.95
+    assert right["student"] > 0.95
+    assert right["untaught"] < right["student"]
+
+
+def test_an_interrupted_distillation_of_whole_reports_ends_in_the_same_weights(
+    finder: Network, tmp_path: Path
+) -> None:
+    teacher, tokenizer = finder
+    texts, labels = hidden_in_noise(16, seed=1)
+    config = replace(students_training(CONFIG), epochs=3.0, batch_windows=4, checkpoint_every_steps=5)
+
+    def taught(folder: str, stop_at: int | None = None) -> bytes:
+        def stop(step: int, _steps: int) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        student = student_of(teacher)
+        distil(
+            teacher, student, tokenizer, texts, labels, recipe=Recipe(), config=config,
+            checkpoint_folder=tmp_path / folder, seed=1, progress=stop,
+        )  # fmt: skip
+        return b"".join(tensor.numpy().tobytes() for tensor in student.state_dict().values())
+
+    whole = taught("whole")
+    with pytest.raises(KeyboardInterrupt):
+        taught("cut", stop_at=7)
+    assert taught("cut") == whole
 
 
 def test_a_folder_with_attention_is_not_read_as_if_it_had_none(

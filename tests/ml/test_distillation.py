@@ -28,7 +28,7 @@ from tasks.ml.distillation import (
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.layers import layer_stack
 from tasks.ml.training import BodyTraining, train_body
-from tests.ml.conftest import STRIDE, WINDOW, Network, bare_network, written
+from tests.ml.conftest import STRIDE, WINDOW, Network, bare_network, deeper, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=2, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
 
@@ -48,17 +48,6 @@ def taught(tiny: Callable[[], Network]) -> Network:
 
 def told(n: int, seed: int) -> tuple[list[str], np.ndarray]:
     return written(n, seed, words=(4, 10))
-
-
-def deeper(network: Network, layers: int) -> Network:
-    """The same family with so many layers, drawn anew."""
-    model, tokenizer = network
-    config = copy.deepcopy(model.config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None) is not None:
-        config.layer_types = ["full_attention", *["sliding_attention"] * (layers - 1)]
-    torch.manual_seed(4)
-    return type(model)(config).eval(), tokenizer
 
 
 def read(network: Network, texts: list[str]) -> dict[str, torch.Tensor]:

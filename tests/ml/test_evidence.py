@@ -12,6 +12,7 @@ import torch
 from benchmarks.attribution import attention, gradient_x_input, log_odds, occlusion, read, without
 from tasks.ml.encoder import able_to_pad
 from tasks.ml.evidence import Network, contributions, degrees, evidence, sentences
+from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.windows import places_in, windows_of
 from tests.ml.conftest import SHARED, STRIDE, WINDOW, bare_network, choosy
 from tests.ml.conftest import Network as Pair
@@ -20,8 +21,8 @@ TEXT = "Citologia de mama.\nNódulo de 1.5 cm; células coesas.\n\n---\nFundo co
 PLANTED = "necrose"
 
 
-def of(pair: Pair) -> Network:
-    return Network(*pair, WINDOW, STRIDE, batch_tokens=2 * WINDOW)
+def of(pair: Pair, long_reports: LongReports = AS_EVER) -> Network:
+    return Network(*pair, WINDOW, STRIDE, batch_tokens=2 * WINDOW, long_reports=long_reports)
 
 
 def said(words: Sequence[str]) -> str:
@@ -132,14 +133,14 @@ def test_every_token_of_every_window_stands_where_the_text_has_it(
                 assert plain(text[place]) == plain(token[-1])
 
 
-@pytest.mark.parametrize("attention", [False, True])
-def test_evidence_adds_up_to_what_the_report_gained(tiny_texts: list[str], attention: bool) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+def test_evidence_adds_up_to_what_the_report_gained(tiny_texts: list[str], pooling: str) -> None:
     """Completeness, but for the number of steps. GPT-2 has no special tokens, which belong to no sentence."""
     pair = bare_network("gpt2", tiny_texts)
     able_to_pad(*pair)
-    if attention:
+    if pooling == "attention":
         pair = choosy(pair)
-    network = of(pair)
+    network = of(pair, LongReports(together="max" if pooling == "max" else "mean"))
     text = "\n".join(tiny_texts[:5])
     assert len(windows_of(pair[1], [text], WINDOW, STRIDE).ids) > 2
     steps = [(step + 0.5) / 24 for step in range(24)]
