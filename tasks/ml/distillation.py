@@ -125,7 +125,8 @@ def distil(
 ) -> TrainLog:
     """Train every weight of the student in place on `texts`, NO_LABEL for those that bear none.
 
-    Both read with one tokenizer, and with attention both are asked for whole reports. As resumable, and as repeatable, as train_body, and raises what that raises.
+    Both read with one tokenizer, and with attention both are asked for whole reports. As resumable, and as
+    repeatable, as train_body, and raises what that raises.
     """
     with evaluating(teacher):
         return train_body(

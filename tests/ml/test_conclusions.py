@@ -14,8 +14,10 @@ from tasks.ml.conclusions import ConclusionHeadings, conclusions, shipped
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.features import encode, reader_of
 from tasks.ml.long_reports import AS_EVER, LongReports
+from tasks.ml.spread import window_starts
+from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.variety.sections import folded
-from tasks.ml.windows import padded, places_in, window_starts, windows_of
+from tasks.ml.windows import padded, places_in, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 KEPT = LongReports(conclusions=shipped())

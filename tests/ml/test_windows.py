@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.windows import PIECE_CHARACTERS, pieces, token_budget_batches, window_starts, windows_of
+from tasks.ml.spread import window_starts
+from tasks.ml.windows import PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 
