@@ -133,8 +133,8 @@ class TrainingSettings(_Strict):
     stride_tokens: int = Field(default=64, ge=0, description="tokens two neighbouring windows share")
     windows: Literal["even", "conclusion"] = Field(
         default="even",
-        description='how a longer report is cut: evenly; or "conclusion": evenly, but with its conclusion whole '
-        "in one window wherever it fits (docs/whole-reports.md)",
+        description='how a longer report is cut: evenly; or "conclusion": with its conclusion whole in one '
+        "window wherever it fits (docs/whole-reports.md)",
     )
     hidden_size: int = Field(default=128, ge=16, description="scratch encoder: width")
     layers: int = Field(default=2, ge=1, le=48, description="scratch encoder: depth")

@@ -33,7 +33,9 @@ def shipped() -> ConclusionHeadings:
     """The headings that laudos comes with."""
     known = known_headings()
     ends = (*known.context, *known.findings, *known.closing)
-    return ConclusionHeadings(*(tuple(sorted({folded(one) for one in some})) for some in (known.conclusion, ends)))
+    return ConclusionHeadings(
+        *(tuple(sorted({folded(one) for one in some})) for some in (known.conclusion, ends))
+    )
 
 
 def conclusions(text: str, headings: ConclusionHeadings) -> list[tuple[int, int]]:
@@ -48,7 +50,7 @@ def conclusions(text: str, headings: ConclusionHeadings) -> list[tuple[int, int]
         for found in _pattern(headings).finditer(level)
         if _is_heading(text, found)
     ]
-    edges = [start for start, _ in marks[1:]] + [len(text)]
+    edges = [*(start for start, _ in marks[1:]), len(text)][: len(marks)]
     begin = frozenset(headings.begin)
     return [
         (start, start + len(text[start:edge].rstrip()))

@@ -194,8 +194,8 @@ def flops_per_token(model: PreTrainedModel, window_tokens: int) -> float:
     """Floating-point operations that one token of a full window takes; a multiplication and its sum are two.
 
     2 for each weight of the layers' matrices; 4 x hidden x window a layer for attention (scores, and the
-    mean they weight); what comes after the layers (pooler, head) once a window, shared by its tokens. Attention
-    over whole reports asks every token for its score and adds it to the mean: 4 x hidden.
+    mean they weight); what comes after the layers (pooler, head) once a window, shared by its tokens; for
+    attention over whole reports 4 x hidden (its score, and the mean).
     Embeddings are looked up and cost none, norms and activations are left out. (Kaplan et al. 2020, "Scaling
     laws for neural language models", table 1.)
     """

@@ -39,14 +39,16 @@ def _place_for(section: tuple[int, int], held: Sequence[int], room: int, advance
     def costs(place: int) -> tuple[int, int]:
         at = bisect(held, place, hi=len(held) - 1)
         left, right = held[at - 1], held[at]
-        more = sum(-(-gap // advance) for gap in (place - left, right - place)) - -(-(right - left) // advance)
+        more = sum(-(-gap // advance) for gap in (place - left, right - place)) - -(
+            -(right - left) // advance
+        )
         return more, abs(2 * place - low - high)
 
     return min(range(low, high + 1), key=costs)
 
 
 def _spread(held: Sequence[int], advance: int) -> list[int]:
-    """The places in `held` and, evenly between them, so many more that none is over `advance` from the next."""
+    """The places in `held` and, evenly between them, as many as make no step longer than `advance`."""
     places = [held[0]]
     for left, right in itertools.pairwise(held):
         gaps = -(-(right - left) // advance)

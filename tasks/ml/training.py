@@ -89,7 +89,7 @@ class Objective(Protocol):
         """Of all that the loss depends on besides network and batch: another one is another training."""
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Of `batch` (input_ids, attention_mask, labels; of whole reports, owner), a number to be made small."""
+        """Of `batch` (input_ids, attention_mask, labels; owner of whole reports), a number to make small."""
 
 
 def passes_over(reports: int) -> float:

@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from tasks.ml.attentive import Attention, attentive
-from tasks.ml.distillation import NO_LABEL, Recipe, distil, flops_per_token, student_of, students_training
+from tasks.ml.distillation import (
+    NO_LABEL,
+    Recipe,
+    distil,
+    flops_per_token,
+    softened,
+    student_of,
+    students_training,
+)
 from tasks.ml.encoder import EncoderSpec, able_to_pad, encoder_sha, load_classifier, load_encoder
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import encode, heard_by, last_linear
@@ -185,55 +194,45 @@ def test_a_student_has_its_teachers_attention_and_half_of_the_layers_below(
     assert flops_per_token(student, WINDOW) < 0.52 * flops_per_token(teacher, WINDOW)
 
 
-def test_a_student_learns_from_whole_reports_where_to_look(finder: Network, tmp_path: Path) -> None:
-    teacher, tokenizer = finder
-    student, untaught = student_of(teacher), student_of(teacher)
-    texts, _ = hidden_in_noise(48, seed=3)
-    nobody = np.full(len(texts), NO_LABEL)  # all that it learns is the teacher's
-    config = replace(students_training(CONFIG), epochs=4.0)
-    asked: list[int] = []
-    with student.register_forward_pre_hook(
-        lambda _module, _inputs, given: asked.append(len(given["owner"])), with_kwargs=True
-    ):
-        distil(
-            teacher, student, tokenizer, texts, nobody,
-            recipe=Recipe(), config=config, checkpoint_folder=tmp_path, seed=1,
-        )  # fmt: skip
-    assert min(asked) > config.batch_windows  # windows: a batch is of whole reports
-    unseen, truth = hidden_in_noise(40, seed=2)
-    right = {}
-    for name, model in (("student", student), ("untaught", untaught), ("teacher", teacher)):
-        read = encode(model, tokenizer, unseen, window_tokens=WINDOW, stride_tokens=STRIDE)
-        weight, bias = head_of(model)
-        right[name] = float(((read.vectors @ weight.T + bias).argmax(axis=1) == truth).mean())
-    assert right["teacher"] > 0.95
-    assert right["student"] > 0.95
-    assert right["untaught"] < right["student"]
-
-
-def test_an_interrupted_distillation_of_whole_reports_ends_in_the_same_weights(
+def test_a_student_is_led_by_whole_reports_and_goes_on_to_the_bit_where_it_was_interrupted(
     finder: Network, tmp_path: Path
 ) -> None:
     teacher, tokenizer = finder
-    texts, labels = hidden_in_noise(16, seed=1)
+    texts, _ = hidden_in_noise(24, seed=3)
+    nobody = np.full(len(texts), NO_LABEL)  # all that it learns is the teacher's
     config = replace(students_training(CONFIG), epochs=3.0, batch_windows=4, checkpoint_every_steps=5)
+    asked: list[int] = []
 
-    def taught(folder: str, stop_at: int | None = None) -> bytes:
+    def led(folder: str, stop_at: int | None = None) -> PreTrainedModel:
         def stop(step: int, _steps: int) -> None:
             if step == stop_at:
                 raise KeyboardInterrupt
 
         student = student_of(teacher)
-        distil(
-            teacher, student, tokenizer, texts, labels, recipe=Recipe(), config=config,
-            checkpoint_folder=tmp_path / folder, seed=1, progress=stop,
-        )  # fmt: skip
-        return b"".join(tensor.numpy().tobytes() for tensor in student.state_dict().values())
+        with student.register_forward_pre_hook(
+            lambda _module, _inputs, given: asked.append(len(given["owner"])), with_kwargs=True
+        ):
+            distil(
+                teacher, student, tokenizer, texts, nobody, recipe=Recipe(), config=config,
+                checkpoint_folder=tmp_path / folder, seed=1, progress=stop,
+            )  # fmt: skip
+        return student
 
-    whole = taught("whole")
+    student = led("whole")
+    assert min(asked) > config.batch_windows  # windows: a batch is of whole reports
     with pytest.raises(KeyboardInterrupt):
-        taught("cut", stop_at=7)
-    assert taught("cut") == whole
+        led("cut", stop_at=7)
+    resumed = led("cut").state_dict()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in student.state_dict().items())
+
+    windows = windows_of(tokenizer, hidden_in_noise(20, seed=2)[0], WINDOW, STRIDE)
+    ids, mask = padded(windows.ids, tokenizer.pad_token_id)
+    with torch.inference_mode():
+        shown, found, untaught = (
+            model(ids, mask, owner=torch.from_numpy(windows.owner)).logits
+            for model in (teacher, student, student_of(teacher))
+        )
+    assert softened(found, shown, 1.0) < 0.5 * softened(untaught, shown, 1.0)
 
 
 def test_a_folder_with_attention_is_not_read_as_if_it_had_none(
