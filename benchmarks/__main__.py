@@ -7,6 +7,7 @@ from benchmarks import (
     audit,
     backends,
     cascade,
+    conclusions,
     conformal,
     corpora,
     demo,
@@ -41,7 +42,7 @@ def main() -> None:
     answers.main([])
     real = (
         corpora.main, nubes.main, pretraining.main, backends.main, peers.main, dollars.main,
-        cascade.main, conformal.main, review_order.main,
+        cascade.main, conformal.main, review_order.main, conclusions.main,
     )  # fmt: skip
     for on_real_reports in real:
         try:
