@@ -182,11 +182,9 @@ def claim(
     job = joined(c, job_id)
     if job is None or job.state != "open":
         return None
-    free = select(_FREE.c.seq).where(_FREE.c.job_id == job_id, _FREE.c.state == "open")
-    if deaths_max is not None:
-        free = free.where(_FREE.c.deaths <= deaths_max)
     first = (
-        free.order_by(_FREE.c.deaths, _FREE.c.seq)
+        _free(job_id, deaths_max)
+        .order_by(_FREE.c.deaths, _FREE.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
         # a scalar, not IN: PostgreSQL may evaluate IN (... LIMIT 1) more than once and lease two chunks
@@ -200,6 +198,19 @@ def claim(
     )
     row = c.execute(taken).one_or_none()
     return None if row is None else Chunk(**row._mapping, model_id=job.model_id)
+
+
+def is_any_free(c: Connection, job_id: int, *, deaths_max: int | None = None) -> bool:
+    """Whether `claim` would find a chunk now."""
+    job = get(c, job_id)
+    if job is None or job.state != "open":
+        return False
+    return c.scalar(_free(job_id, deaths_max).limit(1)) is not None
+
+
+def _free(job_id: int, deaths_max: int | None) -> Select[Any]:
+    free = select(_FREE.c.seq).where(_FREE.c.job_id == job_id, _FREE.c.state == "open")
+    return free if deaths_max is None else free.where(_FREE.c.deaths <= deaths_max)
 
 
 _FREE = score_chunk.alias("free")

@@ -48,6 +48,14 @@ def lessees(c: Connection, job_id: int) -> set[str]:
     return set(c.scalars(query))
 
 
+def at_work(c: Connection, job_id: int, now: datetime) -> set[str]:
+    """The workers whose lease on a chunk of the job has not run out. `now` is `scoring.lease_clock`'s."""
+    query = select(score_chunk.c.leased_by).where(
+        score_chunk.c.job_id == job_id, score_chunk.c.state == "leased", score_chunk.c.leased_until >= now
+    )
+    return set(c.scalars(query))
+
+
 def put_back(c: Connection, job_id: int, worker: str) -> int:
     """Open what a worker holds that begins anew, as after a connection that broke in its hands; how many."""
     own = (

@@ -2,7 +2,8 @@
 
 A report that kills whatever reads it then ends that process and not the night. This one sees it end,
 starts the next, and the chunk is halved from death to death (see db.takeover) until the report stands
-alone: one run is enough to find it.
+alone: one run is enough to find it. Here the champion reads alone: whether a student or a back end that
+`auto` chose killed the first worker is not known, and no report is given up for one of them.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def main(job_id: int) -> None:
         job = scoring.get(c, job_id)
     if job is None:
         raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
-    scorer = load_scorer(engine, settings, job)
+    scorer = load_scorer(engine, settings, job, alone=True)
     # with nothing claimed yet: a machine too small for the model, or a model that kills whatever it is
     # asked, is no report's fault
     scorer.predictor.vectors([PROBE])

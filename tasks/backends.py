@@ -15,9 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from db.errors import LaudosError, NothingToWorkOn
+from db.features import Feature
 from db.models import Model
 from tasks.answering import Beat, Read, read
 from tasks.learning_data import Part, read_part
@@ -26,7 +29,6 @@ from tasks.ml.backends import (
     REFERENCE,
     Backend,
     Fidelity,
-    batch_tokens_for,
     compare,
     is_full_precision,
     machine,
@@ -41,7 +43,8 @@ from tasks.settings import Settings
 log = logging.getLogger(__name__)
 
 REPORTS_TRIED = 1000  # of the calibration split: one decision in a thousand shows
-BATCH_TOKENS = 8192
+# raise when a trial would find something else: what older ones found is tried anew
+TRIAL_REVISION = 2
 NO_MEMORY = "it found too little memory; it is tried again"  # and not kept: another program may have had it
 WORTH_TRYING = 20_000  # reports: fewer are read in about the time that the trial takes
 
@@ -59,6 +62,9 @@ class Trial:
     def seconds(self, reports: int) -> float:
         """What so many reports would take."""
         return self.start_s + reports / self.reports_per_s
+
+
+_TRIALS = TypeAdapter(list[Trial])
 
 
 def on_its_backend(
@@ -121,9 +127,7 @@ def trials(
 ) -> list[Trial]:
     """The reference and those asked for, each tried on calibration reports unless it was on this machine."""
     path = _kept_in(settings, model)
-    kept: dict[str, Trial] = {}
-    if path.is_file():
-        kept = {one["backend"]: _trial(one) for one in json.loads(path.read_text(encoding="utf-8"))["trials"]}
+    kept = _kept(path)
     wanted = dict.fromkeys((REFERENCE, *asked))
     if missing := [one for one in wanted if one not in kept]:
         part = read_part(engine, model.snapshot_id, "calibration", predictor.labels).first(REPORTS_TRIED)
@@ -131,18 +135,23 @@ def trials(
             raise NothingToWorkOn(
                 f"model {model.id} has no calibration report left to try back ends on: torch-fp32 answers"
             )
-        kept |= {one.backend: one for one in _tried(predictor, part, dict.fromkeys((REFERENCE, *missing)))}
+        again = dict.fromkeys((REFERENCE, *missing))
+        tokens = settings.scoring.batch_tokens
+        kept |= {one.backend: one for one in _tried(predictor, part, again, tokens)}
         lasting = [asdict(one) for one in kept.values() if one.refused != NO_MEMORY]
-        content = {"machine": machine(), "trials": lasting}
+        content = {"revision": TRIAL_REVISION, "machine": machine(), "trials": lasting}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
     return [kept[one] for one in wanted]
 
 
-def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[Trial]:
-    """Each back end on the same reports, the reference first."""
-    reference = predictor.probabilities(predictor.vectors(part.texts).vectors)
-    facts = predictor.facts
-    critical = facts.labels.index(facts.critical)
+def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend], batch_tokens: int) -> list[Trial]:
+    """Each back end on the same reports, the reference first, read as a backlog is.
+
+    A report that makes the reference fail says nothing of another: scoring puts it in quarantine.
+    Raises NothingToWorkOn where it can read none.
+    """
+    texts = dict(zip(part.ids, part.texts, strict=True))
+    reference = read(predictor, texts, batch_tokens).fresh
     found = []
     for backend in wanted:
         if refused := why_not(backend):
@@ -152,8 +161,7 @@ def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[
         try:
             ours = predictor.on(backend)
             start_s, begun = time.perf_counter() - begun, time.perf_counter()
-            tokens = batch_tokens_for(backend, BATCH_TOKENS)
-            answers = ours.probabilities(ours.vectors(part.texts, batch_tokens=tokens).vectors)
+            fresh = read(ours, texts, batch_tokens).fresh
         except BackendUnavailable as error:
             found.append(Trial(backend, str(error)))
             continue
@@ -163,9 +171,29 @@ def _tried(predictor: Predictor, part: Part, wanted: Iterable[Backend]) -> list[
             found.append(Trial(backend, NO_MEMORY if is_out_of_memory(error) else fails))
             continue
         reports_per_s = len(part.ids) / (time.perf_counter() - begun)
-        alike = compare(reference, answers, part.labels_idx, critical, facts.thresholds)
+        if unread := len(reference.keys() - fresh.keys()):
+            fails = f"it fails on {unread:,} of {len(reference):,} reports that torch-fp32 reads"
+            found.append(Trial(backend, fails, start_s, reports_per_s))
+            continue
+        alike = _beside(predictor, part, reference, fresh)
         found.append(Trial(backend, alike.refusal(backend), start_s, reports_per_s, alike))
     return found
+
+
+def _beside(
+    predictor: Predictor, part: Part, reference: Mapping[int, Feature], fresh: Mapping[int, Feature]
+) -> Fidelity:
+    """How the head answers what a back end made of the reports that the reference reads, too."""
+    both = [(at, truth) for at, truth in zip(part.ids, part.labels_idx, strict=True) if at in reference]
+    if not both:
+        raise NothingToWorkOn("the model fails on every calibration report: torch-fp32 answers")
+    before, after = (
+        predictor.probabilities(np.stack([np.frombuffer(made[at].vector, "<f4") for at, _ in both]))
+        for made in (reference, fresh)
+    )
+    facts = predictor.facts
+    truth = np.array([truth for _, truth in both], np.int64)
+    return compare(before, after, truth, facts.labels.index(facts.critical), facts.thresholds)
 
 
 def _soonest(engine: Engine, settings: Settings, model: Model, predictor: Predictor, reports: int) -> Backend:
@@ -177,6 +205,10 @@ def _soonest(engine: Engine, settings: Settings, model: Model, predictor: Predic
         found = trials(engine, settings, model, predictor, others)
     except LaudosError as nothing_to_try_on:
         log.warning("no other back end was tried: %s", nothing_to_try_on)
+        return REFERENCE
+    except Exception as error:
+        # such as a folder that cannot be written; its words may quote what it was given
+        log.warning("no other back end could be tried (%s): %s answers", type(error).__name__, REFERENCE)
         return REFERENCE
     admitted = [one for one in found if one.refused is None and is_full_precision(one.backend)]
     return min(admitted, key=lambda one: one.seconds(reports)).backend
@@ -194,6 +226,21 @@ def _kept_in(settings: Settings, model: Model) -> Path:
     return settings.folder / "backends" / f"{model.manifest_sha[:16]}-{here[:8]}.json"
 
 
-def _trial(stored: dict[str, object]) -> Trial:
-    fidelity = stored.pop("fidelity")
-    return Trial(**stored, fidelity=None if fidelity is None else Fidelity(**fidelity))  # type: ignore[arg-type]
+def _kept(path: Path) -> dict[str, Trial]:
+    """What was found on this machine before, by back end; nothing where no file says so that can be read."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["revision"] != TRIAL_REVISION:
+            raise ValueError("of another laudos")
+        kept = _TRIALS.validate_python(told["trials"])
+        if any(one.refused is None and not one.reports_per_s > 0 for one in kept):
+            raise ValueError("one that was admitted reads nothing")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning(
+            "%s was written by another laudos or is damaged (%s): back ends are tried anew",
+            path.name, type(error).__name__,
+        )  # fmt: skip
+        return {}
+    return {one.backend: one for one in kept}

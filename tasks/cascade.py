@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine
 
 from db import metrics, models, snapshots
@@ -28,7 +29,8 @@ from tasks.answering import Beat, answers, read
 from tasks.ml.backends import Backend, machine, why_not
 from tasks.ml.cascade import PAYS_FROM, Agreement, Choice, choose, is_sure, too_few_patients
 from tasks.ml.errors import MlError
-from tasks.ml.predictor import Prediction, Predictor
+from tasks.ml.isolation import PROBE
+from tasks.ml.predictor import Predictor
 from tasks.ml.splits import split_of, unit_interval
 from tasks.model_folders import folder_of, write_atomically
 from tasks.models import student_among
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 AUDIT = "cascade"  # the population of the audits' figures
 READ_MAX = 10_000  # calibration reports, one a patient: five other decisions among them may be promised
 TIMED = 1000  # of these
+MORE_PERCENT = 10  # of them: so many more may prove what those that there were did not
 WORTH_TRYING = 100_000  # reports: the trial reads READ_MAX with both networks
 BY = "/model-"
 
@@ -54,6 +57,9 @@ class Offer:
     choice: Choice
     times_as_fast: float
     refused: str | None
+
+
+_OFFER = TypeAdapter(Offer)
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,11 @@ def _student(
         breach = audited(c, model.id, asked.student.id).breach()
     if breach is not None:
         raise LaudosError(f"it failed its audits: {breach}; a new student or champion begins anew")
-    if reports < WORTH_TRYING and not asked.kept_in.is_file():
+    worth = reports >= WORTH_TRYING
+    offer = offered(engine, settings, model, champion) if worth else _kept(asked.kept_in)
+    if offer is None:
         log.info("the cascade was not tried yet, and %d reports are not worth a trial", reports)
         return None
-    offer = offered(engine, settings, model, champion)
     if offer.refused is not None:
         raise LaudosError(f"its student, model {offer.student_id}, may not answer: {offer.refused}")
     return Student(offer.student_id, asked.load(settings), offer.choice.confidence)
@@ -135,11 +142,13 @@ def _student(
 def offered(engine: Engine, settings: Settings, model: Model, champion: Predictor) -> Offer:
     """What was found of the champion's student on this machine, tried where it was not.
 
+    Where too little could be proven it is tried again once there is a tenth more to prove it with.
     Raises LaudosError where it has none, or there is nothing to try it on; MlError for one that is broken.
     """
     asked = _Asked.of(engine, settings, model, champion)
-    if asked.kept_in.is_file():
-        return _kept(asked.kept_in)
+    kept = _kept(asked.kept_in)
+    if kept is not None and not _more_may_be_proven(engine, settings, model, kept):
+        return kept
     offer = tried(engine, settings, model, champion, asked.student.id, asked.load(settings))
     write_atomically(asked.kept_in, (json.dumps(asdict(offer), indent=1) + "\n").encode())
     return offer
@@ -190,13 +199,15 @@ def tried(
     except Exception as error:
         # its words may quote what it was given
         raise LaudosError(f"a network fails on calibration reports ({type(error).__name__})") from None
-    choice = choose(small, large, champion.facts.critical)
+    # what makes the champion fail goes into quarantine, what makes the student fail is left to it
+    both = sorted(small.keys() & large.keys())
+    choice = choose([small[at] for at in both], [large[at] for at in both], champion.facts.critical)
     if choice.refused is not None:
         return Offer(student_id, choice, 1.0, choice.refused)
     left = [
         text
-        for text, one in zip(texts[:TIMED], small[:TIMED], strict=True)
-        if not is_sure(one, choice.confidence)
+        for at, text in enumerate(texts[:TIMED])
+        if at not in small or not is_sure(small[at], choice.confidence)
     ]
     left_s = _read(champion, left, batch_tokens)[1] if left else 0.0
     times = champion_s / (student_s + left_s)
@@ -218,35 +229,63 @@ def audit_slice(student_id: int) -> str:
     return f"student={student_id}"
 
 
-def _read(predictor: Predictor, texts: Sequence[str], batch_tokens: int) -> tuple[list[Prediction], float]:
-    """The answers to all, and the seconds that the first TIMED took."""
-    predictor.vectors(texts[:1])  # what a network does once is not counted
+def _read(predictor: Predictor, texts: Sequence[str], batch_tokens: int) -> tuple[dict[int, Scored], float]:
+    """The answers by a text's place, read as a backlog is, and the seconds that the first TIMED took.
+
+    What makes the network fail has no answer.
+    """
+    predictor.vectors([PROBE])  # what a network does once is not counted
+    timed, rest = (dict(enumerate(texts[:TIMED])), dict(enumerate(texts[TIMED:], TIMED)))
     begun = time.perf_counter()
-    told = predictor.predict(texts[:TIMED], batch_tokens=batch_tokens)
+    told = answers(predictor, list(read(predictor, timed, batch_tokens).fresh.values()))
     seconds = time.perf_counter() - begun
-    return told + predictor.predict(texts[TIMED:], batch_tokens=batch_tokens), seconds
+    told += answers(predictor, list(read(predictor, rest, batch_tokens).fresh.values()))
+    return {one.report_version_id: one for one in told}, seconds
 
 
 def _calibration(engine: Engine, settings: Settings, model: Model) -> list[str]:
     """Texts of one report of each hospital patient in the calibration split, READ_MAX at most, in an order of
     chance that is always the same. Whether they bear a label does not matter."""
-    sources = settings.classifier(model.classifier).sources
     with reading(engine) as c:
-        one_each: dict[str, int] = {}
-        for version, patient, _ in snapshots.hospital_reports(c, model.snapshot_id, sources):
-            if split_of(patient) == "calibration":
-                one_each.setdefault(patient, version)
-        chosen = heapq.nsmallest(READ_MAX, one_each.values(), key=_drawn)
+        chosen = heapq.nsmallest(READ_MAX, _one_each(c, settings, model), key=_drawn)
         texts = snapshots.texts(c, chosen)
     return [texts[version] for version in chosen]
+
+
+def _one_each(c: Connection, settings: Settings, model: Model) -> list[int]:
+    """The first current report version of each hospital patient in the calibration split."""
+    sources = settings.classifier(model.classifier).sources
+    one_each: dict[str, int] = {}
+    for version, patient, _ in snapshots.hospital_reports(c, model.snapshot_id, sources):
+        if split_of(patient) == "calibration":
+            one_each.setdefault(patient, version)
+    return list(one_each.values())
+
+
+def _more_may_be_proven(engine: Engine, settings: Settings, model: Model, kept: Offer) -> bool:
+    """Whether the student was refused for want of proof, and so many patients came since that it is worth
+    another trial. One that is too slow stays refused: more reports make it no faster."""
+    then = kept.choice.agreement.reports
+    if kept.choice.refused is None or then >= READ_MAX:
+        return False
+    with reading(engine) as c:
+        now = len(_one_each(c, settings, model))
+    return now >= min(READ_MAX, then + max(1, then * MORE_PERCENT // 100))
 
 
 def _drawn(version: int) -> float:
     return unit_interval(str(version), "cascade")
 
 
-def _kept(path: Path) -> Offer:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    choice = told["choice"]
-    found = Choice(choice["confidence"], Agreement(**choice["agreement"]), choice["refused"])
-    return Offer(told["student_id"], found, told["times_as_fast"], told["refused"])
+def _kept(path: Path) -> Offer | None:
+    """What was found before; None where no file says so that can be read."""
+    try:
+        return _OFFER.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning(
+            "%s was written by another laudos or is damaged (%s): the student is tried anew",
+            path.name, type(error).__name__,
+        )  # fmt: skip
+        return None

@@ -17,15 +17,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from sqlalchemy import Engine
 
-from db import scoring
+from db import scoring, takeover
 from db.engine import reading
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
+from tasks.cluster_hand import Hand, differences
 from tasks.cluster_member import Answer, Asked, greet, help_with, versions
 from tasks.progress import progress_bar
 from tasks.scorer import ScoreSummary, take_over_silent, what_is_left
@@ -38,16 +39,6 @@ POLL_S = 1.0  # how often it is seen who is there
 CONNECT_S = 20.0
 WAIT_S = 60.0  # for a first worker, or another one after the last has left
 FAULTS_MAX = 3  # in a row, of a kind that passes by itself, before a worker is left out
-
-
-@dataclass
-class _Hand:
-    """One worker process. `name`: on leases, once it greeted; `refused`: why it is not asked any more."""
-
-    name: str | None = None
-    doing: Any = None
-    faults: int = 0
-    refused: str | None = None
 
 
 def score_on_cluster(engine: Engine, settings: Settings, job: Job, address: str) -> ScoreSummary:
@@ -96,7 +87,7 @@ class _Crew:
         self._client, self._engine, self._settings, self._job = client, engine, settings, job
         self._asked = astuple(Asked.of(engine, settings, job))
         self._ours = versions()
-        self._hands: dict[str, _Hand] = {}  # by their address
+        self._hands: dict[str, Hand] = {}  # by their address
         self._gone: set[str] = set()  # names on leases
         self._calls = 0
         self._heard = threading.Event()
@@ -130,7 +121,8 @@ class _Crew:
             self.total += ScoreSummary(quarantined=given_up)
             left = self._standing()
         self._assign(left.open)
-        if not left.open and not any(hand.doing for hand in self._hands.values()):
+        self._listen()
+        if not left.open and not any(hand.doing and not hand.silent for hand in self._hands.values()):
             return False
         self._require_somebody()
         return True
@@ -157,12 +149,12 @@ class _Crew:
             if left.doing is not None:
                 left.doing.cancel()
         for address in there - self._hands.keys():
-            self._hands[address] = _Hand()
+            self._hands[address] = Hand()
             self._ask(address, greet)
 
     def _assign(self, free: int) -> None:
         """Ask so many of those who have nothing to do."""
-        idle = [address for address, hand in self._hands.items() if _is_idle(hand)]
+        idle = [address for address, hand in self._hands.items() if hand.is_idle]
         for address in idle[:free]:
             self._ask(address, help_with, SLICE_S)
 
@@ -178,7 +170,7 @@ class _Crew:
             pure=False,
         )
         doing.add_done_callback(lambda _: self._heard.set())
-        self._hands[address].doing = doing
+        self._hands[address].ask(doing, time.monotonic())
 
     def _hear(self) -> None:
         """Take in what was answered."""
@@ -196,8 +188,8 @@ class _Crew:
                 self._ask(address, greet)
             doing.release()
 
-    def _take_in(self, address: str, hand: _Hand, answer: Answer) -> None:
-        if others := _differences(self._ours, answer.get("versions", self._ours)):
+    def _take_in(self, address: str, hand: Hand, answer: Answer) -> None:
+        if others := differences(self._ours, answer.get("versions", self._ours)):
             self._refuse(address, hand, f"its versions are others: {others}")
         elif "fault" in answer:
             hand.faults += 1
@@ -214,14 +206,41 @@ class _Crew:
             if answer["more"]:
                 self._ask(address, help_with, SLICE_S)
 
-    def _refuse(self, address: str, hand: _Hand, because: str) -> None:
+    def _refuse(self, address: str, hand: Hand, because: str) -> None:
         hand.refused = because
         log.warning("job %d: the Dask worker at %s is not asked any more: %s", self._job.id, address, because)
 
+    def _listen(self) -> None:
+        """Note who hangs: it does not answer, and no chunk in its hands says that it computes.
+
+        A worker renews its lease while it does, and the process of its own that reads what workers died over
+        (tasks.apart) bears another name. A silent one is not waited for; what it answers after all counts,
+        and it is asked again.
+        """
+        with reading(self._engine) as c:
+            computing = takeover.at_work(c, self._job.id, scoring.lease_clock(c))
+        others = computing - {hand.name for hand in self._hands.values()}
+        for address, hand in self._hands.items():
+            computes = bool(others) or hand.name in computing
+            if hand.falls_silent(time.monotonic(), self._settings.scoring.lease, computes=computes):
+                log.warning(
+                    "job %d: the Dask worker at %s does not answer and holds no chunk: it is not waited for",
+                    self._job.id,
+                    address,
+                )
+
     def _require_somebody(self) -> None:
         refused = {hand.refused for hand in self._hands.values() if hand.refused is not None}
-        if any(hand.refused is None for hand in self._hands.values()):
+        silent = sorted(at for at, hand in self._hands.items() if hand.silent and hand.refused is None)
+        if any(hand.refused is None and not hand.silent for hand in self._hands.values()):
             self._someone_at = time.monotonic()
+        elif silent:
+            raise LaudosError(
+                f"{len(silent)} workers of the Dask cluster do not answer and hold no chunk "
+                f"({', '.join(silent[:3])}{', ...' if len(silent) > 3 else ''}): they hang; see what they "
+                "wait for (database, folder of models), end them and start others. What was finished is "
+                'kept, and "laudos classify" goes on with the rest'
+            )
         elif refused:
             raise ConfigurationError(f"no worker of the Dask cluster may help: {'; '.join(sorted(refused))}")
         elif time.monotonic() - self._someone_at > WAIT_S:
@@ -239,15 +258,3 @@ class _Crew:
         with reading(self._engine) as c:
             job = scoring.get(c, self._job.id)
         return job is not None and job.state == "open"
-
-
-def _is_idle(hand: _Hand) -> bool:
-    return hand.doing is None and hand.name is not None and hand.refused is None
-
-
-def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
-    return ", ".join(
-        f"{name} {theirs.get(name, 'absent')} (here {version})"
-        for name, version in ours.items()
-        if theirs.get(name) != version
-    )

@@ -22,6 +22,7 @@ from db.engine import reading, rehearsing
 from db.features import Feature
 from db.forecast import Backlog, Waiting
 from db.models import Model
+from db.predictions import Scored
 from tasks.answering import answers, read
 from tasks.backends import on_its_backend
 from tasks.cascade import Student, student_of
@@ -175,13 +176,13 @@ class _Trial:
 
     def _encode(
         self, predictor: Predictor, student: Student | None, sample_s: float
-    ) -> tuple[Forecast, list[Feature]]:
-        """The encoding of all texts, and what was made of the sample."""
+    ) -> tuple[Forecast, list[Feature | Scored]]:
+        """The encoding of all texts, and what was made of the sample: vectors, or a student's answers."""
         with reading(self.engine) as c:
             sample = tables.sample(c, self.asked, self.waits.texts, SAMPLE_TEXTS)
         versions, characters = list(sample), np.array(list(sample.values()), np.int64)
         chunk_texts = max(1, round(self.waits.texts / self.asked.chunks))
-        made: list[Feature] = []
+        made: list[Feature | Scored] = []
         readings: list[Reading] = []
         began = time.perf_counter()
         # the same backlog gives the same sample, so that two estimates may be compared
@@ -199,12 +200,15 @@ class _Trial:
             tokens = sum(one.tokens_seen for one in sure.values())
             tokens += sum(one.tokens_seen for one in fresh.values())
             readings.append(Reading(len(group), int(characters[group].sum()), tokens, took_s))
-            made += fresh.values()
+            made += [*sure.values(), *fresh.values()]
         mean = float(characters.mean()) if len(characters) else 0.0
         return forecast(readings, mean * self.waits.texts), made
 
-    def _rest(self, predictor: Predictor, made: Sequence[Feature]) -> tuple[float, bool]:
-        """Reading, answering and writing of all reports; and whether writing was tried."""
+    def _rest(self, predictor: Predictor, made: Sequence[Feature | Scored]) -> tuple[float, bool]:
+        """Reading, answering and writing of all reports; and whether writing was tried.
+
+        What a student answered is written as it is: its share of the sample is its share of the chunk.
+        """
         with reading(self.engine) as c:
             first, last = tables.middle_chunk(c, self.asked)
             jobs = status.jobs(c, scoring.lease_clock(c), unfinished=True, classifier=self.classifier)
@@ -215,8 +219,10 @@ class _Trial:
             known = features.get(c, self.asked.encoder_sha, list(texts))
         alike = made or list(known.values())
         missing = [version for version in texts if version not in known] if alike else []
-        fresh = [replace(one, report_version_id=to) for to, one in zip(missing, cycle(alike), strict=False)]
-        predictions = answers(predictor, [*known.values(), *fresh])
+        like = [replace(one, report_version_id=to) for to, one in zip(missing, cycle(alike), strict=False)]
+        fresh = [one for one in like if isinstance(one, Feature)]
+        sure = [one for one in like if isinstance(one, Scored)]
+        predictions = [*answers(predictor, [*known.values(), *fresh]), *sure]
         # a worker that holds rows of this chunk would be waited for, and then refuse ours
         if not at_work:
             with rehearsing(self.engine) as c:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
@@ -29,6 +30,7 @@ from tasks.workers import is_dead, worker_name
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def work_on(
 ) -> ScoreSummary:
     """Score whatever is free of the job; `progress(reports done, reports)`.
 
-    Several workers may work on one job at once. The model is loaded with the first chunk, so a job
-    with nothing left costs nothing. With `deaths_max`, chunks that more workers died over are left.
+    Several workers may work on one job at once. The model is loaded where there is a chunk for it, so a
+    job with nothing left costs nothing. With `deaths_max`, chunks that more workers died over are left.
     Raises NothingToWorkOn for a model that cannot be used.
     """
     total = ScoreSummary()
@@ -91,8 +93,17 @@ def each_chunk(
     with writing(engine) as c:
         # a retry of the step in the same process: it lives, and still bears the name on its former lease
         takeover.put_back(c, job.id, worker_name())
+    if scorer is None:
+        free, given_up = _sought(engine, settings, job, lambda: _is_any_free(engine, job, deaths_max))
+        if given_up:
+            yield 0, ScoreSummary(quarantined=given_up)
+        if not free:
+            return
+        # with nothing claimed yet: a slow load or a trial would outlast the lease, and a process that dies
+        # over a model would count as one that died over a report
+        scorer = load_scorer(engine, settings, job)
     while True:
-        chunk, given_up = _next_chunk(engine, settings, job, deaths_max)
+        chunk, given_up = _sought(engine, settings, job, lambda: _claim(engine, settings, job, deaths_max))
         if given_up:
             yield 0, ScoreSummary(quarantined=given_up)
         if chunk is None:
@@ -100,7 +111,6 @@ def each_chunk(
         reach("score.chunk.claimed")
         scored = ScoreSummary()
         try:
-            scorer = scorer or load_scorer(engine, settings, job)
             scored = scorer.score(chunk)
         except StaleLease as stale:
             log.warning("%s", stale)
@@ -112,12 +122,19 @@ def each_chunk(
         yield chunk.reports, scored
 
 
-def load_scorer(engine: Engine, settings: Settings, job: Job) -> Scorer:
-    """The job's model in memory."""
+def load_scorer(engine: Engine, settings: Settings, job: Job, *, alone: bool = False) -> Scorer:
+    """The job's model in memory, on its back end and with its student.
+
+    `alone`: with no student, and where `auto` chooses the back end on the reference. What workers died over
+    is read so: either of the two may have killed them, and the champion reads the report.
+    """
     with reading(engine) as c:
         model = models.get(c, job.model_id)
     assert model is not None  # a foreign key says so
     predictor = load_predictor(engine, settings, job.classifier, model)
+    if alone:
+        # as if few waited: no other is tried, and one that a person chose is kept to
+        return Scorer(engine, settings, job, on_its_backend(engine, settings, model, predictor, reports=0))
     champion = on_its_backend(engine, settings, model, predictor, job.reports)
     return Scorer(engine, settings, job, champion, student_of(engine, settings, model, champion, job.reports))
 
@@ -172,6 +189,7 @@ class Scorer:
             erased = backlog.erased(c, *ends)
             predictions = [one for one in scored if one.report_version_id not in erased]
             kept = [one for version, one in made.fresh.items() if version not in erased]
+            failed = [version for version in made.failed if version not in erased]
             reach("score.finish.begun")
             # first: who ends a chunk has the job's row alone from there to the commit, and all others wait
             if self._keeps_vectors:
@@ -179,9 +197,9 @@ class Scorer:
             reach("score.finish.features")
             scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=backend, now=now)
             reach("score.finish.predictions")
-            backlog.give_up(c, made.failed, self.job.run_id, now)
+            backlog.give_up(c, failed, self.job.run_id, now)
         reach("score.finish.committed")
-        for version in made.failed:
+        for version in failed:
             log.warning("report version %d makes the model fail; it is in quarantine", version)
         return ScoreSummary(
             written=len(predictions),
@@ -189,7 +207,7 @@ class Scorer:
             encoded=made.encoded,
             identical=len(made.fresh) - made.encoded,
             from_features=len(known),
-            quarantined=len(made.failed),
+            quarantined=len(failed),
             by_student=len(sure),
         )
 
@@ -214,18 +232,20 @@ class Scorer:
         return beat
 
 
-def _next_chunk(
-    engine: Engine, settings: Settings, job: Job, deaths_max: int | None
-) -> tuple[Chunk | None, int]:
-    """A chunk for this worker, and how many reports had to be given up to find it.
+def _sought(engine: Engine, settings: Settings, job: Job, seek: Callable[[], Found]) -> tuple[Found, int]:
+    """What `seek` finds among the free chunks, and how many reports had to be given up to find it.
 
     Only once nothing else is free are silent workers' chunks taken over: what they died over comes last.
     """
-    chunk = _claim(engine, settings, job, deaths_max)
-    if chunk is not None:
-        return chunk, 0
+    if found := seek():
+        return found, 0
     given_up = take_over_silent(engine, settings, job)
-    return _claim(engine, settings, job, deaths_max), given_up
+    return seek(), given_up
+
+
+def _is_any_free(engine: Engine, job: Job, deaths_max: int | None) -> bool:
+    with reading(engine) as c:
+        return scoring.is_any_free(c, job.id, deaths_max=deaths_max)
 
 
 def _claim(engine: Engine, settings: Settings, job: Job, deaths_max: int | None) -> Chunk | None:

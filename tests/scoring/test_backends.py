@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -15,13 +15,16 @@ from sqlalchemy import insert, select
 
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
-from db.models import champion_of
+from db.models import Model, champion_of
 from db.tables import feature, prediction, snapshot_item
 from flows.cli import main
 from tasks import answering, backends
+from tasks.backends import Trial
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
 from tasks.ml.features import Heard, Reader
-from tasks.scorer import ScoreSummary, load_predictor, work_on
+from tasks.ml.isolation import PROBE
+from tasks.ml.predictor import Predictor
+from tasks.scorer import ScoreSummary, load_predictor, load_scorer, work_on
 from tasks.settings import Settings
 from tasks.settings_sections import ScoringSettings
 from tasks.verify import verify_prediction
@@ -231,6 +234,118 @@ def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pyt
     monkeypatch.setattr(backends, "_tried", never)
     hospital.receive(5)
     assert score(hospital, model_id, hospital.settings).written == 5
+
+
+def as_torch_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every back end is here, and reads as the reference does."""
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b'{"machine": {}, "trials": []}',  # as it was written before it had a revision
+        b'{"revision": 2, "trials": [{"backend": "openvino-fp32"}]}',
+        b'{"revision": 2, "trials": [{"backend": "openvino-fp32", "refused": null}]}',
+        b'{"revision": 2, "trials": [{"backend": "openvino-fp32", "refused": null, "reports_per_s": "x"}]}',
+        b"\xff[1]",
+    ],
+)
+def test_a_trial_file_of_another_version_or_a_damaged_one_is_made_anew_and_told(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    model_id = calibrated(hospital)
+    as_torch_reads(monkeypatch)
+    file = backends._kept_in(hospital.settings, champion(hospital))
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert score(hospital, model_id, asking_for(hospital, "openvino-fp32")).written == 12
+    assert f"{file.name} was written by another laudos or is damaged" in caplog.text
+    caplog.clear()
+    hospital.receive(3)
+    assert score(hospital, model_id, asking_for(hospital, "openvino-fp32")).written == 3
+    assert "damaged" not in caplog.text
+
+
+def test_a_folder_of_trials_that_cannot_be_written_stops_no_night(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model_id = calibrated(hospital)
+    as_torch_reads(monkeypatch)
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    (hospital.settings.folder / "backends").write_text("no folder")
+    assert score(hospital, model_id, hospital.settings).written == 12
+    assert "no other back end could be tried" in caplog.text
+
+
+def failing_on(monkeypatch: pytest.MonkeyPatch, fails: Callable[[Predictor, str], bool]) -> set[int]:
+    """Lets a predictor fail on texts; the sizes of the batches that any was asked for."""
+    read = Predictor.vectors
+    sizes: set[int] = set()
+
+    def vectors(self: Predictor, texts: Sequence[str], **options: Any) -> Any:
+        if list(texts) != [PROBE]:
+            sizes.add(options["batch_tokens"])
+        if any(fails(self, text) for text in texts):
+            raise RuntimeError("of patient Maria")
+        return read(self, texts, **options)
+
+    monkeypatch.setattr(Predictor, "vectors", vectors)
+    return sizes
+
+
+def test_a_calibration_report_that_no_network_can_read_stops_no_trial(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried as it is read: in the same batches, and what makes the model fail is found and left out."""
+    model_id = calibrated(hospital)
+    as_torch_reads(monkeypatch)
+    sizes = failing_on(monkeypatch, lambda _, text: text == text_of(3))
+    told = score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
+    assert (told.written, told.quarantined) == (11, 1)
+    assert sizes == {hospital.settings.scoring.batch_tokens}
+    predictor = load_predictor(hospital.engine, hospital.settings, CLASSIFIER, champion(hospital))
+    found = backends.trials(hospital.engine, hospital.settings, champion(hospital), predictor, [])
+    assert found[0].fidelity is not None
+    assert found[0].fidelity.reports == 11
+
+
+def test_a_back_end_that_cannot_read_what_the_reference_reads_is_refused(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    as_torch_reads(monkeypatch)
+    failing_on(monkeypatch, lambda on, text: on.backend != REFERENCE and text == text_of(3))
+    with pytest.raises(NothingToWorkOn, match=r"it fails on 1 of 12 reports that torch-fp32 reads"):
+        score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
+
+
+def test_what_workers_died_over_is_read_by_the_reference_where_auto_chose_another(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = hospital.cut(calibrated(hospital))
+    as_torch_reads(monkeypatch)
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    found = [
+        Trial(REFERENCE, None, reports_per_s=1.0),
+        Trial("openvino-fp32", None, reports_per_s=99.0),
+    ]
+    monkeypatch.setattr(backends, "trials", lambda *_: found)
+    loaded = [
+        load_scorer(hospital.engine, hospital.settings, job, alone=alone).predictor.backend
+        for alone in (False, True)
+    ]
+    assert loaded == ["openvino-fp32", REFERENCE]
+
+
+def champion(hospital: Hospital) -> Model:
+    with reading(hospital.engine) as c:
+        found = champion_of(c, CLASSIFIER)
+    assert found is not None
+    return found.model
 
 
 def test_what_is_not_installed_is_named_with_the_way_to_install_it(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,16 +19,17 @@ from sqlalchemy import select, update
 
 from db import models
 from db.engine import reading, writing
+from db.predictions import Scored
 from db.tables import feature, model, prediction, report_version
 from flows.cli import main
-from tasks import cascade, cascade_audit
+from tasks import apart, cascade, cascade_audit, estimate
 from tasks.answering import Read
 from tasks.cascade_audit import audit_cascade
 from tasks.ml import cascade as promises
 from tasks.ml.predictor import Predictor
 from tasks.monitor import look_back
 from tasks.retention import collect
-from tasks.scorer import ScoreSummary, work_on
+from tasks.scorer import ScoreSummary, load_scorer, work_on
 from tasks.settings import Settings
 from tasks.tonight import tonight
 from tasks.verify import verify_prediction
@@ -171,13 +175,16 @@ def test_a_student_that_fails_while_it_scores_leaves_its_reports_to_the_champion
 ) -> None:
     champion_id, student_id = with_student(hospital, head=0)
     half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    assert score(hospital, champion_id, settings).by_student > 0
+    hospital.receive(5)
 
     def failing(predictor: Predictor, *more: Any) -> Read:
         raise torch.OutOfMemoryError("of patient Maria")
 
     monkeypatch.setattr(cascade, "read", failing)
-    told = score(hospital, champion_id, with_cascade(hospital))
-    assert (told.written, told.by_student, told.quarantined) == (REPORTS, 0, 0)
+    told = score(hospital, champion_id, settings)
+    assert (told.written, told.by_student, told.quarantined) == (5, 0, 0)
     assert f"the student, model {student_id}, fails (OutOfMemoryError)" in caplog.text
     assert "Maria" not in caplog.text
 
@@ -286,3 +293,121 @@ def test_a_student_in_use_is_kept(hospital: Hospital) -> None:
     off = kept.scoring.model_copy(update={"cascade": False})
     collect(kept.model_copy(update={"scoring": off}), lambda _: None)
     assert not hospital.folder_of(student_id).is_dir()
+
+
+def test_what_a_worker_died_over_is_read_by_the_champion_alone(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    """A student that kills the process must not cost the report, which the champion can read."""
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    job = hospital.cut(champion_id)
+    assert load_scorer(hospital.engine, settings, job).student is not None, "elsewhere it is asked first"
+    monkeypatch.setattr(apart.Settings, "load", lambda: settings)
+    monkeypatch.setattr(apart, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=signal.SIGTERM))
+    apart.main(job.id)
+    assert set(recorded(hospital).values()) == {"torch-fp32"}
+    assert len(recorded(hospital)) == REPORTS
+
+
+def test_a_calibration_report_that_makes_a_network_fail_is_left_out_of_the_trial(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    """It would have kept a student from ever being tried, and both networks reading every night."""
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    model, predictor = champion_of(hospital, champion_id)
+    [bad, *others] = cascade._calibration(hospital.engine, settings, model)
+    readable = Predictor.vectors
+
+    def failing(predictor: Predictor, some: Any, **more: Any) -> Any:
+        if bad in some:
+            raise RuntimeError("a kernel said no")
+        return readable(predictor, some, **more)
+
+    monkeypatch.setattr(Predictor, "vectors", failing)
+    offer = cascade.offered(hospital.engine, settings, model, predictor)
+    assert offer.refused is None
+    assert offer.choice.agreement.reports == len(others)
+
+
+def test_a_student_refused_for_want_of_critical_reports_is_tried_again_when_there_are_more(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, half_sure: Callable[[Hospital, int], None]
+) -> None:
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    with monkeypatch.context() as strict:
+        strict.setattr(promises, "CRITICAL_LOST_MAX", 0.001)
+        assert score(hospital, champion_id, settings).by_student == 0
+    (kept,) = (hospital.settings.folder / "backends").glob("*cascade*.json")
+    assert "critical are too few" in kept.read_text()
+    first = kept.read_bytes()
+
+    with monkeypatch.context() as never:
+        # the control: a handful more says nothing new
+        never.setattr(cascade, "MORE_PERCENT", 1000)
+        hospital.receive(REPORTS)
+        assert score(hospital, champion_id, settings).by_student == 0
+        assert kept.read_bytes() == first
+    hospital.receive(REPORTS)
+    assert score(hospital, champion_id, settings).by_student > 0
+    assert json.loads(kept.read_bytes())["refused"] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"student_id": 1, "refused": null}', b"\xff[", b"[1]"])
+def test_a_trial_file_that_cannot_be_read_is_made_anew_and_told(
+    hospital: Hospital,
+    caplog: pytest.LogCaptureFixture,
+    half_sure: Callable[[Hospital, int], None],
+    content: bytes,
+) -> None:
+    champion_id, student_id = with_student(hospital, head=0)
+    half_sure(hospital, student_id)
+    settings = with_cascade(hospital)
+    champion, predictor = champion_of(hospital, champion_id)
+    file = cascade._Asked.of(hospital.engine, settings, champion, predictor).kept_in
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert score(hospital, champion_id, settings).by_student > 0
+    assert "damaged" in caplog.text
+    assert "the student is tried anew" in caplog.text
+    assert json.loads(file.read_bytes())["student_id"] == student_id
+
+
+def champion_of(hospital: Hospital, model_id: int) -> tuple[models.Model, Predictor]:
+    with reading(hospital.engine) as c:
+        champion = models.get(c, model_id)
+    assert champion is not None
+    return champion, Predictor.load(hospital.folder_of(model_id))
+
+
+@pytest.mark.parametrize("share", [1, 2])
+def test_an_estimate_writes_what_a_student_answers_as_scoring_does(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, share: int
+) -> None:
+    """A student that answers everything leaves no vector, and its answers take time to write all the same."""
+    hospital.receive(40)
+    hospital.crown()
+    written: list[tuple[int, int]] = []
+
+    def sure(texts: Mapping[int, str], _tokens: int) -> dict[int, Scored]:
+        answer = {"benigno": 0.9, "maligno": 0.1}
+        return {
+            version: Scored(version, "benigno", answer, "auto", 9, 9, backend="torch-fp32/model-9")
+            for version in list(texts)[::share]
+        }
+
+    def rehearse(c: Any, asked: Any, name: str, run_id: int, said: list[Scored], fresh: list[Any], now: Any):
+        written.append((len(said), len(fresh)))
+        return real(c, asked, name, run_id, said, fresh, now)
+
+    real = estimate.tables.rehearse
+    monkeypatch.setattr(estimate, "student_of", lambda *_: SimpleNamespace(sure=sure))
+    monkeypatch.setattr(estimate.tables, "rehearse", rehearse)
+    told = estimate.estimate(hospital.settings)
+    assert told.tried_texts == 40
+    chunk = 40 // (40 // 4)
+    assert written == [(chunk, chunk - chunk // share)]

@@ -17,13 +17,14 @@ from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.features import Feature
 from db.tables import feature, prediction, quarantine, report_version, score_chunk, score_job
 from db.takeover import TakenOver
+from tasks import scorer
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
 from tasks.predict import predict_text
-from tasks.scorer import ScoreSummary
+from tasks.scorer import Scorer, ScoreSummary, load_scorer
 from tasks.settings import Settings
-from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital, text_of
 
 
 def classify(hospital: Hospital) -> ScoreSummary | None:
@@ -236,6 +237,25 @@ def test_a_broken_model_does_not_empty_the_backlog_into_quarantine(
     monkeypatch.undo()
 
 
+def test_nothing_is_claimed_while_the_model_is_loaded(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load, or a trial of back ends, that takes longer than a lease would lose the chunk."""
+    both.receive(8)
+    both.crown()
+    leased: list[int] = []
+
+    def load(*asked: Any) -> Scorer:
+        leased.append(both.count(score_chunk, score_chunk.c.state == "leased"))
+        return load_scorer(*asked)
+
+    monkeypatch.setattr(scorer, "load_scorer", load)
+    summary = classify(both)
+    assert summary is not None
+    assert (summary.written, leased) == (8, [0])
+    assert both.count(score_chunk, score_chunk.c.fence > 1) == 0
+
+
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
     """Something happens while the model reads its first chunk."""
     read, waits = Predictor.vectors, iter([happens])
@@ -295,6 +315,23 @@ def test_a_report_erased_while_it_is_read_leaves_no_trace(
         assert both.count(table, table.c.report_version_id == 2) == 0
     assert classify(both) is None
     assert doctor(both.settings) == []
+
+
+def test_a_report_erased_while_it_makes_the_model_fail_is_not_named_in_quarantine(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.receive(4)
+    both.crown()
+    fail_on(monkeypatch, lambda text: text == text_of(1))
+
+    def erase() -> None:
+        with writing(both.engine) as c:
+            c.execute(update(report_version).where(report_version.c.id == 2).values(text=None))
+
+    meanwhile(monkeypatch, erase)
+    summary = classify(both)
+    assert summary is not None
+    assert (summary.written, summary.quarantined, both.count(quarantine)) == (3, 0, 0)
 
 
 def test_a_vector_that_another_worker_stored_meanwhile_is_no_obstacle(

@@ -14,15 +14,19 @@ from dataclasses import astuple, dataclass, field, replace
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client
 
-from db.errors import ConfigurationError
+from db import scoring
+from db.engine import writing
+from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
 from db.tables import model, prediction, score_chunk, score_job
 from tasks import cluster, cluster_member
 from tasks.classify import cut_backlog, score
+from tasks.cluster_hand import LOADING_S
 from tasks.cluster_member import Answer, Asked, greet, help_with
 from tasks.doctor import doctor
 from tests.scoring import member
@@ -116,10 +120,10 @@ def test_workers_that_are_killed_and_join_late_score_every_report_once(
     before = {name: dask.told(name, "loads") for name in alive}
 
     with ThreadPoolExecutor(1) as pool:
-        scoring = pool.submit(score.fn, job_id, dask.address)
+        under_way = pool.submit(score.fn, job_id, dask.address)
         read = {name: dask.told(name, "reads") for name in alive}
-        until(lambda: scoring.done() or all(dask.told(name, "reads") > read[name] for name in alive))
-        assert not scoring.done(), scoring.result()
+        until(lambda: under_way.done() or all(dask.told(name, "reads") > read[name] for name in alive))
+        assert not under_way.done(), under_way.result()
         dask.hold.touch()
         try:
             until(lambda: both.count(score_chunk, score_chunk.c.state == "leased") == 2)
@@ -128,7 +132,7 @@ def test_workers_that_are_killed_and_join_late_score_every_report_once(
             until(lambda: dask.told(late, "reads"))  # it was asked, with the job half done, and holds a chunk
         finally:
             dask.hold.unlink()
-        told = scoring.result(timeout=120)
+        told = under_way.result(timeout=120)
     with Client(dask.address, set_as_default=False) as client:
         assert client.submit(len, PLANTED).result() == len(PLANTED)
 
@@ -287,3 +291,44 @@ def test_without_the_extra_it_is_told_what_to_install(
 def _job(hospital: Hospital) -> Job:
     hospital.receive(4)
     return hospital.cut(hospital.crown_row())
+
+
+class Hangs(CallsOff):
+    """A client whose worker never answers."""
+
+    status = "pending"
+
+    def done(self) -> bool:
+        return False
+
+
+def test_a_worker_that_hangs_is_not_waited_for_without_end_unless_it_holds_a_chunk(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    job, lease = _job(both), both.settings.scoring.lease
+    crew = cluster._Crew(Hangs(), both.engine, both.settings, job)
+    crew._muster()
+    (hand,) = crew._hands.values()
+    clock[0] = lease.total_seconds() - 1
+    crew._listen()
+    crew._require_somebody()
+    clock[0] += 2
+    crew._listen()
+    with pytest.raises(LaudosError, match=r"1 workers .* hold no chunk \(tcp://127\.0\.0\.1:9\): they hang"):
+        crew._require_somebody()
+
+    hand.name, hand.silent, hand.since = "its process", False, clock[0]
+    with writing(both.engine) as c:
+        chunk = scoring.claim(c, job.id, hand.name, lease, scoring.lease_clock(c))
+    assert chunk is not None
+    clock[0] += 10 * LOADING_S
+    crew._listen()
+    crew._require_somebody()
+    with writing(both.engine) as c:
+        scoring.give_back(c, chunk)
+    for passes_s, silent in ((LOADING_S, False), (lease.total_seconds() + 1, True)):
+        clock[0] += passes_s
+        crew._listen()
+        assert hand.silent is silent

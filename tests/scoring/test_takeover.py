@@ -147,6 +147,26 @@ def test_a_worker_may_leave_alone_what_others_died_over(both: Hospital, job: Job
     assert [chunk.seq for chunk in claimed if chunk is not None] == [2, 3, 4, 5, 6, 7, 8]
 
 
+def test_what_is_free_is_told_as_it_would_be_claimed(both: Hospital, job: Job) -> None:
+    def free(deaths_max: int | None = None) -> bool:
+        with reading(both.engine) as c:
+            return scoring.is_any_free(c, job.id, deaths_max=deaths_max)
+
+    assert free(0)
+    held = [claim(both, job, f"w{number}") for number in range(8)]
+    assert not free()
+    take_over(both, job, "w3")
+    assert (free(), free(0)) == (True, False)
+    with reading(both.engine) as c:
+        late = both.now + LEASE + timedelta(seconds=1)
+        others = {f"w{number}" for number in range(8)} - {"w3"}
+        assert (takeover.at_work(c, job.id, both.now), takeover.at_work(c, job.id, late)) == (others, set())
+    with writing(both.engine) as c:
+        scoring.stop(c, job.id, "paused", both.now)
+    assert not free()
+    assert len(held) == 8
+
+
 def test_only_the_silent_and_the_dead_lose_their_chunks(both: Hospital, job: Job) -> None:
     for worker in ("dead", "alive", "slow"):
         claim(both, job, worker)
