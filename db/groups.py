@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from db.among import among, chunks
 from db.load import load
-from db.tables import patient_group
+from db.tables import patient_group, report, report_version
+
+OPEN_ENDED = ("race", "institution")  # what a source writes there is kept as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,30 @@ def of(c: Connection, version_ids: Sequence[int]) -> dict[int, Groups]:
         for some in chunks(version_ids)
         for version_id, *values in c.execute(query.where(among(c, patient_group.c.report_version_id, some)))
     }
+
+
+def newest_values(c: Connection, source_id: int, versions: int) -> dict[str, set[str]]:
+    """Of each OPEN_ENDED column, the different values of a source's current reports.
+
+    Looked for among the newest `versions` report versions of all sources, so that it costs the same however
+    many there are.
+    """
+    newest = select(func.max(report_version.c.id)).scalar_subquery()
+    columns = [patient_group.c[name] for name in OPEN_ENDED]
+    query = (
+        select(*columns)
+        .join(report_version, report_version.c.id == patient_group.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(
+            patient_group.c.report_version_id > newest - versions,
+            report.c.source_id == source_id,
+            report.c.deleted_at.is_(None),
+            report_version.c.version == report.c.current_version,
+        )
+        .distinct()
+    )
+    rows = c.execute(query).all()
+    return {name: {row[at] for row in rows if row[at] is not None} for at, name in enumerate(OPEN_ENDED)}
 
 
 def put(c: Connection, told: Mapping[int, Groups], standing: Sequence[int]) -> None:

@@ -23,7 +23,7 @@ from db.source_reader import SourceReader, SourceRow, SourceTable
 from tasks import intake
 from tasks.bulk import ahead, heap_left_alone
 from tasks.database import open_database
-from tasks.intake_groups import Meanings, groups_of, refuse_names
+from tasks.intake_groups import Meanings, Values, groups_of
 from tasks.intake_rows import Row, fit_id, row_of
 from tasks.ml.faultpoints import reach
 from tasks.progress import progress_bar
@@ -62,7 +62,8 @@ def ingest_from(
         size = PageSize(asked.page_rows, asked.page_bytes)
         whole = full or asked.updated_at is None
         read = reader.all_rows(size) if whole else reader.pages(_since(turn, asked.overlap, now), size)
-        with ahead(_rows(source_name, read, asked.group_values)) as pages:
+        values = _values(engine, source_name, turn.source_id, whole=whole) if asked.group_columns else None
+        with ahead(_rows(source_name, read, asked.group_values, values)) as pages:
             (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
         return ledger.counts_of_source(c, run_id, turn.source_id)
@@ -125,10 +126,22 @@ class _Visit:
         return list(self.settings.source(self.source_name).labels)
 
 
-def _rows(source_name: str, pages: Iterator[list[SourceRow]], meanings: Meanings) -> Iterator[list[Row]]:
+def _values(engine: Engine, source_name: str, source_id: int, *, whole: bool) -> Values:
+    """What a source's groups are held against. Of all its rows, what is known does not count: it may be what
+    another column said, which they now correct."""
+    if whole:
+        return Values(source_name)
+    with reading(engine) as c:
+        return Values.so_far(c, source_name, source_id)
+
+
+def _rows(
+    source_name: str, pages: Iterator[list[SourceRow]], meanings: Meanings, values: Values | None
+) -> Iterator[list[Row]]:
     for page in pages:
         rows = [row_of(source_name, read, groups_of(read, meanings)) for read in page]
-        refuse_names(source_name, (row.groups for row in rows))
+        if values is not None:
+            values.admit(row.groups for row in rows)
         yield rows
 
 

@@ -6,14 +6,19 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
+from db import groups
 from db.errors import ConfigurationError
 from db.groups import Groups
 from db.source_reader import SourceRow
 from db.source_values import as_date
 from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
 
-# of one column on one page: what has more is a name or a number of the patient's, and must not come in
-VALUES_A_PAGE_MAX: Final = 200
+# of one column: what has more is a name or a number of the patient's, and must not come in
+VALUES_MAX: Final = 200
+# so far back is looked for what came in on earlier nights: far enough for names, which hardly repeat
+VERSIONS_BACK: Final = 20_000
 
 Meanings = Mapping[Any, Mapping[str, str]]  # sex, race or institution -> value at the source -> what it means
 
@@ -35,19 +40,33 @@ def groups_of(read: SourceRow, meanings: Meanings) -> Groups | None:
     )
 
 
-def refuse_names(source_name: str, page: Iterable[Groups | None]) -> None:
-    """Raise ConfigurationError where a column that should hold groups holds something else, such as names."""
-    seen: dict[str, set[str | None]] = {"race": set(), "institution": set()}
-    for one in page:
-        if one is not None:
-            seen["race"].add(one.race)
-            seen["institution"].add(one.institution)
-    for name, values in seen.items():
-        if len(values) > VALUES_A_PAGE_MAX:
-            raise ConfigurationError(
-                f"sources.{source_name}.{name}: its column holds {len(values)} different values on one page, "
-                f"which is no group of patients; name another column (nothing of the page was taken in)"
-            )
+class Values:
+    """The different values of the columns that must hold groups: of all pages of an ingest together, and of
+    the newest reports that are known where it goes on from them. They are counted, never shown."""
+
+    def __init__(self, source_name: str, known: Mapping[str, Iterable[str]] | None = None) -> None:
+        self._source_name = source_name
+        self._seen = {name: set((known or {}).get(name, ())) for name in groups.OPEN_ENDED}
+
+    @classmethod
+    def so_far(cls, c: Connection, source_name: str, source_id: int) -> Values:
+        """With those of the newest reports of the source."""
+        return cls(source_name, groups.newest_values(c, source_id, VERSIONS_BACK))
+
+    def admit(self, page: Iterable[Groups | None]) -> None:
+        """Count a page's. Raises ConfigurationError where a column holds something else, such as names."""
+        for one in page:
+            for name, seen in self._seen.items():
+                if one is not None and (value := getattr(one, name)) is not None:
+                    seen.add(value)
+        for name, seen in self._seen.items():
+            if len(seen) > VALUES_MAX:
+                raise ConfigurationError(
+                    f"sources.{self._source_name}.{name}: its column holds {len(seen)} different values or "
+                    "more, which is no group of patients; nothing of this page was taken in. Name another "
+                    f'column, and run "laudos ingest --source {self._source_name} --full": it writes the '
+                    "groups of all reports anew, and forgets what earlier pages brought"
+                )
 
 
 def _meant(name: str, value: object, meanings: Meanings) -> object:

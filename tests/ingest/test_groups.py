@@ -9,8 +9,9 @@ from datetime import date, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
+from db.engine import reading
 from db.errors import ConfigurationError
-from db.groups import Groups
+from db.groups import Groups, newest_values
 from db.ledger import Counts
 from db.tables import patient_group, quarantine, report, report_version
 from tasks.intake_rows import row_from
@@ -102,6 +103,58 @@ def test_a_column_of_names_is_refused_before_anything_of_it_is_stored(
         desk.ingest(now)
     assert "Maria" not in str(told.value)
     assert desk.rows(select(patient_group)) == desk.rows(select(report)) == []
+
+
+def telling(
+    database_url: str, hospital: Hospital, configure: Callable[..., Settings], column: str
+) -> Settings:
+    asked = columns(hospital.url, institution=column, page_rows=40)
+    return configure(database=database_url, sources={"his": asked}, classifiers={"paaf": PAAF})
+
+
+def test_a_column_of_names_that_comes_in_small_pages_and_over_nights_is_refused(
+    engine: Engine,
+    database_url: str,
+    hospital: Hospital,
+    configure: Callable[..., Settings],
+    now: datetime,
+) -> None:
+    desk = Desk(engine, telling(database_url, hospital, configure, "paciente"))
+    for night, names in enumerate((150, 40)):
+        at = now + timedelta(days=night)
+        hospital.add(*(row(f"{night}.{n}", at, paciente=f"Dona Maria {night}.{n}") for n in range(names)))
+        assert desk.ingest(at + timedelta(hours=1)).new == names
+    later = now + timedelta(days=2)
+    hospital.add(*(row(f"2.{n}", later, paciente=f"Dona Maria 2.{n}") for n in range(30)))
+    refused = r"sources\.his\.institution: its column holds 220 different"
+    with pytest.raises(ConfigurationError, match=refused) as told:
+        desk.ingest(later + timedelta(hours=1))
+    assert "Maria" not in str(told.value)
+    assert 190 <= len(groups(desk)) <= 200  # nothing of the page that is one too many
+    # all of them at once, in pages of 40: the sixth is too many
+    with pytest.raises(ConfigurationError, match="its column holds 2"):
+        desk.ingest(later + timedelta(hours=1), full=True)
+
+    # another column, and the names are forgotten
+    corrected = Desk(engine, telling(database_url, hospital, configure, "resultado"))
+    corrected.ingest(later + timedelta(hours=2), full=True)
+    assert groups(corrected) == {}
+    hospital.add(row("3.1", later + timedelta(hours=3), resultado="B"))
+    corrected.ingest(later + timedelta(hours=4))
+    assert [one.institution for one in groups(corrected).values()] == ["B"]
+
+
+def test_what_other_sources_and_former_versions_say_is_not_counted_against_a_column(
+    asking: Desk, hospital: Hospital, now: datetime
+) -> None:
+    hospital.add(row("1", now, paciente="Unidade Sul"), row("2", now, paciente="Unidade Norte"))
+    asking.ingest(now)
+    hospital.change("1", texto="Emendado", atualizado_em=now + timedelta(days=1), paciente="Unidade Leste")
+    asking.ingest(now + timedelta(days=1))
+    with reading(asking.engine) as c:
+        assert newest_values(c, 1, 100) == {"race": set(), "institution": {"Unidade Leste", "Unidade Norte"}}
+        assert newest_values(c, 1, 1) == {"race": set(), "institution": {"Unidade Leste"}}
+        assert newest_values(c, 2, 100) == {"race": set(), "institution": set()}
 
 
 @pytest.mark.parametrize(
