@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from benchmarks import corpora
 from benchmarks.record import Figure, add, expecting
 from tasks.intake_rows import patient_key
-from tasks.ml.comparison import gained
+from tasks.ml.comparison import beside, gain
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.features import encode
 from tasks.ml.masks import Masks
@@ -172,12 +172,12 @@ def measure(sizes: Sequence[int], passes: float) -> dict[str, Figure]:
     n = len(given.asked)
     for reports in sizes:
         found = read_with(given, reports, passes)
-        better = gained(
-            found.answers, control.answers, given.asked_idx, given.patients, len(given.labels), SEED
+        better = beside(
+            found.answers, control.answers, given.asked_idx, given.patients, len(given.labels), SEED, gain
         )
         low, high = (None if end is None else 100 * end for end in (better.low, better.high))
         figures |= {
-            f"gain_{reports}": Figure(100 * better.gain, "points", low, high, n),
+            f"gain_{reports}": Figure(100 * better.figure, "points", low, high, n),
             f"macro_f1_{reports}": Figure(better.f1_macro, "share", n=n),
             f"perplexity_{reports}": Figure(found.perplexity, "words", n=found.tokens),
             "control_macro_f1": Figure(better.other_f1_macro, "share", n=n),
@@ -190,13 +190,15 @@ def with_next_sentence(reports: int, passes: float) -> dict[str, Figure]:
     given = ground()
     control = read_with(given, 0, passes)
     found = read_with(given, reports, passes, next_sentence=True)
-    better = gained(found.answers, control.answers, given.asked_idx, given.patients, len(given.labels), SEED)
+    better = beside(
+        found.answers, control.answers, given.asked_idx, given.patients, len(given.labels), SEED, gain
+    )
     low, high = (None if end is None else 100 * end for end in (better.low, better.high))
     asked, right = found.pairs or (0, 0)
     n = len(given.asked)
     return expecting(
         {
-            f"gain_{reports}_next_sentence": Figure(100 * better.gain, "points", low, high, n),
+            f"gain_{reports}_next_sentence": Figure(100 * better.figure, "points", low, high, n),
             f"macro_f1_{reports}_next_sentence": Figure(better.f1_macro, "share", n=n),
             f"perplexity_{reports}_next_sentence": Figure(found.perplexity, "words", n=found.tokens),
             f"pairs_right_{reports}": Figure(right / asked, "share", *wilson(right / asked, asked), asked),

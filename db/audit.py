@@ -56,6 +56,12 @@ def record(
     return sha
 
 
+def holds(c: Connection, *, action: str, subject: str) -> bool:
+    """Whether a row says this of that."""
+    of = (audit.c.action == action, audit.c.subject == subject)
+    return c.scalar(select(audit.c.id).where(*of).limit(1)) is not None
+
+
 def broken(c: Connection) -> list[Broken]:
     """Every row that was altered, and every place where a row was taken out; empty = sound."""
     found = []

@@ -228,3 +228,20 @@ def texts(c: Connection, report_version_ids: Sequence[int]) -> dict[int, str]:
         )
         found.update((row.id, row.text) for row in c.execute(query))
     return dict(sorted(found.items()))
+
+
+def erased(c: Connection, report_version_ids: Sequence[int]) -> int:
+    """How many of these report versions were removed on request, or are no longer there at all."""
+    there = 0
+    for some in chunks(report_version_ids):
+        query = (
+            select(func.count())
+            .select_from(report_version.join(report, report.c.id == report_version.c.report_id))
+            .where(
+                among(c, report_version.c.id, some),
+                report_version.c.text.is_not(None),
+                report.c.erased_at.is_(None),
+            )
+        )
+        there += c.execute(query).scalar_one()
+    return len(report_version_ids) - there

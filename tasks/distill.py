@@ -19,7 +19,7 @@ from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.evaluate import model_row, probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
-from tasks.ml.comparison import kept
+from tasks.ml.comparison import beside, share_kept
 from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, student_of, students_training
 from tasks.ml.layers import layer_stack
 from tasks.ml.predictor import Predictor
@@ -124,12 +124,12 @@ def make_student(
     if known is not None:
         return replace(told, model_id=known.id, reused=True, notes=(f"already distilled: model {known.id}",))
     checkpoints = checkpoints_of(settings, teacher.classifier) / f"{snapshot.sha[:12]}-{sha[:12]}"
-    notes = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
+    notes, short = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
     model_id, encoded = publish_challenger(
         engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
-        Made(run_id, ACTOR, "full", config, sha), now,
+        Made(run_id, ACTOR, "full", config, sha, short), now,
     )  # fmt: skip
-    return replace(told, model_id=model_id, encoded=encoded, notes=notes)
+    return replace(told, model_id=model_id, encoded=encoded, notes=notes + short)
 
 
 def _teacher(
@@ -163,8 +163,11 @@ def learn(
     more: Unlabelled,
     recipe: Recipe,
     checkpoints: Path,
-) -> tuple[str, ...]:
-    """Teach the student in place; what a killed run left in `checkpoints` is taken up, and told."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Teach the student in place; what a killed run left in `checkpoints` is taken up.
+
+    Notes on it, and where memory was too short for its batches.
+    """
     texts = taught.texts + more.texts
     labels = np.concatenate([taught.labels_idx, np.full(len(more.texts), NO_LABEL)])
     config = students_training(body_training(asked, len(texts)))
@@ -184,9 +187,9 @@ def learn(
         )
     short = crowded(config.batch_windows, log)
     if not 0 < log.resumed_from_step < log.steps:
-        return short
+        return (), short
     told = f"a distillation that was interrupted went on at step {log.resumed_from_step} of {log.steps}"
-    return told, *short
+    return (told,), short
 
 
 @step("compare with teacher", run_name="compare model {model_id} with model {teacher_id}", retries=2)
@@ -205,7 +208,9 @@ def compare(
     labels = student.config["labels"]
     holdout = read_part(engine, student.snapshot_id, "holdout", labels)
     ours, theirs = (probabilities_on(engine, settings, model, holdout, now) for model in (student, teacher))
-    quality = kept(ours, theirs, holdout.labels_idx, holdout.patients, len(labels), settings.seed)
+    quality = beside(
+        ours, theirs, holdout.labels_idx, holdout.patients, len(labels), settings.seed, share_kept
+    )
     small, large = (
         Predictor.load(folder_of(settings, model), model.manifest_sha) for model in (student, teacher)
     )
@@ -219,7 +224,7 @@ def compare(
     )
     n = len(holdout.ids)
     figures = {
-        "f1_macro_kept": (quality.share, quality.low, quality.high, n),
+        "f1_macro_kept": (quality.figure, quality.low, quality.high, n),
         "f1_macro_teacher": (quality.other_f1_macro, None, None, n),
         "flops_share": (saved.flops_share, None, None, TIMED_REPORTS),
         "time_share": (saved.time_share, None, None, TIMED_REPORTS),
@@ -230,7 +235,7 @@ def compare(
     return Compared(
         quality.f1_macro,
         quality.other_f1_macro,
-        quality.share,
+        quality.figure,
         quality.low,
         quality.high,
         saved.flops_share,

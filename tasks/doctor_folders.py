@@ -14,7 +14,15 @@ from tasks.encoders import encoders_folder, named
 from tasks.findings import Finding, finding, told, violation
 from tasks.leftovers import Leftover, leftovers
 from tasks.ml.encoders.folder import found_in
-from tasks.model_folders import fault_of, gist_fault_of, models_folder, pointer_path, points_at
+from tasks.model_folders import (
+    fault_of,
+    gist_fault_of,
+    models_folder,
+    pointer_path,
+    points_at,
+    pretrained_folder,
+)
+from tasks.pretrain_record import unrecorded
 from tasks.settings import Settings
 
 
@@ -36,6 +44,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
     yield from (_pointed_at(settings, champion) for champion in champions)
     yield _no_leftovers(settings, leftovers(settings, every, now))
     yield from _encoders_here(settings)
+    yield from _encoders_recorded(c, settings)
     broken = promises.violations(c, house.encoders_without_a_model(now - settings.retention.leftovers_after))
     yield finding(
         "vectors_have_a_model",
@@ -97,6 +106,20 @@ def _encoders_here(settings: Settings) -> Iterator[Finding]:
         broken,
         f"encoder {told(broken)}",
         'the next training of the whole network would fail; "laudos encoders" says which to import',
+        "house",
+    )
+
+
+def _encoders_recorded(c: Connection, settings: Settings) -> Iterator[Finding]:
+    if not pretrained_folder(settings).is_dir():
+        return
+    broken = violation([folder.name for folder in unrecorded(c, settings)])
+    yield finding(
+        "pretrained_encoders_recorded",
+        "the audit says of every encoder that was pre-trained here what it read",
+        broken,
+        f"encoder {told(broken)}",
+        'a run was killed before it was recorded; "laudos doctor --repair" writes what its folder says',
         "house",
     )
 

@@ -14,21 +14,21 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from db import audit
 from db.engine import writing
 from tasks.database import open_database
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
-from tasks.ml.own_encoder import facts_of, publish_encoder
+from tasks.ml.own_encoder import publish_encoder
+from tasks.ml.published import pretraining_facts
 from tasks.model_folders import pretrained_folder, pretraining_of
 from tasks.pretrain_corpus import Corpus, draw_corpus, owned_texts, remember, remembered
 from tasks.pretrain_learning import Asked, Learnt, learn, training_of
+from tasks.pretrain_record import record
 from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_encoder import with_encoder
 from tasks.step import step
 from tasks.train import PACKAGES
 from tasks.train_body import Network, crowded, encoder_spec
 
-ACTOR = "pretrain"
 # raise when the same reports and settings would give another encoder
 PRETRAINING_REVISION = 1
 
@@ -88,13 +88,15 @@ def make_encoder(
     target = pretrained_folder(settings) / name
     if target.exists():
         shutil.rmtree(work, ignore_errors=True)
-        return _told(settings, name, facts_of(target), reused=True)
+        known = pretraining_facts(target)
+        _record(engine, name, known, now)  # which a kill may have kept from being written
+        return _told(settings, name, known, reused=True)
     network = start or _from_scratch(engine, settings, wanted, spec, corpus)
     training = training_of(wanted, asked)
     learnt = learn(engine, corpus, network, spec, asked, training, settings.seed, work)
     facts = _facts(config, corpus, learnt, run_id, now)
     publish_encoder(target, learnt.network[0], *network, facts)
-    _record(engine, run_id, name, facts, now)
+    _record(engine, name, facts, now)
     shutil.rmtree(work.parent, ignore_errors=True)
     log = learnt.log
     notes: tuple[str, ...] = ()
@@ -220,7 +222,6 @@ def _told(settings: Settings, name: str, facts: dict[str, Any], *, reused: bool)
     )
 
 
-def _record(engine: Engine, run_id: int, name: str, facts: dict[str, Any], now: datetime) -> None:
-    detail = {"run": run_id, "reports": facts["read"]["reports"], "sha": facts["read"]["sha"]}
+def _record(engine: Engine, name: str, facts: dict[str, Any], now: datetime) -> None:
     with writing(engine) as c:
-        audit.record(c, actor=ACTOR, action="pretrained", subject=f"encoder {name}", detail=detail, now=now)
+        record(c, name, facts, now)

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from db import snapshots
 from db.engine import reading
-from db.errors import NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from tasks.ml.splits import split_of, unit_interval
 from tasks.model_folders import write_atomically
 
@@ -125,3 +125,18 @@ def owned_texts(engine: Engine, corpus: Corpus) -> Iterator[list[tuple[str, str]
 def exam_texts(engine: Engine, corpus: Corpus) -> list[str]:
     with reading(engine) as c:
         return list(snapshots.texts(c, corpus.exam).values())
+
+
+class ErasedMeanwhile(LaudosError):
+    """A report was removed on request while an encoder learnt from it."""
+
+
+def require_all(engine: Engine, corpus: Corpus) -> None:
+    """Raise ErasedMeanwhile where a report that teaches was removed since."""
+    with reading(engine) as c:
+        gone = snapshots.erased(c, [version_id for version_id, _ in corpus.taught])
+    if gone:
+        raise ErasedMeanwhile(
+            f"{gone:,} reports were erased while an encoder learnt from them: what it learnt and its tokens "
+            'are thrown away; run "laudos pretrain" again, and it begins anew without them'
+        )

@@ -16,13 +16,13 @@ from db.metrics import Metric
 from tasks.artifacts import publish_pretraining
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
-from tasks.ml.comparison import Gained, gained
+from tasks.ml.comparison import Beside, beside, gain
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, untrained_like
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Floats
-from tasks.ml.own_encoder import facts_of
 from tasks.ml.pretraining_gain import cross_fitted
 from tasks.ml.pretraining_page import pretraining_page
+from tasks.ml.published import pretraining_facts
 from tasks.model_folders import pretrained_folder, pretraining_page_path, write_atomically
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
@@ -68,7 +68,7 @@ def compare(
     taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
     held = read_part(engine, snapshot_id, "calibration", asked.labels)
     folder = pretrained_folder(settings) / name
-    facts = facts_of(folder)
+    facts = pretraining_facts(folder)
     made = load_encoder(EncoderSpec("folder", str(folder)), asked.labels, seed=settings.seed)
     start = EncoderSpec(**facts["config"]["start"])
     control = (
@@ -79,7 +79,7 @@ def compare(
     ours, theirs = (
         _answers(engine, settings, asked, network, taught, held, now) for network in (made, control)
     )
-    found = gained(ours, theirs, held.labels_idx, held.patients, len(asked.labels), settings.seed)
+    found = beside(ours, theirs, held.labels_idx, held.patients, len(asked.labels), settings.seed, gain)
     with writing(engine) as c:
         metrics.put(c, run_id, None, _rows(facts, found, len(held.ids)), now)
     for ending, content in pretraining_page(classifier, name, facts, found, held.patients).items():
@@ -89,7 +89,7 @@ def compare(
     return Helped(
         found.f1_macro,
         found.other_f1_macro,
-        found.gain,
+        found.figure,
         found.low,
         found.high,
         len(held.ids),
@@ -134,7 +134,7 @@ def _answers(
     )
 
 
-def _rows(facts: Mapping[str, Any], found: Gained, reports: int) -> list[Metric]:
+def _rows(facts: Mapping[str, Any], found: Beside, reports: int) -> list[Metric]:
     """Every figure, and the loss curve: its points are slices such as step=40."""
     before, after = facts["exam"]["before"], facts["exam"]["after"]
     figures = (
@@ -142,7 +142,7 @@ def _rows(facts: Mapping[str, Any], found: Gained, reports: int) -> list[Metric]
         ("pretrained", "perplexity", after["perplexity"], None, None, after["asked"]),
         ("control", "f1_macro", found.other_f1_macro, None, None, reports),
         ("pretrained", "f1_macro", found.f1_macro, None, None, reports),
-        ("pretrained", "f1_macro_gain", found.gain, found.low, found.high, reports),
+        ("pretrained", "f1_macro_gain", found.figure, found.low, found.high, reports),
     )
     read = facts["read"]["reports"]
     return [

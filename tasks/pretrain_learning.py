@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from db.errors import DatabaseFailure
 from tasks.ml.encoder import EncoderSpec
+from tasks.ml.features import Progress
 from tasks.ml.masks import Masks
 from tasks.ml.next_sentence import Pairs, must_be_a_bert, pair_exam, pairs_in, pairs_of
 from tasks.ml.pretraining import Spelled, exam, pretrain, pretraining, speller
 from tasks.ml.token_store import Stored, TokenStore, kept_store, write_store
 from tasks.ml.training import BodyTraining, TrainLog
-from tasks.pretrain_corpus import Corpus, exam_texts, owned_texts
+from tasks.pretrain_corpus import Corpus, ErasedMeanwhile, exam_texts, owned_texts, require_all
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings
 from tasks.train_body import Network, body_training
 
 UNLABELLED = 5_000  # reports, where there are so many: on a processor alone it must be done by morning
+LOOK_EVERY_S = 300.0  # whether all reports that teach may still be read
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,10 @@ def learn(
     seed: int,
     work: Path,
 ) -> Learnt:
-    """Pre-train on the corpus; what a killed run left in `work` is taken up, and no token stays there."""
+    """Pre-train on the corpus; what a killed run left in `work` is taken up, and no token stays there.
+
+    Raises ErasedMeanwhile, and nothing of what was learnt stays, either.
+    """
     body, tokenizer = network
     if asked.next_sentence:
         must_be_a_bert(body)
@@ -79,8 +87,12 @@ def learn(
         with progress_bar("pre-training the network") as progress:
             log = pretrain(
                 made, tokenizer, store, masks, config=training, checkpoint_folder=work, seed=seed,
-                batch_of=pairs.batch if pairs else None, progress=progress,
+                batch_of=pairs.batch if pairs else None, progress=_watched(engine, corpus, progress),
             )  # fmt: skip
+        require_all(engine, corpus)
+    except ErasedMeanwhile:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     finally:
         # a kill leaves them: the next run goes on with them, or the retention rules remove them
         shutil.rmtree(tokens, ignore_errors=True)
@@ -88,6 +100,22 @@ def learn(
     known = pair_exam(made, pairs_of(questions, tokenizer, masks, window)) if asked.next_sentence else None
     told = masks.whole_words, len(questions), before, after, known
     return Learnt((made.cpu(), tokenizer), log, store.stored, *told)
+
+
+def _watched(engine: Engine, corpus: Corpus, progress: Progress) -> Progress:
+    """The progress, which every now and then looks whether a report was erased."""
+    due = time.monotonic() + LOOK_EVERY_S
+
+    def told(steps: int, of: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            # a database that is away is asked again, and at the end it must answer
+            with suppress(DatabaseFailure):
+                require_all(engine, corpus)
+            due = time.monotonic() + LOOK_EVERY_S
+        progress(steps, of)
+
+    return told
 
 
 def _stored(

@@ -45,24 +45,26 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
 
 def network_of(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> tuple[Network, str]:
-    """The body that the model's head stands on, and whose it is: trained again, or for a head the frozen one.
+) -> tuple[Network, str, tuple[str, ...]]:
+    """The body that the model's head stands on, and whose it is: trained again, or for a head the frozen one;
+    and where memory was too short for the batches of its training.
 
     Raises MlError where an encoder does not load or a training fails.
     """
     if "distilled" in model.config:
-        return _student(engine, recorded, asked, model, taught, folder), "distilled again"
+        student, short = _student(engine, recorded, asked, model, taught, folder)
+        return student, "distilled again", short
     if model.trained == "full":
-        network, _ = trained_body(recorded, asked, taught, folder / "checkpoints")
-        return network, "trained again"
+        network, _, short = trained_body(recorded, asked, taught, folder / "checkpoints")
+        return network, "trained again", short
     base = _same_body(engine, recorded, model)
     if base is None and asked.encoder != "scratch":
         spec = encoder_spec(asked, recorded)
-        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's"
+        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's", ()
     whose = "its own: no other model has it" if base is None else f"that of model {base.id}"
     base = base or model
     loaded = Predictor.load(folder_of(recorded, base), base.manifest_sha)
-    return (loaded.model, loaded.tokenizer), f"{whose}, as frozen"
+    return (loaded.model, loaded.tokenizer), f"{whose}, as frozen", ()
 
 
 def lost(engine: Engine, settings: Settings, model: Model) -> Difference | None:
@@ -99,7 +101,7 @@ def _same_body(engine: Engine, settings: Settings, model: Model) -> Model | None
 
 def _student(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> Network:
+) -> tuple[Network, tuple[str, ...]]:
     said = model.config["distilled"]
     with reading(engine) as c:
         teacher = models.get(c, said["teacher"])
@@ -109,5 +111,5 @@ def _student(
     whole = {"inner_share": 1.0}  # of students that were taught before there was such a share
     recipe = Recipe(**{field.name: (whole | said)[field.name] for field in fields(Recipe)})
     student = student_of(shown.model, recipe.layers, recipe.inner_share)
-    learn(recorded, asked, shown, student, taught, more, recipe, folder / "checkpoints")
-    return student, shown.tokenizer
+    _, short = learn(recorded, asked, shown, student, taught, more, recipe, folder / "checkpoints")
+    return (student, shown.tokenizer), short

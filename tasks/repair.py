@@ -18,7 +18,10 @@ from db.engine import reading, writing
 from db.errors import Busy
 from tasks import retention
 from tasks.doctor_machine import gone_runs
+from tasks.ml.errors import BrokenArtifact
+from tasks.ml.published import pretraining_facts
 from tasks.model_folders import point_at_champion, pointer_path, points_at
+from tasks.pretrain_record import record, unrecorded
 from tasks.settings import Settings
 
 Say = Callable[[str], None]
@@ -43,7 +46,7 @@ class _Desk:
 def repair(engine: Engine, settings: Settings, actor: str, say: Say) -> int:
     """Put right what is safe to; how many things. Each has a row of the audit."""
     desk = _Desk(engine, settings, actor, datetime.now(UTC), say)
-    parts = (_crashed_runs, _silent_workers, _finished_jobs, _pointers, _leftovers)
+    parts = (_crashed_runs, _silent_workers, _finished_jobs, _pointers, _encoders, _leftovers)
     return sum(part(desk) for part in parts)
 
 
@@ -98,6 +101,25 @@ def _pointers(desk: _Desk) -> int:
             desk.record(c, path.name, model=model.id)
         point_at_champion(desk.engine, desk.settings, model.classifier)
     return len(wrong)
+
+
+def _encoders(desk: _Desk) -> int:
+    """What was pre-trained and not recorded. A folder that was altered since says nothing that may stand."""
+    with reading(desk.engine) as c:
+        folders = unrecorded(c, desk.settings)
+    done = 0
+    for folder in folders:
+        try:
+            facts = pretraining_facts(folder)
+        except BrokenArtifact as broken:
+            desk.say(f"encoder {folder.name}: its audit row cannot be written: {broken}")
+            continue
+        desk.say(f"encoder {folder.name}: writing its audit row, by what its folder says")
+        with writing(desk.engine) as c:
+            record(c, folder.name, facts, desk.now)
+            desk.record(c, f"encoder {folder.name}", run=facts["run"])
+        done += 1
+    return done
 
 
 def _leftovers(desk: _Desk) -> int:

@@ -26,7 +26,7 @@ from tasks.evaluate import model_row
 from tasks.ledger import code_revision
 from tasks.ml.artifact import LaudosJson, publish, read_facts
 from tasks.ml.errors import MlError
-from tasks.ml.machine import THREADS, as_many_threads, machine_of
+from tasks.ml.machine import BATCHES, THREADS, as_many_threads, machine_of
 from tasks.ml.sameness import Comparison, compare_folders
 from tasks.model_folders import fault_of, folder_of
 from tasks.plan import BEFORE_THERE_WAS_A_CHOICE, TRAINING_REVISION, config_sha, training_config
@@ -102,12 +102,12 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
     """Body, head, limits and folder, in the order of a training; nothing of it is kept."""
     asked = recorded.classifier(model.classifier)
     snapshot, taught, calibration = taught_by(engine, asked, model.snapshot_id)
-    network, body = network_of(engine, recorded, asked, model, taught, folder)
+    network, body, short = network_of(engine, recorded, asked, model, taught, folder)
     fitted = fit_on_body(engine, recorded, asked, network, taught, calibration, facts.created_at, keep=False)
     again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, facts.created_at)
     published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity)
     compared = compare_folders(folder_of(recorded, model), published.path)
-    return _Made(compared, machine_of(network[0]), body, fitted.encoded)
+    return _Made(compared, machine_of(network[0], short), body, fitted.encoded)
 
 
 def _snapshot_of(engine: Engine, model: Model) -> Snapshot:
@@ -144,10 +144,11 @@ def _circumstances(
     for package in sorted(installed.keys() | facts.versions.keys()):
         if facts.versions.get(package) != installed.get(package):
             yield Difference(package, facts.versions.get(package, "-"), installed.get(package, "-"))
-    for name, now in machine.items():
+    for name in dict.fromkeys((*machine, *facts.machine)):
         # it was computed on as many threads as were recorded
-        if name != THREADS and facts.machine.get(name) != now:
-            yield Difference(name, facts.machine.get(name, "not recorded"), now)
+        if name != THREADS and facts.machine.get(name) != machine.get(name):
+            untold = "as asked for" if name == BATCHES and facts.machine else "not recorded"
+            yield Difference(name, facts.machine.get(name, untold), machine.get(name, untold))
     with reading(engine) as c:
         code = ledger.code_revision_of(c, model.run_id)
     if code != code_revision():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -74,16 +74,17 @@ def train_planned(
     asked = settings.classifier(classifier)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     notes = planned.notes
+    short: tuple[str, ...] = ()
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
-        network, more = trained_body(settings, asked, taught, checkpoints)
-        notes += more
+        network, more, short = trained_body(settings, asked, taught, checkpoints)
+        notes += more + short
     elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
     else:
         network = load_encoder(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
-    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha)
+    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, short)
     model_id, encoded = publish_challenger(
         engine, settings, classifier, snapshot, network, taught, calibration, made, now
     )
@@ -102,13 +103,17 @@ def taught_by(engine: Engine, asked: ClassifierSettings, snapshot_id: int) -> tu
 
 @dataclass(frozen=True)
 class Made:
-    """By which run and command a challenger was made, and how: what its row and the audit say of it."""
+    """By which run and command a challenger was made, and how: what its row and the audit say of it.
+
+    `short`: where memory was too short for its batches, as its folder says.
+    """
 
     run_id: int
     actor: str
     trained: models.Trained
     config: Mapping[str, Any]
     config_sha: str
+    short: tuple[str, ...] = ()
 
 
 def publish_challenger(
@@ -130,7 +135,7 @@ def publish_challenger(
         f"run{made.run_id}-{made.trained}",
         *network,
         fitted.head,
-        facts_of_fit(settings, classifier, snapshot, network, fitted, now),
+        facts_of_fit(settings, classifier, snapshot, network, fitted, now, made.short),
         fitted.familiarity,
     )
     reach("train.row.due")
@@ -221,7 +226,13 @@ def fit_on_body(
 
 
 def facts_of_fit(
-    settings: Settings, classifier: str, snapshot: Snapshot, network: Network, fitted: Fitted, now: datetime
+    settings: Settings,
+    classifier: str,
+    snapshot: Snapshot,
+    network: Network,
+    fitted: Fitted,
+    now: datetime,
+    short: Sequence[str] = (),
 ) -> LaudosJson:
     """What its folder says of the model beside the network."""
     asked = settings.classifier(classifier)
@@ -238,7 +249,7 @@ def facts_of_fit(
         thresholds=fitted.thresholds,
         temperature=fitted.head.temperature,
         versions=versions(),
-        machine=machine_of(network[0]),
+        machine=machine_of(network[0], short),
         long_reports=long_reports_of(asked),
     )
 

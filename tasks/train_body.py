@@ -28,19 +28,25 @@ ATTENTION_STEPS = 5.0  # learning rates of attention and head, over a pretrained
 
 def trained_body(
     settings: Settings, asked: ClassifierSettings, taught: Part, checkpoints: Path
-) -> tuple[Network, tuple[str, ...]]:
-    """The network, and notes on it. What a killed run left in `checkpoints` is taken up."""
+) -> tuple[Network, tuple[str, ...], tuple[str, ...]]:
+    """The network, notes on it, and where memory was too short for its batches, which gives other weights.
+
+    What a killed run left in `checkpoints` is taken up.
+    """
     spec = encoder_spec(asked, settings)
     if spec.kind == "scratch":
         network = make_scratch(taught.texts, asked.labels, spec, settings.seed, patients=taught.patients)
     else:
         network = load_encoder(spec, asked.labels, seed=settings.seed)
     notes: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
     if count := lessons_for(asked):
         log = _lessons(settings, asked, count, network, checkpoints / "lessons")
-        notes += _resumed("lessons that were", log) + crowded(asked.training.batch_reports, log)
+        notes += _resumed("lessons that were", log)
+        short += crowded(asked.training.batch_reports, log)
     log = _reports(settings, asked, taught, network, checkpoints / "reports")
-    return network, notes + _resumed("a training that was", log) + crowded(asked.training.batch_reports, log)
+    notes += _resumed("a training that was", log)
+    return network, notes, short + crowded(asked.training.batch_reports, log)
 
 
 def _lessons(

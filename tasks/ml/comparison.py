@@ -5,7 +5,7 @@ Both are measured under the same draws of patients, so that what they have in co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -137,77 +137,43 @@ def told(name: str, ours: Floats, theirs: Floats, low: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Macro F1 of a model and of another, and the share of the other's that it keeps.
+class Beside:
+    """Macro F1 of a model and of another, and one figure of the two: `share_kept` or `gain`.
 
-    `low` and `high`: a 95 % interval of the share over paired draws of patients, None where they are too few.
+    `low` and `high`: its 95 % interval over paired draws of patients, None where they are too few.
     """
 
     f1_macro: float
     other_f1_macro: float
-    share: float
+    figure: float
     low: float | None
     high: float | None
 
 
-def kept(
+def share_kept(ours: Floats, other: Floats) -> Floats:
+    """The share of the other's macro F1 that ours keeps."""
+    return ours / np.maximum(other, 1e-9)
+
+
+def gain(ours: Floats, other: Floats) -> Floats:
+    """How much more ours is, in points of macro F1."""
+    return ours - other
+
+
+def beside(
     ours: ArrayLike,
     other: ArrayLike,
     labels_idx: ArrayLike,
     patients: Sequence[str],
     labels: int,
     seed: int,
+    figure: Callable[[Floats, Floats], Floats],
     n_boot: int = 1000,
-) -> Kept:
-    """How much of another model's macro F1 ours keeps; both (reports, labels) probabilities."""
-    one, two = _both(ours, other, labels_idx, patients, labels, seed, n_boot)
-    shares = one / np.maximum(two, 1e-9)
-    ends = interval(shares[1:])
-    low, high = (None, None) if ends is None else ends
-    return Kept(float(one[0]), float(two[0]), float(shares[0]), low, high)
-
-
-@dataclass(frozen=True)
-class Gained:
-    """Macro F1 of a model and of another, and how much more ours is, in points of macro F1.
-
-    `low` and `high` as in `Kept`.
-    """
-
-    f1_macro: float
-    other_f1_macro: float
-    gain: float
-    low: float | None
-    high: float | None
-
-
-def gained(
-    ours: ArrayLike,
-    other: ArrayLike,
-    labels_idx: ArrayLike,
-    patients: Sequence[str],
-    labels: int,
-    seed: int,
-    n_boot: int = 1000,
-) -> Gained:
-    """How much more macro F1 ours has than another; both (reports, labels) probabilities."""
-    one, two = _both(ours, other, labels_idx, patients, labels, seed, n_boot)
-    more = one - two
-    ends = interval(more[1:])
-    low, high = (None, None) if ends is None else ends
-    return Gained(float(one[0]), float(two[0]), float(more[0]), low, high)
-
-
-def _both(
-    ours: ArrayLike,
-    other: ArrayLike,
-    labels_idx: ArrayLike,
-    patients: Sequence[str],
-    labels: int,
-    seed: int,
-    n_boot: int,
-) -> tuple[Floats, Floats]:
-    """(1 + draws,) macro F1 of each, under the same draws of patients."""
+) -> Beside:
+    """One model beside another, by (reports, labels) probabilities of both on the same reports."""
     given, theirs = (Sample.of(said, labels_idx, patients, labels) for said in (ours, other))
     draws = list(patient_weights(given.patients, given.reports, n_boot, seed))
-    return measured(given, draws).shares.macro_f1, measured(theirs, draws).shares.macro_f1
+    one, two = (measured(each, draws).shares.macro_f1 for each in (given, theirs))
+    found = figure(one, two)
+    low, high = interval(found[1:]) or (None, None)
+    return Beside(float(one[0]), float(two[0]), float(found[0]), low, high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,10 +11,14 @@ import torch
 from transformers import PreTrainedModel
 
 THREADS: Final = "threads"
+BATCHES: Final = "batches"  # told only where memory was too short for those that were asked for
 
 
-def machine_of(model: PreTrainedModel) -> dict[str, str]:
-    """The machine kind that `model` is computed on here; no name of a machine."""
+def machine_of(model: PreTrainedModel, short: Sequence[str] = ()) -> dict[str, str]:
+    """The machine kind that `model` is computed on here; no name of a machine.
+
+    `short`: of which batches its memory was.
+    """
     device = model.device.type
     kind = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
     found = {
@@ -23,7 +27,7 @@ def machine_of(model: PreTrainedModel) -> dict[str, str]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         THREADS: str(torch.get_num_threads()),
     }
-    return found
+    return found | ({BATCHES: "; ".join(short)} if short else {})
 
 
 @contextmanager

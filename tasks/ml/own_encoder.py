@@ -23,20 +23,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.ml.disk import room_in
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.features import last_linear
+from tasks.ml.published import PRETRAINED_WAY_OUT, PRETRAINING
 from tasks.ml.quiet import quietly
 from tasks.ml.sealed import (
     bring_to_disk,
     fsync,
-    read_json,
     remove_leftovers,
-    verified,
     write_json,
     write_manifest,
 )
 
-FACTS = "pretraining.json"
 WEIGHTS = "model.safetensors"
-_OF, _WAY_OUT = "pre-trained encoder", 'Remove the folder and run "laudos pretrain" again'
 
 
 def publish_encoder(
@@ -51,7 +48,7 @@ def publish_encoder(
     Raises BrokenArtifact where there is a folder of that name or the disk cannot be written, DiskFull.
     """
     if target.exists():
-        raise BrokenArtifact(f"{target} exists already and is never replaced. {_WAY_OUT}")
+        raise BrokenArtifact(f"{target} exists already and is never replaced. {PRETRAINED_WAY_OUT}")
     root = target.parent
     with room_in(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -62,7 +59,7 @@ def publish_encoder(
             spelling.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
             _add_the_rest(partial / WEIGHTS, body)
-            write_json(partial / FACTS, facts)
+            write_json(partial / PRETRAINING, facts)
             write_manifest(partial)
             bring_to_disk(partial)
         partial.chmod(0o755)  # mkdtemp keeps everybody else out; whoever trains may be another user
@@ -75,12 +72,6 @@ def publish_encoder(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     fsync(root)
-
-
-def facts_of(folder: Path) -> dict[str, Any]:
-    """pretraining.json, after every file was found as it was published. Raises BrokenArtifact."""
-    verified(folder, facts=FACTS, of=_OF, way_out=_WAY_OUT)
-    return read_json(folder / FACTS)
 
 
 def _add_the_rest(file: Path, body: PreTrainedModel) -> None:

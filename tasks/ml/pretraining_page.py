@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from matplotlib.ticker import ScalarFormatter
 
-from tasks.ml.comparison import Gained
+from tasks.ml.comparison import Beside
 from tasks.ml.document import Block, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.pictures import MODEL, paper, png
 
@@ -15,7 +15,7 @@ Ending = Literal["md", "html"]
 
 
 def pretraining_page(
-    classifier: str, name: str, facts: Mapping[str, Any], found: Gained, patients: Sequence[str]
+    classifier: str, name: str, facts: Mapping[str, Any], found: Beside, patients: Sequence[str]
 ) -> dict[Ending, str]:
     """The page by ending. facts: of pretraining.json; patients: whose reports judged it."""
     title = f"Encoder {name}, pre-trained for {classifier}"
@@ -36,9 +36,9 @@ def pretraining_page(
     return {"md": as_markdown(blocks), "html": as_html(blocks, title)}
 
 
-def verdict(found: Gained) -> str:
+def verdict(found: Beside) -> str:
     """Whether it helped, in a sentence."""
-    points = f"{100 * found.gain:+.1f} points of macro F1"
+    points = f"{100 * found.figure:+.1f} points of macro F1"
     if found.low is None or found.high is None:
         return f"{points}, on too few patients for an interval: nothing can be said."
     between = f"{points} (95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f})"
@@ -58,7 +58,7 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> bytes:
     return png(figure)
 
 
-def _figures(facts: Mapping[str, Any], found: Gained) -> list[tuple[str, str, str]]:
+def _figures(facts: Mapping[str, Any], found: Beside) -> list[tuple[str, str, str]]:
     before, after = facts["exam"]["before"], facts["exam"]["after"]
     rows = [
         ("macro F1 of a head", f"{found.other_f1_macro:.3f}", f"{found.f1_macro:.3f}"),

@@ -18,20 +18,22 @@ import pytest
 import torch
 from sqlalchemy import select, update
 
+from db import snapshots
 from db.engine import reading, writing
-from db.errors import ConfigurationError, NothingToWorkOn
+from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit, label, metric, report, report_version
-from tasks import pretrain_learning
+from tasks import pretrain, pretrain_learning
 from tasks.leftovers import leftovers
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
 from tasks.ml.errors import BrokenArtifact, TrainingDiverged
-from tasks.ml.own_encoder import facts_of
+from tasks.ml.published import pretraining_facts
 from tasks.ml.splits import split_of
 from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
 from tasks.pretrain import PretrainedEncoder, make_encoder, starting
 from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts, remember, remembered
 from tasks.pretrain_gain import Helped, compare
 from tasks.pretrain_learning import Asked
+from tasks.pretrain_record import unrecorded
 from tasks.retention import apply
 from tasks.training_set import freeze
 from tests.learning.retraining import retrain
@@ -121,7 +123,7 @@ def test_an_encoder_is_published_held_against_its_start_and_can_be_trained_on(
     assert not pretraining_of(hospital.settings, CLASSIFIER).exists()
 
     folder = Path(made.folder)
-    facts = facts_of(folder)
+    facts = pretraining_facts(folder)
     told = json.dumps(facts)
     assert not [word for word in text_of(0, "benigno").split() if f'"{word}"' in told]
     assert facts["exam"]["after"]["perplexity"] == made.perplexity_after
@@ -162,7 +164,7 @@ def test_the_control_is_the_network_before_it_read_anything(hospital: World) -> 
     drawn, tokenizer = untrained_like(loaded, hospital.settings.seed)
     corpus = draw_corpus(hospital.engine, frozen(hospital), None, None)
     owned = [one for page in owned_texts(hospital.engine, corpus) for one in page]
-    spec = EncoderSpec(**facts_of(Path(made.folder))["config"]["start"])
+    spec = EncoderSpec(**pretraining_facts(Path(made.folder))["config"]["start"])
     fresh, learnt = make_scratch(
         [text for _, text in owned], LABELS, spec, hospital.settings.seed, patients=[one for one, _ in owned]
     )
@@ -246,6 +248,65 @@ def test_an_interrupted_one_goes_on_with_its_own_reports_unless_one_was_erased(
     assert remembered(hospital.engine, snapshot_id, None, file) is None
 
 
+def test_a_report_erased_while_it_teaches_ends_the_pre_training_and_nothing_of_it_stays(
+    hospital: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = pretraining_of(hospital.settings, CLASSIFIER)
+    there: list[bool] = []
+
+    def learning(*_: Any, checkpoint_folder: Path, progress: Callable[[int, int], None], **__: Any) -> Any:
+        (checkpoint_folder / "checkpoint-100").mkdir()
+        progress(1, 9)  # the control: nothing is gone yet
+        examined = next(number for number in LABELLED if split_of(patient_key(number)) == "calibration")
+        hospital.forget([examined])
+        progress(2, 9)  # what only examines is in no token
+        hospital.forget([next(number for number in LABELLED if split_of(patient_key(number)) == "train")])
+        there.append((checkpoint_folder / "tokens").is_dir())
+        progress(3, 9)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(pretrain_learning, "pretrain", learning)
+    monkeypatch.setattr(pretrain_learning, "LOOK_EVERY_S", 0.0)
+    with pytest.raises(LaudosError, match="1 reports were erased while an encoder learnt from them"):
+        pretrained(hospital)
+    assert there == [True]
+    assert not list(work.glob("*"))
+    assert not pretrained_folder(hospital.settings).exists()
+
+
+def test_erased_reports_are_counted_on_both_databases(both: World) -> None:
+    both.add(range(6))
+    with reading(both.engine) as c:
+        ids = list(c.scalars(select(report_version.c.id)))
+        assert snapshots.erased(c, ids) == 0
+    both.forget([1, 4])
+    with reading(both.engine) as c:
+        assert snapshots.erased(c, ids) == 2
+        assert snapshots.erased(c, [*ids, max(ids) + 1]) == 3
+
+
+def test_an_encoder_whose_row_a_kill_kept_back_gets_it_when_it_is_used_again(
+    hospital: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(SCRATCH, epochs=0.1)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretrain, "_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrained(hospital, asked)
+    with reading(hospital.engine) as c:
+        [folder] = unrecorded(c, hospital.settings)
+    assert pretrained(hospital, asked).reused
+    pretrained(hospital, asked)
+    with reading(hospital.engine) as c:
+        assert unrecorded(c, hospital.settings) == []
+        [row] = c.execute(select(audit).where(audit.c.subject == f"encoder {folder.name}")).all()
+    assert row.detail["reports"] == pretraining_facts(folder)["read"]["reports"]
+
+
 def test_another_pre_training_of_the_classifier_forgets_what_a_killed_one_left_of_the_reports(
     hospital: World,
 ) -> None:
@@ -266,7 +327,7 @@ def test_what_cannot_be_done_is_told(world: World, tmp_path: Path) -> None:
 
 def test_the_next_sentence_is_asked_where_it_is_wanted(hospital: World) -> None:
     made = pretrained(hospital, replace(SCRATCH, epochs=0.1, next_sentence=True))
-    facts = facts_of(Path(made.folder))
+    facts = pretraining_facts(Path(made.folder))
     assert facts["pairs"]["asked"] > 0
     _, helped = compared(hospital, made)
     assert helped.judged_reports > 0
@@ -321,4 +382,4 @@ def test_a_killed_pre_training_goes_on_from_its_checkpoint_and_its_tokens(
     [note] = made.notes
     assert int(note.split(" step ")[1].split()[0]) >= 100
     assert not work.exists()
-    assert facts_of(Path(made.folder))["steps"] == made.steps
+    assert pretraining_facts(Path(made.folder))["steps"] == made.steps

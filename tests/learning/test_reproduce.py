@@ -16,7 +16,7 @@ from db import snapshots, sqlite_copy
 from db.engine import reading, writing
 from db.tables import metadata, model, report_version, snapshot_item
 from flows.cli_evidence_words import tell_reproduced
-from tasks import learning_data, train
+from tasks import learning_data, train, train_body
 from tasks.plan import config_sha
 from tasks.reproduce import reproduce
 from tasks.training_set import content_sha, freeze
@@ -83,17 +83,25 @@ def test_a_network_and_a_head_come_out_the_same_and_nothing_is_left_behind(
     assert set(splits_read) == {"train", "calibration"}
 
 
-def test_another_seed_is_another_model(taught: World, capsys: pytest.CaptureFixture[str]) -> None:
+SHORT = "memory ran out with batches of 16: trained in batches of 8"
+
+
+def test_another_seed_is_another_model(
+    taught: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The negative control: what was recorded is altered, consistently, and the weights tell."""
     config = model_of(taught, 1).config | {"seed": 7}
     with writing(taught.engine) as c:
         altered = update(model).where(model.c.id == 1)
         c.execute(altered.values(config=config, config_sha=config_sha(config)))
+    monkeypatch.setattr(train_body, "crowded", lambda *_: (SHORT,))
     found = reproduce(taught.engine, taught.settings, 1)
     assert not found.same
     assert found.largest_difference
     assert {"weights", "laudos.json: seed"} <= {one.what for one in found.differences}
     assert ("laudos.toml: seed", "7") in {(one.what, one.recorded) for one in found.circumstances}
+    # memory that ran out this time is where to look, too
+    assert ("as asked for", SHORT) in {(one.recorded, one.now) for one in found.circumstances}
     tell_reproduced(found)
     told = capsys.readouterr().out
     assert "NOT the same: model 1 (full)" in told
@@ -171,10 +179,15 @@ def test_the_items_of_a_training_set_are_read_as_they_were_frozen_on_both_databa
 
 
 def test_a_network_that_weighs_its_tokens_comes_out_the_same(
-    world: World, reconfigured: Callable[..., World]
+    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = reconfigured(world, training=TRAINING | {"pooling": "attention"})
     world.add(range(60))
-    made = challenge(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(train_body, "crowded", lambda *_: (SHORT,))
+        made = challenge(world)
+    assert SHORT in made.notes
     found = reproduce(world.engine, world.settings, made.model_id)
     assert (found.same, found.differences) == (True, [])
+    then = {one.what: (one.recorded, one.now) for one in found.circumstances}
+    assert then["batches"] == (SHORT, "as asked for")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from tasks.ml.comparison import kept
+from tasks.ml.comparison import beside, share_kept
 from tasks.ml.distillation import (
     NO_LABEL,
     Recipe,
@@ -177,13 +177,13 @@ def test_what_is_kept_is_a_share_of_the_teachers_macro_f1_on_the_same_patients()
     truth = np.arange(60) % 2
     patients = [str(number // 2) for number in range(60)]
     teacher = np.where(np.eye(2)[truth] == 1, 0.9, 0.1)
-    same = kept(teacher, teacher, truth, patients, 2, seed=1)
-    assert (same.share, same.low, same.high) == (1, 1, 1)
+    same = beside(teacher, teacher, truth, patients, 2, 1, share_kept)
+    assert (same.figure, same.low, same.high) == (1, 1, 1)
     worse = teacher.copy()
     worse[:12] = worse[:12, ::-1]
-    found = kept(worse, teacher, truth, patients, 2, seed=1)
+    found = beside(worse, teacher, truth, patients, 2, 1, share_kept)
     assert (found.f1_macro, found.other_f1_macro) == (pytest.approx(0.8), 1)
-    assert found.share == pytest.approx(0.8)
+    assert found.figure == pytest.approx(0.8)
     assert found.low is not None
     assert found.high is not None
     assert 0.6 < found.low < 0.8 < found.high < 1

@@ -17,7 +17,9 @@ from db.tables import audit as audit_table
 from db.tables import feature, model, prediction, run, score_chunk, score_job
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
-from tasks.model_folders import pointer_path
+from tasks.ml.published import PRETRAINING
+from tasks.ml.sealed import write_json, write_manifest
+from tasks.model_folders import pointer_path, pretrained_folder
 from tasks.repair import repair
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
@@ -62,12 +64,20 @@ def folders_of_killed_runs(hospital: Hospital) -> None:
         os.utime(root / name, (0, 0))
 
 
+def an_encoder_that_a_kill_kept_from_being_recorded(hospital: Hospital) -> None:
+    folder = pretrained_folder(hospital.settings) / "achado-0123456789ab"
+    folder.mkdir(parents=True)
+    write_json(folder / PRETRAINING, {"run": 1, "read": {"reports": 3, "sha": "0" * 64}})
+    write_manifest(folder)
+
+
 DAMAGE: dict[Callable[[Hospital], None], tuple[str, int]] = {
     a_run_whose_process_is_gone: ("running_runs_live", 1),
     a_job_left_open: ("jobs_end_with_their_chunks", 1),
     a_worker_that_fell_silent: ("no_expired_leases", 1),
     a_pointer_that_was_lost: ("pointer_names_champion", 1),
     folders_of_killed_runs: ("no_orphan_folders", 2),
+    an_encoder_that_a_kill_kept_from_being_recorded: ("pretrained_encoders_recorded", 1),
 }
 
 
