@@ -185,10 +185,7 @@ def nightly(
     from tasks.summary import tell_last_night
 
     result = run(full=full)
-    if as_json:
-        show(result, as_json)
-    else:
-        print_night(tell_last_night(settings))
+    show(result, as_json, lambda _: print_night(tell_last_night(settings)))
 
 
 def main() -> None:

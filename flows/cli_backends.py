@@ -10,6 +10,7 @@ from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
     from tasks.cascade import Offer
+    from tasks.try_backends import Tried
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,10 +29,10 @@ def backends(
     settings = ready()
     from tasks.try_backends import champions_trials
 
-    told = champions_trials(settings, classifier, cascade=cascade)
-    if as_json:
-        show(told, as_json)
-        return
+    show(champions_trials(settings, classifier, cascade=cascade), as_json, _tell)
+
+
+def _tell(told: Tried) -> None:
     from flows.cli_words import console, lasts
 
     out = console()

@@ -28,9 +28,6 @@ def behaviour(
     from tasks.try_behaviour import try_behaviour
 
     behaved = try_behaviour(settings, classifier=classifier, model_id=model, suite=suite)
-    if as_json:
-        show(behaved, as_json)
-    else:
-        from flows.cli_words import tell_behaviour
+    from flows.cli_words import tell_behaviour
 
-        tell_behaviour(behaved, failed=failed)
+    show(behaved, as_json, lambda one: tell_behaviour(one, failed=failed))

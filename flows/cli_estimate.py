@@ -33,10 +33,7 @@ def estimate(
     from tasks.estimate import estimate as ask
 
     told = ask(settings, classifier, sample_s=sample_seconds, price_per_hour=price_per_hour, workers=workers)
-    if as_json:
-        show(told, as_json)
-    else:
-        _tell(told)
+    show(told, as_json, _tell)
 
 
 def _tell(told: Estimate) -> None:

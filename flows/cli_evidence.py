@@ -82,12 +82,9 @@ def verify(
         verified = verify_prediction(settings, prediction)
     else:
         verified = verify_report(settings, str(report), source=source, classifier=classifier)
-    if as_json:
-        show(verified, as_json)
-    else:
-        from flows.cli_evidence_words import tell_verified
+    from flows.cli_evidence_words import tell_verified
 
-        tell_verified(verified, settings.zone)
+    show(verified, as_json, lambda one: tell_verified(one, settings.zone))
     end_with([not verified.same])
 
 
@@ -103,10 +100,7 @@ def reproduce(
     from tasks.reproduce import reproduce_model
 
     reproduced = reproduce_model(settings, model)
-    if as_json:
-        show(reproduced, as_json)
-    else:
-        from flows.cli_evidence_words import tell_reproduced
+    from flows.cli_evidence_words import tell_reproduced
 
-        tell_reproduced(reproduced)
+    show(reproduced, as_json, tell_reproduced)
     end_with([not reproduced.same])

@@ -27,10 +27,7 @@ def doubt(
     from tasks.label_doubts import label_doubts
 
     found = label_doubts(settings, classifier, limit)
-    if as_json:
-        show(found, as_json)
-    else:
-        _tell(found)
+    show(found, as_json, _tell)
 
 
 @app.command("curve", epilog="Example: laudos labels curve --more 500")
@@ -45,10 +42,7 @@ def curve(
     from tasks.label_curve import label_curve
 
     found = label_curve(settings, classifier, more, repeats)
-    if as_json:
-        show(found, as_json)
-    else:
-        _tell_curve(found)
+    show(found, as_json, _tell_curve)
 
 
 @app.command("next", epilog="Example: laudos labels next --limit 20")
@@ -62,10 +56,7 @@ def next_ones(
     from tasks.label_next import label_next
 
     found = label_next(settings, classifier, limit)
-    if as_json:
-        show(found, as_json)
-    else:
-        _tell_next(found)
+    show(found, as_json, _tell_next)
 
 
 def _tell_next(found: LabelNext) -> None:

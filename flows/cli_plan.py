@@ -32,10 +32,7 @@ def plan_check(
     from tasks.plan_check import check_plan
 
     found = check_plan(settings, classifier=classifier, disagree=disagree)
-    if as_json:
-        show(found, as_json)
-    else:
-        _tell(found)
+    show(found, as_json, _tell)
 
 
 def _tell(found: PlanCheck) -> None:

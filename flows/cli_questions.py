@@ -77,10 +77,7 @@ def data_card(
     from tasks.data_card import read_data_card
 
     card = read_data_card(settings, snapshot_id)
-    if as_json:
-        show({"snapshot_id": snapshot_id, "markdown": card}, as_json)
-    else:
-        typer.echo(card, nl=False)
+    show({"snapshot_id": snapshot_id, "markdown": card}, as_json, lambda _: typer.echo(card, nl=False))
 
 
 def model_card(
@@ -93,10 +90,8 @@ def model_card(
     from tasks.model_card import card_of
 
     card = card_of(settings, model_id, language).markdown
-    if as_json:
-        show({"model_id": model_id, "language": language, "markdown": card}, as_json)
-    else:
-        typer.echo(card, nl=False)
+    told = {"model_id": model_id, "language": language, "markdown": card}
+    show(told, as_json, lambda _: typer.echo(card, nl=False))
 
 
 def dossier(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from tasks.errors import StepFailed, safe_form, trail
 from tasks.settings import Settings, prepare_environment, wants_debug
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Shown = TypeVar("Shown")
 ClassifierName = Annotated[str | None, typer.Option("--classifier", help="Only this one; default: all.")]
 
 
@@ -45,10 +46,12 @@ def wake_prefect() -> None:
         get_client(sync_client=True)
 
 
-def show(result: Any, as_json: bool) -> None:
-    """Print a result on stdout: as JSON, or as its fields and tables."""
+def show(result: Shown, as_json: bool, words: Callable[[Shown], object] | None = None) -> None:
+    """Print a result on stdout: as JSON, in `words` of its own, or else as its fields and tables."""
     if as_json:
         typer.echo(json.dumps(plain(result), ensure_ascii=False, indent=2))
+    elif words is not None:
+        words(result)
     else:
         # a file or a pipe has no width: lines are not broken there
         _print(plain(result), Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200))

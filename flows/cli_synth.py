@@ -94,10 +94,7 @@ def count(
     from tasks.exam_words import count_words
 
     counted = count_words(exam)
-    if as_json:
-        show(counted, as_json)
-    else:
-        _tell_counts(counted)
+    show(counted, as_json, _tell_counts)
     end_with(bool(one.shared) for one in counted)
 
 

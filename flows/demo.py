@@ -44,7 +44,4 @@ def demo(folder: Path, as_json: bool = False) -> None:
     finally:
         # a night of which a part failed has still done the rest
         told = tell_last_night(settings)
-        if as_json:
-            show(told, as_json)
-        else:
-            print_night(told, commands=next_commands(told))
+        show(told, as_json, lambda one: print_night(one, commands=next_commands(told)))
