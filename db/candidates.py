@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
+from db.errors import Busy
 from db.tables import candidate, promotion
 
 State = Literal["shadow", "waiting", "accepted", "refused", "expired", "overtaken"]
@@ -55,8 +57,12 @@ def add(
     now: datetime,
     until: datetime,
 ) -> int:
-    """Record a challenger that met the rules; its number."""
-    added = insert(candidate).values(
+    """Record a challenger that met the rules; its number.
+
+    Raises Busy where another of its classifier waits or scores along.
+    """
+    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
+    added = dialect.insert(candidate).values(
         classifier=classifier,
         model_id=model_id,
         champion_id=champion_id,
@@ -69,7 +75,13 @@ def add(
         since=now,
         until=until,
     )
-    return int(c.execute(added.returning(candidate.c.id)).scalar_one())
+    number = c.scalar(added.on_conflict_do_nothing().returning(candidate.c.id))
+    if number is None:
+        raise Busy(
+            f"another model of {classifier!r} met the rules while model {model_id} was being judged, and "
+            'waits; run "laudos retrain" again once it was decided about'
+        )
+    return int(number)
 
 
 def pending(c: Connection, classifier: str | None = None, *, held: bool = False) -> list[Candidate]:
@@ -95,6 +107,13 @@ def undecided(c: Connection, classifier: str) -> list[int]:
         candidate.c.state.in_((*PENDING, "overtaken")),
     )
     return list(c.scalars(query))
+
+
+def ended(c: Connection) -> list[int]:
+    """Every model that waited or scored along once, and does not any more."""
+    waits = select(candidate.c.model_id).where(candidate.c.state.in_(PENDING))
+    query = select(candidate.c.model_id).where(candidate.c.model_id.not_in(waits)).distinct()
+    return list(c.scalars(query.order_by(candidate.c.model_id)))
 
 
 def last_plan(c: Connection, classifier: str) -> str | None:

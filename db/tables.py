@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -413,6 +414,8 @@ promotion = Table(
     comment="the whole chain of how each champion got there, refusals included",
 )
 
+_PENDING = text("state IN ('shadow', 'waiting')")  # of a classifier one at most: db/candidates.py
+
 candidate = Table(
     "candidate",
     metadata,
@@ -441,6 +444,13 @@ candidate = Table(
     Column("because", Text, comment="why, in the person's words; never anything of a patient"),
     _one_of("state", "shadow", "waiting", "accepted", "refused", "expired", "overtaken"),
     Index("ix_candidate_classifier", "classifier"),
+    Index(
+        "uq_candidate_pending",
+        "classifier",
+        unique=True,
+        sqlite_where=_PENDING,
+        postgresql_where=_PENDING,
+    ),
     comment="challengers that met every rule and do not answer yet, and what became of them",
 )
 

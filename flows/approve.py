@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tasks.approval import Approval, decide_on, pending_of
 from tasks.database import open_database
+from tasks.pages import renew_pages
 from tasks.settings import Settings
 from tasks.step import flow
 
@@ -56,4 +57,6 @@ def approve(model_id: int) -> Approval:
         key=f"candidate-{one.id}",
     )
     decision: Literal["accepted", "refused"] = "accepted" if said.decision == "approve" else "refused"
-    return decide_on(engine, settings, model_id, decision, said.by, said.because, datetime.now(UTC))
+    decided = decide_on(engine, settings, model_id, decision, said.by, said.because, datetime.now(UTC))
+    renew_pages(engine, settings)
+    return decided

@@ -15,6 +15,7 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.models import Champion
 from db.predictions import Exported
+from tasks.candidacy import lapse
 from tasks.cluster import score_on_cluster
 from tasks.database import open_database
 from tasks.ml.faultpoints import reach
@@ -34,8 +35,9 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
     """
     settings = Settings.load()
     asked = settings.classifier(classifier)
-    now = datetime.now(UTC)
-    with writing(open_database(settings)) as c:
+    engine, now = open_database(settings), datetime.now(UTC)
+    lapse(engine, settings, now)  # a champion found damaged since may have a successor
+    with writing(engine) as c:
         backlog.hold_champion(c, classifier)
         champion = the_champion(c, classifier)
         scoring.stop_former(c, classifier, champion.model.id, now)

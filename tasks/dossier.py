@@ -31,7 +31,7 @@ from db.engine import reading
 from db.errors import LaudosError
 from db.models import Model
 from tasks import behaviour
-from tasks.approval import rules_of
+from tasks.candidacy import rules_of
 from tasks.data_card import card_of as data_card_of
 from tasks.database import open_database
 from tasks.evaluate import model_row

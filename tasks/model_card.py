@@ -32,7 +32,12 @@ from tasks.step import step
 def write_model_card(model_id: int) -> None:
     """Write the card in every language; what was decided since makes it another."""
     settings = Settings.load()
-    facts = facts_of(open_database(settings), settings, model_id)
+    write_card(open_database(settings), settings, model_id)
+
+
+def write_card(engine: Engine, settings: Settings, model_id: int) -> None:
+    """As files, and in Prefect's UI where a run of it is under way."""
+    facts = facts_of(engine, settings, model_id)
     for language in LANGUAGES:
         card = model_card(facts, language)
         write_atomically(model_card_path(settings, model_id, language, "md"), card.markdown.encode())

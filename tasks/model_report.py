@@ -31,21 +31,29 @@ def write_model_report(run_id: int, model_id: int) -> bool:
     settings = Settings.load()
     engine = open_database(settings)
     model = model_row(engine, model_id)
-    with reading(engine) as c:
-        history = models.promotions(c, model.classifier)
-        waits = next(
-            (one for one in candidates.pending(c, model.classifier) if one.model_id == model_id), None
-        )
-    # a rollback to this model was no verdict on it
-    verdicts = [past for past in history if past.model_id == model_id and past.decision != "rolled_back"]
-    judged_now = run_id in {one.run_id for one in (*verdicts[:1], waits) if one is not None}
+    judged_now = run_id in {one.run_id for one in _verdict_on(engine, model) if one is not None}
     if not judged_now and report_path(settings, model_id, "html").exists():
         return False
-    report = report_of(engine, settings, model, verdicts[0] if verdicts else None, waits)
-    write_atomically(report_path(settings, model_id, "md"), report.markdown.encode())
-    write_atomically(report_path(settings, model_id, "html"), report.html.encode())
-    publish_model_report(model_id, model.classifier, report.markdown)
+    write_report(engine, settings, model)
     return True
+
+
+def write_report(engine: Engine, settings: Settings, model: Model) -> None:
+    """As files, and in Prefect's UI where a run of it is under way."""
+    report = report_of(engine, settings, model, *_verdict_on(engine, model))
+    write_atomically(report_path(settings, model.id, "md"), report.markdown.encode())
+    write_atomically(report_path(settings, model.id, "html"), report.html.encode())
+    publish_model_report(model.id, model.classifier, report.markdown)
+
+
+def _verdict_on(engine: Engine, model: Model) -> tuple[Promotion | None, Candidate | None]:
+    """The last decision about the model, and its candidacy while it waits or scores along."""
+    with reading(engine) as c:
+        history = models.promotions(c, model.classifier)
+        pending = candidates.pending(c, model.classifier)
+    # a rollback to this model was no verdict on it
+    verdicts = (past for past in history if past.model_id == model.id and past.decision != "rolled_back")
+    return next(verdicts, None), next((one for one in pending if one.model_id == model.id), None)
 
 
 def report_of(

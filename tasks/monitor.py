@@ -13,10 +13,11 @@ from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answered
 from tasks import alarms, behaviour, cascade_audit
-from tasks.approval import lapse
 from tasks.artifacts import publish_tonight
+from tasks.candidacy import lapse
 from tasks.database import open_database
 from tasks.ml.evaluation import evaluate
+from tasks.pages import renew_pages
 from tasks.settings import Settings
 from tasks.step import step
 from tasks.tonight import PICTURED_DAYS, Night, tonight
@@ -69,6 +70,7 @@ def tell_the_night(run_id: int) -> Told:
     settings = Settings.load()
     engine, now = open_database(settings), datetime.now(UTC)
     lapse(engine, settings, now)  # what nobody decided in time is told as refused
+    renew_pages(engine, settings)
     with reading(engine) as c:
         night = look_back(c, settings, now)
     publish_tonight(tonight(night))

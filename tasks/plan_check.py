@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from db import models, snapshots
 from db.engine import reading
 from db.errors import NothingToWorkOn
-from tasks.approval import rules_of
+from tasks.candidacy import rules_of
 from tasks.classify import the_classifier
 from tasks.database import open_database
 from tasks.ml.looks import error_left, error_of, least_gain

@@ -13,8 +13,9 @@ from db import audit, candidates, models, snapshots
 from db.candidates import Candidate
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
-from tasks.approval import hold_back, lapse, plan_sha, rules_of, waits_for
 from tasks.behaviour import run_of, suite_of
+from tasks.candidacy import hold_back, lapse, plan_sha, rules_of, waits_for
+from tasks.cost import budget_reasons
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC, write_decision
 from tasks.evaluate import Probabilities, answers_on, baselines_on, model_row, probabilities_on
@@ -139,6 +140,7 @@ def _verdict(
     answers, unfamiliar = answers_on(engine, settings, model, holdout, now)
     facts = read_facts(folder_of(settings, model))
     gaps = gaps_on(engine, model, facts, holdout, answers, unfamiliar, rules.n_boot, settings.seed)
+    costs = budget_reasons(engine, settings, model, champion, holdout.texts, rules, now)
     verdict = judge(
         answers,
         theirs,
@@ -150,7 +152,7 @@ def _verdict(
         rules,
         asked.sensitivity_floor,
         settings.seed,
-        [*behaved, *fairness_reasons(gaps, rules)],
+        [*behaved, *fairness_reasons(gaps, rules), *costs],
         suite.sha if suite else None,
         reference=_reference_on(engine, settings, model, champion, history, holdout, now),
         newer=champion is None or champion.model.snapshot_id < model.snapshot_id,

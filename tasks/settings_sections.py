@@ -220,6 +220,24 @@ class PromotionSettings(_Strict):
     fairness_review_margin: Share = Field(
         default=0.5, description="the same, for the share of reports left to a person"
     )
+    size_mib_max: float = Field(
+        default=2048.0,
+        ge=0,
+        description="budget: MiB that may be loaded of it: weights, vocabulary, what laudos adds; "
+        "0: nothing is asked",
+    )
+    slower_max: float = Field(
+        default=3.0,
+        ge=0,
+        description="budget: how many times as long as with the champion a report may take to read, in "
+        "processor time of both side by side; 0: nothing is asked",
+    )
+    report_ms_max: float = Field(
+        default=0.0,
+        ge=0,
+        description="budget: how many ms of this machine's processor time a report may take; "
+        "0: nothing is asked",
+    )
     behaviour_floor: Share = Field(
         default=0.0,
         description="least share right of the behaviour suite, by the lower end of its 95 % interval; "

@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from db import audit, candidates, features, models, reports, shadow
+from db import candidates, features, models, reports, shadow
 from db.candidates import Candidate
 from db.engine import reading, writing
 from db.models import Model
 from db.shadow import Beside
 from tasks.answering import answers, read
-from tasks.approval import end, lapse, refuse_broken, rules_of
+from tasks.approval import refuse_broken
+from tasks.candidacy import end, lapse, let_wait, rules_of
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC
 from tasks.ml.predictor import Predictor
-from tasks.ml.rules import Rules
 from tasks.ml.shadow import shadow_reason
 from tasks.model_folders import point_at_champion
 from tasks.progress import progress_bar
@@ -134,7 +134,9 @@ def _decide(
     if rules.approval != "person":
         refuse_broken(engine, settings, one)  # what it scored along, another night may have read
         return _end(engine, settings, one, "accepted", reasons, now)
-    return _let_wait(engine, one, reasons, rules, found, now)
+    with writing(engine) as c:
+        let_wait(c, one, reasons, rules, found, now)
+    return "waiting"
 
 
 def _end(
@@ -149,22 +151,3 @@ def _end(
         end(c, one, state, list(reasons), AUTOMATIC, None, now)
     point_at_champion(engine, settings, one.classifier)
     return state
-
-
-def _let_wait(
-    engine: Engine,
-    one: Candidate,
-    reasons: Sequence[dict[str, Any]],
-    rules: Rules,
-    found: Beside,
-    now: datetime,
-) -> candidates.State:
-    with writing(engine) as c:
-        # once, whoever else is at it
-        if candidates.let_wait(c, one.id, reasons, now + rules.approval_within):
-            detail = {"candidate": one.id, **asdict(found)}
-            audit.record(
-                c, actor=AUTOMATIC, action="scored along", subject=f"model {one.model_id}", detail=detail,
-                now=now,
-            )  # fmt: skip
-    return "waiting"

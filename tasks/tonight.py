@@ -14,6 +14,7 @@ from db.metrics import Metric
 from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
 from db.status import CandidateStatus, ClassifierStatus
 from tasks.ml.artifact import CAVEAT
+from tasks.ml.budget import SIZE, SPEED, TIME
 from tasks.ml.cascade import Agreement
 from tasks.ml.nights import nights
 from tasks.ml.report_figures import BEHAVIOUR
@@ -109,7 +110,9 @@ def _trained(night: Night) -> str:
         missed = [r for r in rules if not r["passed"]]
         broken = [f"- **missed** {r['rule']}: {r['found']}; asked: {r['asked']}" for r in missed]
         held = ", ".join(r["rule"] for r in rules if r["passed"])
-        parts.append("\n".join([*broken, f"- held: {held}"]) if held else "\n".join(broken))
+        within = [r for r in rules if r["passed"] and r["rule"] in (SIZE, SPEED, TIME)]
+        cost = [f"- {r['rule']}: {r['found']}" for r in within]
+        parts.append("\n".join([*broken, *([f"- held: {held}"] if held else []), *cost]))
     return "## What was trained\n\n" + "\n\n".join(part for part in parts if part)
 
 

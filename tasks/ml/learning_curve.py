@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 SHARES: Final = (0.1, 0.2, 0.35, 0.6, 1.0)  # of the training patients
 SIZES_MIN: Final = 4  # three numbers are fitted
+HELD_MIN: Final = 4  # calibration patients of each label: two choose, and two judge
 REACH: Final = 2.0  # times as many reports as were read: no forecast beyond
 DRAWS: Final = 200
 # exponents seen on text lie below 1 (Hestness et al. 2017, arXiv:1712.00409)
@@ -133,27 +134,36 @@ def _usable_shares(
     taught: tuple[Vectors, Ints, Sequence[str]], held: tuple[Vectors, Ints, Sequence[str]], n_labels: int
 ) -> list[float]:
     """The shares that hold two patients of every label."""
-    fewest = min(_patients(taught, label) for label in range(n_labels))
+    fewest = int(np.bincount(_goes_by(*taught[1:])[0], minlength=n_labels).min())
     shares = [share for share in SHARES if share * fewest >= 2]
-    fewest_held = min(_patients(held, label) for label in range(n_labels))
-    if len(shares) < SIZES_MIN or fewest_held < 2:
+    fewest_held = int(np.bincount(_goes_by(*held[1:])[0], minlength=n_labels).min())
+    if len(shares) < SIZES_MIN or fewest_held < HELD_MIN:
         raise UnfitData(
-            f"the rarest label is borne by {fewest} training and {fewest_held} calibration patients; a "
-            f"learning curve needs {int(np.ceil(2 / SHARES[-SIZES_MIN]))} and 2: label more patients"
+            f"the label with the fewest patients (who count for the rarest label they bear) has {fewest} "
+            f"training and {fewest_held} calibration patients; a learning curve needs "
+            f"{int(np.ceil(2 / SHARES[-SIZES_MIN]))} and {HELD_MIN}: label more patients"
         )
     return shares
 
 
-def _patients(part: tuple[Vectors, Ints, Sequence[str]], label: int) -> int:
-    return len(set(np.asarray(part[2])[part[1] == label]))
+def _goes_by(labels_idx: Ints, patients: Sequence[str]) -> tuple[Ints, Ints]:
+    """(patients,) the label each is drawn by, and (reports,) the patient of each report.
+
+    Of several labels the one that the fewest patients bear: else a label that only ever comes beside a common
+    one would be in a share, or in the half that judges, by chance alone.
+    """
+    of_report = np.unique(np.asarray(patients), return_inverse=True)[1]
+    pairs = np.unique(np.stack([of_report, labels_idx], axis=1), axis=0)
+    borne_by = np.bincount(pairs[:, 1])
+    rarest_first = pairs[np.lexsort((borne_by[pairs[:, 1]], pairs[:, 0]))]
+    return rarest_first[np.unique(rarest_first[:, 0], return_index=True)[1], 1], of_report
 
 
 def _places(labels_idx: Ints, patients: Sequence[str], rng: np.random.Generator) -> Floats:
     """(reports,) places in [0, 1) in an order of chance, one a patient: the reports below s are a share s of
-    the patients, and of those of each label. A patient of several labels goes by the first report's."""
-    _, first, of_report = np.unique(np.asarray(patients), return_index=True, return_inverse=True)
-    bears = labels_idx[first]
-    place = np.empty(len(first))
+    the patients, and of those that go by each label."""
+    bears, of_report = _goes_by(labels_idx, patients)
+    place = np.empty(len(bears))
     for label in np.unique(bears):
         ours = rng.permutation(np.flatnonzero(bears == label))
         place[ours] = (np.arange(len(ours)) + 0.5) / len(ours)

@@ -243,6 +243,8 @@ def _called(name: str, said: Words) -> str:
         value = re.sub(r"\bwords\b", said.values["words"], value)
     if field == "origin":
         value = said.origins.get(value, value)
+    if field == "language":
+        value = said.languages.get(value, value)
     return f"{said.fields.get(field, said.groups.get(field, field))}: {value}"
 
 

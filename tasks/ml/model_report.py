@@ -22,6 +22,10 @@ from tasks.ml.report_slices import benefit_blocks, calibration_blocks, slice_blo
 from tasks.ml.resampling import Floats, Ints
 from tasks.ml.rules import Reason
 
+Outcome = Literal["promoted", "refused", "waiting", "unchanged"]
+
+STILL_WAITS: Final = "It met every rule and does not answer yet"
+
 CAVEAT: Final = (
     "This model learnt from synthetic reports. They were written from WDBC, a table of nuclear measurements "
     "of fine-needle aspirates: measurements, not reports. Figures on such text show that the pipeline works; "
@@ -64,7 +68,7 @@ class ModelCard:
     scored: Mapping[str, Floats]
     labels_idx: Ints
     thresholds: Thresholds
-    decision: Literal["promoted", "refused", "waiting", "unchanged"]
+    decision: Outcome
     reasons: Sequence[Reason]
     by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     behaviour: Sequence[Figure] = ()
@@ -101,23 +105,27 @@ def model_report(card: ModelCard) -> ModelReport:
     return ModelReport(as_markdown(blocks), as_html(blocks, title))
 
 
-def _summary(card: ModelCard) -> list[Block]:
-    ours = by_name(card.figures["model"])
-    told = {
+def outcome_told(decision: Outcome, model_id: int) -> str:
+    """What became of the model: the first sentence of its report."""
+    return {
         "promoted": "Promoted: it answers from now on.",
         "refused": "Refused: the previous champion, if there is one, goes on answering.",
         "waiting": (
-            "It met every rule and does not answer yet: it waits for a person, or for reports to score "
-            f"along. laudos models show {card.model_id} tells what became of it."
+            f"{STILL_WAITS}: it waits for a person, or for reports to score along. "
+            f"laudos models show {model_id} tells what became of it."
         ),
         "unchanged": "Nothing was decided anew.",
-    }[card.decision]
+    }[decision]
+
+
+def _summary(card: ModelCard) -> list[Block]:
+    ours = by_name(card.figures["model"])
     sensitivity, specificity, auroc = (
         shown(ours[name, "all"]) for name in ("sensitivity", "specificity", "auroc_report")
     )
     patients = ours["accuracy_patient", "all"].n if ("accuracy_patient", "all") in ours else 0
     blocks: list[Block] = [
-        Paragraph(told, strong=True),
+        Paragraph(outcome_told(card.decision, card.model_id), strong=True),
         Paragraph(
             f"It reads a report and answers with one of {len(card.labels)} labels: {', '.join(card.labels)}. "
             f"The one that must not be missed is {card.critical}. Judged on {len(card.labels_idx)} reports "

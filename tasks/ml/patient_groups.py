@@ -40,9 +40,15 @@ _UNKNOWN: Final = frozenset(
         *("nao declarada", "desconhecido", "desconhecida"),
     }
 )
-# "45", "045Y" (DICOM's age string), "45 anos"; months, weeks and days are less than a year or so
-_AGE: Final = re.compile(r"0*(\d{1,3})\s*(y|a|anos?|years?)?", re.IGNORECASE)
-_BELOW_A_YEAR: Final = re.compile(r"\d{1,3}\s*(m|w|d|mes|meses|m[eê]s|dias?|semanas?)", re.IGNORECASE)
+# "45", "045Y" (DICOM's age string), "45 anos", "18 meses"
+_AGE: Final = re.compile(r"0*(\d{1,5})\s*([a-zê]*)", re.IGNORECASE)
+# how many of them are a year; DICOM writes 216M of who is 18, and so do systems for children
+_A_YEAR: Final = {
+    **dict.fromkeys(("", "y", "a", "ano", "anos", "year", "years"), 1.0),
+    **dict.fromkeys(("m", "mes", "mês", "meses", "month", "months"), 12.0),
+    **dict.fromkeys(("w", "semana", "semanas", "week", "weeks"), 365.25 / 7),
+    **dict.fromkeys(("d", "dia", "dias", "day", "days"), 365.25),
+}
 
 
 def sex_of(value: object) -> str | None:
@@ -64,7 +70,7 @@ def institution_of(value: object) -> str | None:
 
 
 def age_band(years: object) -> str | None:
-    """The band of an age in years, a number or text such as "45" or "045Y"; None for what is no age."""
+    """The band of an age, a number of years or text such as "45", "045Y" or "216M"; None for no age."""
     age = _years(years)
     if age is None or not 0 <= age <= AGE_MAX:
         return None
@@ -83,11 +89,9 @@ def _years(value: object) -> int | None:
         return None
     if isinstance(value, int | float | Decimal):
         return int(value) if isfinite(value) and value >= 0 else None
-    text = _written(value)
-    if _BELOW_A_YEAR.fullmatch(text):
-        return 0
-    found = _AGE.fullmatch(text.removesuffix(".0"))
-    return int(found[1]) if found else None
+    found = _AGE.fullmatch(_written(value).removesuffix(".0"))
+    a_year = _A_YEAR.get(found[2].casefold()) if found else None
+    return int(int(found[1]) / a_year) if found and a_year else None
 
 
 def _written(value: object) -> str:

@@ -17,8 +17,6 @@ from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS
 RIGHT: Final = {"sensitivity": "sensitivity", "specificity": "specificity"}
 BESIDE: Final = {"auroc_report": "AUROC", "ece": "ECE ↓", "review_share": "to a person"}
 WAYS: Final = {"uncalibrated": "none", "platt": "Platt", "isotonic": "isotonic"}
-# what a report's slices are not called by any field of the data
-UNKNOWN: Final = "No language is told apart: nothing here recognises one reliably in a short report."
 
 
 def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
@@ -29,14 +27,12 @@ def slice_blocks(figures: Sequence[Figure], critical: str) -> list[Block]:
         return []
     blocks: list[Block] = [Heading("Slice by slice")]
     if names == ["all"]:
-        blocks.append(Paragraph("Nothing is recorded by which the holdout reports differ."))
-        return [*blocks, Bullets([UNKNOWN])]
+        return [*blocks, Paragraph("Nothing is recorded by which the holdout reports differ.")]
     notes = [
         f"† small: fewer than {SMALL_PATIENTS} patients, or {SMALL_CRITICAL} with a report of {critical}. "
         "Its figures may be far off; none is left out.",
         "Reports, and in parentheses how many patients they are of; intervals over patients, who may stand "
         "in several slices. An ECE on few reports reads too high.",
-        UNKNOWN,
     ]
     ordered = in_order(names)
     right = [_row(found, name, RIGHT) for name in ordered]

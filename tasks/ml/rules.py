@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
 
-RULES_REVISION: Final = 4  # raise when the meaning of a rule changes
+RULES_REVISION: Final = 5  # raise when the meaning of a rule changes
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Rules:
     `behaviour_floor` is the least that share may be by the lower end of its 95 % interval; 0 asks nothing.
     `fairness_margin` and `fairness_review_margin`: how far apart a group of patients and all others may
     surely be in sensitivity and in the share left to a person; 1 asks nothing.
+    `size_mib_max`: how much of it may be loaded, in MiB; `slower_max`: how many times as long as the
+    champion's a report may take to read; `report_ms_max`: how many milliseconds of this machine's processor
+    time. 0 asks nothing.
     `error`: with what probability any challenger that is worse by a margin may get through, over all looks
     at one holdout; the behaviour suite is no holdout, and is judged at 5 %, as are the groups.
     `approval`: automatic, or person: who meets all of it waits for one. `shadow_reports`: so many it first
@@ -37,6 +40,9 @@ class Rules:
     behaviour_floor: float = 0.0
     fairness_margin: float = 0.2
     fairness_review_margin: float = 0.5
+    size_mib_max: float = 2048.0
+    slower_max: float = 3.0
+    report_ms_max: float = 0.0
     holdout_patients_min: int = 20
     beat_baselines: bool = True
     error: float = 0.05

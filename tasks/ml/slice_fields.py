@@ -9,10 +9,12 @@ from datetime import date
 from typing import Final
 
 from tasks.ml.conclusions import shipped
+from tasks.ml.languages import language_of
 from tasks.ml.variety.sections import folded, sections
 
 VALUES_MAX: Final = 24  # of one field; the rest are judged together
 OTHERS: Final = "(others)"
+UNDETERMINED: Final = "undetermined"  # a language that a report is too short or too telegraphic to tell
 # up to so many words; a findings-only report has some 80, a signed-out pathology report some 400
 LENGTHS_WORDS: Final = (50, 150, 400)
 
@@ -46,6 +48,7 @@ def fields_of(
         Field("origin", origins),
         Field("month", months(dates)),
         Field("length", [length_of(text) for text in texts]),
+        Field("language", languages(texts)),
         *section_fields(texts),
     ]
     return [_bounded(field) for field in found if len(set(field.values) - {None}) > 1]
@@ -59,6 +62,14 @@ def length_of(text: str) -> str:
             return f"{first}-{most} words"
         first = most + 1
     return f"{first} words and more"
+
+
+def languages(texts: Sequence[str]) -> list[str | None]:
+    """The language of each, UNDETERMINED included; all None where fewer than two languages are told."""
+    told = [language_of(text) for text in texts]
+    if len(set(told) - {None}) < 2:
+        return [None] * len(texts)
+    return [one or UNDETERMINED for one in told]
 
 
 def months(dates: Sequence[date | None]) -> list[str | None]:

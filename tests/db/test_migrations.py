@@ -158,6 +158,37 @@ def test_groups_and_candidates_go_with_the_way_down_and_nothing_else_does(
         assert c.execute(text("SELECT * FROM patient_group")).all() == []
 
 
+def test_of_two_that_wait_the_first_stays_and_from_then_on_none_comes_in_beside_it(
+    oldest: Engine, database_url: str
+) -> None:
+    def waits(number: int) -> None:
+        with writing(oldest) as c:
+            c.execute(
+                text(
+                    "INSERT INTO candidate (id, classifier, model_id, state, reasons, plan_sha, "
+                    "shadow_reports, run_id, since, until) VALUES "
+                    "(:id, 'paaf', 1, 'waiting', '[]', 'p', 0, 1, '2026-03-02', '2026-03-09')"
+                ),
+                {"id": number},
+            )
+
+    def states() -> list[tuple[int, str]]:
+        with reading(oldest) as c:
+            return [tuple(row) for row in c.execute(text("SELECT id, state FROM candidate ORDER BY id"))]
+
+    schema.upgrade(database_url)
+    schema.downgrade(database_url, "0008")
+    for number in (1, 2):  # what nothing but a lock kept out
+        waits(number)
+    schema.upgrade(database_url)
+    assert states() == [(1, "waiting"), (2, "overtaken")]
+    with pytest.raises(DatabaseFailure):
+        waits(3)
+    schema.downgrade(database_url, "0008")
+    waits(3)
+    assert states() == [(1, "waiting"), (2, "overtaken"), (3, "waiting")]
+
+
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(
     oldest: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

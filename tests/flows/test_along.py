@@ -12,7 +12,7 @@ from db import models
 from db.engine import reading
 from db.tables import prediction, shadow_prediction
 from flows.classify import classify
-from tasks.approval import plan_sha, rules_of
+from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
 from tasks.ml.rules import Verdict
 from tasks.promote import record

@@ -23,11 +23,12 @@ from deployments.schedules import deployments
 from flows.approve import approve
 from flows.retrain import retrain
 from tasks import form
-from tasks.approval import plan_sha, refuse_model, rules_of
+from tasks.approval import refuse_model
+from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
 from tasks.evaluate import model_row
 from tasks.ml.rules import Verdict
-from tasks.model_folders import report_path
+from tasks.model_folders import model_card_path, report_path
 from tasks.promote import record
 from tasks.settings import Settings
 from tests.learning.test_champions import bare_model
@@ -109,8 +110,14 @@ def test_a_night_ends_while_a_model_waits_and_the_form_lets_it_answer(
     [summary] = retrain(CLASSIFIER)
     assert (summary.decision, summary.champion_id) == ("waiting", None)
     assert "waits for a person until" in summary.reasons[-1]
-    page = report_path(world.settings, summary.model_id or 0, "md").read_text()
+    model_id = summary.model_id or 0
+    pages = (
+        report_path(world.settings, model_id, "md"),
+        model_card_path(world.settings, model_id, "en", "md"),
+    )
+    page, card = (path.read_text() for path in pages)
     assert "It met every rule and does not answer yet" in page
+    assert "dra. Lima" not in card
     assert runs_of(by_form, before) == []  # no server of the user's: nobody would run it
     monkeypatch.setattr(form, "prefect_server", lambda: "the harness")
     assert form.offer_form(world.settings, summary.model_id or 0)
@@ -134,6 +141,11 @@ def test_a_night_ends_while_a_model_waits_and_the_form_lets_it_answer(
     with reading(world.engine) as c:
         [last] = models.promotions(c, CLASSIFIER)
     assert (last.decision, last.actor) == ("promoted", "dra. Lima")
+    page, card = (path.read_text() for path in pages)
+    assert "Promoted: it answers from now on" in page
+    assert "approval by a person" in page
+    assert "It met every rule and does not answer yet" not in page
+    assert "dra. Lima" in card
 
 
 def test_what_was_decided_by_command_stands_whatever_the_form_says_later(world: World, served: UUID) -> None:

@@ -162,6 +162,8 @@ def test_what_other_sources_and_former_versions_say_is_not_counted_against_a_col
     [
         (0, "0-17"), (39.0, "18-39"), ("045Y", "40-49"), ("69 anos", "60-69"), (80, "80 and over"),
         ("7 meses", "0-17"), ("006M", "0-17"), (121, None), (-1, None), ("1980-01-01", None), (True, None),
+        ("215M", "0-17"), ("216M", "18-39"), ("480 meses", "40-49"), ("52w", "0-17"), ("6574D", "0-17"),
+        ("6575 dias", "18-39"), ("1500M", None), ("45 metros", None),
         (None, None), ("", None), (float("nan"), None), ("maior", None),
     ],
 )  # fmt: skip

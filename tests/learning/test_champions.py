@@ -16,8 +16,10 @@ from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import snapshot
-from tasks.approval import decide_on
-from tasks.model_folders import point_at_champion, pointer_path
+from tasks.approval import approve_model
+from tasks.ml.model_report import STILL_WAITS
+from tasks.model_folders import point_at_champion, pointer_path, report_path
+from tasks.model_report import write_model_report
 from tasks.models import list_models, reference, roll_back, rollback, show_model
 from tasks.plan_check import check_plan
 from tasks.promote import decide, look_at
@@ -265,7 +267,8 @@ def test_while_one_waits_for_a_person_no_other_is_judged_and_no_look_is_spent(
 ) -> None:
     world.add(HOSPITAL)
     first = retrain(world).trained.model_id
-    asking = reconfigured(world, promotion={"holdout_patients_min": 5, "approval": "person"})
+    plan = {"holdout_patients_min": 5, "approval": "person", "approval_within": "9999d"}
+    asking = reconfigured(world, promotion=plan)
     asking.add(range(80, 86))
     second = retrain(asking)
     assert second.decided.decision == "waiting"
@@ -278,9 +281,12 @@ def test_while_one_waits_for_a_person_no_other_is_judged_and_no_look_is_spent(
     assert (
         look_at(asking.engine, CLASSIFIER, asked, decisions(asking)) == 2
     )  # the one that waits had the first
-    approved = decide_on(
-        asking.engine, asking.settings, second.trained.model_id, "accepted", "ana", "read", asking.now
-    )
+    write_model_report.fn(asking.run("retrain"), second.trained.model_id)
+    page = report_path(asking.settings, second.trained.model_id, "md")
+    assert STILL_WAITS in page.read_text()
+    approved = approve_model(asking.settings, second.trained.model_id, "ana", "read")
+    assert STILL_WAITS not in page.read_text()
+    assert "held: approval by a person" in page.read_text()
     assert approved.champion_id == champion_of(asking).model.id == second.trained.model_id
     again = decide(asking.engine, asking.settings, asking.run("retrain"), third.trained.model_id, asking.now)
     assert any("look 2 at it" in reason for reason in again.reasons)

@@ -70,5 +70,21 @@ def test_no_forecast_reaches_beyond_twice_what_was_read() -> None:
 
 
 def test_a_label_of_too_few_patients_is_refused_with_what_is_needed() -> None:
-    with pytest.raises(UnfitData, match="needs 10 and 2"):
+    with pytest.raises(UnfitData, match="needs 10 and 4"):
         learning_curve(first(part(600, 1, 2.0), 12), part(40, 2, 2.0), 2, repeats=3)
+
+
+def test_a_rare_label_that_only_comes_beside_a_common_one_is_in_every_share_and_every_half() -> None:
+    """Every patient's first report bears the common label: drawn by it, the rare one came in by chance."""
+
+    def beside(reports: int, seed: int) -> Part:
+        vectors, _, _ = part(reports, seed, 0.0)
+        rare = np.arange(reports) % 20 == 19  # the second report of every tenth patient
+        vectors[:, 0] += 9.0 * rare
+        vectors[:, 1:] = 0
+        return vectors, rare.astype(np.int64), [f"{seed}-{number // 2:04d}" for number in range(reports)]
+
+    for seed in (2, 5):  # with which a share by chance held no report of it
+        found = learning_curve(beside(400, 1), beside(240, 2), 2, repeats=3, seed=seed)
+        assert found.reports[0] == 40
+        assert found.scores.min() > 0.9

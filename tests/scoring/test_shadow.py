@@ -12,15 +12,16 @@ from sqlalchemy import select, text
 
 from db import audit, candidates, models, retention, status
 from db.engine import reading, writing
-from db.errors import ConfigurationError, LaudosError
+from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import feature, prediction, report_version, shadow_prediction
-from tasks import approval, shadow
-from tasks.approval import approve_model, decide_on, lapse, plan_sha, refuse_model, rules_of
+from tasks import candidacy, shadow
+from tasks.approval import approve_model, decide_on, refuse_model
+from tasks.candidacy import lapse, plan_sha, rules_of
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
 from tasks.ml.rules import Reason, Rules, Verdict
-from tasks.ml.shadow import shadow_reason
+from tasks.ml.shadow import cut_short_reason, shadow_reason
 from tasks.ml.synthesis.checked_yaml import BadFile
 from tasks.models import list_models, reference, roll_back
 from tasks.monitor import look_back
@@ -168,6 +169,20 @@ def test_without_a_person_asked_the_plan_decides_once_enough_was_scored_along(
     assert (last.decision, last.actor, last.reasons[-1]["passed"]) == ("refused", "retrain", False)
 
 
+def test_of_two_judged_at_once_under_no_lock_one_waits_and_the_other_is_told_so(
+    both: Hospital, configure: Callable[..., Settings]
+) -> None:
+    town = asking(both, configure, **WAITS)
+    first, second = town.crown(), town.challenger(head=1)
+    judged(town, second)
+    third = town.challenger(head=2)
+    with pytest.raises(Busy, match=f"while model {third} was being judged, and waits"):
+        judged(town, third)
+    assert (state(town, second), champion(town)) == ("waiting", first)
+    refuse_model(town.settings, second, "ana", "not this one")
+    assert judged(town, third).decision == "waiting"  # what is decided stands in nobody's way
+
+
 def test_nobody_deciding_in_time_is_a_refusal_and_says_so(
     both: Hospital, configure: Callable[..., Settings]
 ) -> None:
@@ -220,7 +235,7 @@ def test_a_suite_that_cannot_be_read_ends_no_candidacy_and_no_night(
 
     later = datetime.now(UTC) + timedelta(days=3)
     with monkeypatch.context() as saved_half_way:
-        saved_half_way.setattr(approval, "suite_of", unreadable)
+        saved_half_way.setattr(candidacy, "suite_of", unreadable)
         lapse(town.engine, town.settings, later)
         with pytest.raises(BadFile):
             lapse(town.engine, town.settings, later, CLASSIFIER)
@@ -246,6 +261,54 @@ def test_what_was_damaged_since_it_scored_along_is_not_let_answer_by_the_plan(
     with pytest.raises(LaudosError, match="model 2 cannot answer"):
         scored(town)
     assert (state(town, second), champion(town)) == ("shadow", first)
+
+
+@pytest.mark.parametrize("approval", ["automatic", "person"])
+def test_who_scores_along_with_a_champion_found_damaged_succeeds_it_or_waits_for_a_person(
+    both: Hospital, configure: Callable[..., Settings], approval: str
+) -> None:
+    town = asking(both, configure, shadow_reports=20, shadow_agreement=0.0, approval=approval)
+    first, second = town.crown(), town.challenger(head=1)
+    judged(town, second)
+    town.receive(4)
+    classify(town)
+    assert scored(town).written == 4
+    lapse(town.engine, town.settings, datetime.now(UTC))
+    assert state(town, second) == "shadow"  # the control: the champion is whole
+    town.folder_of(first).joinpath("model.safetensors").unlink()
+    town.receive(2)
+    with pytest.raises(NothingToWorkOn, match="model 1 of 'achado' cannot be used"):
+        classify(town)
+    assert (state(town, second), champion(town)) == ("shadow", first)
+    if approval == "person":
+        lapse(town.engine, town.settings, datetime.now(UTC))
+        assert (state(town, second), champion(town)) == ("waiting", first)
+        approve_model(town.settings, second, "dra. Lima", "nobody else can answer")
+    assert classify(town) == 6  # by the next night at the latest
+    assert (state(town, second), champion(town)) == ("accepted", second)
+    with reading(town.engine) as c:
+        last = models.promotions(c, CLASSIFIER)[0]
+        assert audit.broken(c) == []
+    told = next(reason for reason in last.reasons if reason["rule"] == "answers beside the champion")
+    assert "champion model 1 was found damaged after 4 of them" in told["found"]
+
+
+def test_no_damaged_champion_is_succeeded_by_a_model_that_is_damaged_itself(
+    hospital: Hospital, configure: Callable[..., Settings]
+) -> None:
+    town = asking(hospital, configure, **ALONG)
+    first, second = town.crown(), town.challenger(head=1)
+    judged(town, second)
+    with writing(town.engine) as c:
+        models.set_state(c, first, "tainted")
+    models_folder = town.settings.folder / "models"
+    models_folder.rename(models_folder.with_name("away"))  # as on a machine without the shared folder
+    lapse(town.engine, town.settings, datetime.now(UTC))
+    assert state(town, second) == "shadow"
+    models_folder.with_name("away").rename(models_folder)
+    town.folder_of(second).joinpath("model.safetensors").unlink()
+    lapse(town.engine, town.settings, datetime.now(UTC))
+    assert (state(town, second), champion(town)) == ("refused", first)  # and others are judged again
 
 
 def test_a_person_turns_it_away_and_only_a_person_of_a_name_decides(
@@ -319,3 +382,11 @@ def test_the_share_that_is_asked_for_is_sure_and_reports_of_one_patient_are_one_
     assert shadow_reason(200, 200, 196, rules).passed
     assert not shadow_reason(200, 20, 196, rules).passed
     assert not shadow_reason(0, 0, 0, rules).passed
+
+
+def test_of_a_shadow_cut_short_only_answers_that_surely_are_others_are_held_against_it() -> None:
+    rules = Rules(shadow_agreement=0.9, shadow_reports=500)
+    assert cut_short_reason(0, 0, 0, 1, rules).passed
+    assert cut_short_reason(10, 10, 8, 1, rules).passed
+    assert not cut_short_reason(200, 200, 120, 1, rules).passed
+    assert cut_short_reason(200, 2, 120, 1, rules).passed  # of two patients, who tell next to nothing

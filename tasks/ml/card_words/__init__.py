@@ -104,6 +104,7 @@ class Words(Strict):
     all_reports: str
     fields: dict[str, str]
     values: dict[str, str]
+    languages: dict[str, str]
     small: str
     no_slices: str
     not_cut: str
