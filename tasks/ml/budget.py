@@ -59,7 +59,8 @@ def timed(ours: Reader, theirs: Reader | None, reports: int, clock: Clock) -> Ti
     readers = [ours] if theirs is None else [ours, theirs]
     for read in readers:
         read()  # what is made on first use: threads, buffers
-    begun, rounds = clock(), []
+    begun = clock()
+    rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and (len(rounds) < ROUNDS_MIN or clock() - begun < ENOUGH_S):
         took = [0.0] * len(readers)
         for at in range(len(readers)) if len(rounds) % 2 else reversed(range(len(readers))):
