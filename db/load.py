@@ -65,8 +65,7 @@ def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) ->
 
 
 def _instant(moment: datetime) -> str:
-    moment = moment.astimezone(UTC)
-    return datetime.combine(moment, moment.time()).isoformat(" ", "microseconds")  # without +00:00
+    return moment.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 def _insert_many(c: Connection, table: Table, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:

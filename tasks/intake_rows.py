@@ -43,7 +43,7 @@ class Row(NamedTuple):
             "updated_at": self.updated_at and self.updated_at.isoformat(),
             "date": self.date and self.date.isoformat(),
             "labels": self.labels,
-            "groups": self.groups and asdict(self.groups),
+            "groups": None if self.groups is None else asdict(self.groups),
         }
         known_as = self.external_id if self.external_id is not None and fit_id(self.external_id) else ""
         return Refused(known_as, self.raw_sha, reason, payload)
