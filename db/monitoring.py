@@ -62,6 +62,8 @@ class Cleared:
     models: int = 0
     leftovers: int = 0
     checkpoints: int = 0
+    encoders: int = 0
+    trials: int = 0
     mebibytes: float = 0.0
     features: int = 0
     texts: int = 0
@@ -72,6 +74,8 @@ class Cleared:
             "models": self.models,
             "folders or files of killed runs": self.leftovers,
             "checkpoints": self.checkpoints,
+            "pre-trained encoders": self.encoders,
+            "trials of back ends": self.trials,
             "stored vectors": self.features,
             "texts of superseded versions": self.texts,
         }
@@ -201,7 +205,7 @@ def decisions(c: Connection, since: datetime) -> list[Decision]:
 def cleared(c: Connection, since: datetime) -> Cleared:
     """What the retention rules took away since, by the audit."""
     runs = list(c.scalars(select(audit.c.detail).where(audit.c.action == "retention", audit.c.at >= since)))
-    return Cleared(**{one.name: sum(run[one.name] for run in runs) for one in fields(Cleared)})
+    return Cleared(**{one.name: sum(run.get(one.name, 0) for run in runs) for one in fields(Cleared)})
 
 
 def answers(c: Connection, since: datetime) -> list[Answers]:

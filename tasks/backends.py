@@ -37,7 +37,7 @@ from tasks.ml.backends import (
 from tasks.ml.errors import BackendUnavailable
 from tasks.ml.memory import is_out_of_memory
 from tasks.ml.predictor import Predictor
-from tasks.model_folders import write_atomically
+from tasks.model_folders import note_use, trials_folder, write_atomically
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ def trials(
 ) -> list[Trial]:
     """The reference and those asked for, each tried on calibration reports unless it was on this machine."""
     path = _kept_in(settings, model)
+    note_use(path)
     kept = _kept(path)
     wanted = dict.fromkeys((REFERENCE, *asked))
     if missing := [one for one in wanted if one not in kept]:
@@ -223,7 +224,7 @@ def _others() -> list[Backend]:
 def _kept_in(settings: Settings, model: Model) -> Path:
     """One file a model and machine: several machines may share the folder."""
     here = hashlib.sha256(json.dumps(machine(), sort_keys=True).encode()).hexdigest()
-    return settings.folder / "backends" / f"{model.manifest_sha[:16]}-{here[:8]}.json"
+    return trials_folder(settings) / f"{model.manifest_sha[:16]}-{here[:8]}.json"
 
 
 def _kept(path: Path) -> dict[str, Trial]:

@@ -1,8 +1,11 @@
 """`laudos db backup` and `laudos db restore`: the database and the model folders, which belong together.
 
+What cannot be made again from these lies with them: the encoders, and the pages for physicians.
+
     BACKUP.json                         what lies here, with the sha256 of the database's file; written last
     database.sqlite or database.dump    one state of the database
     models/<classifier>/<name>/         every model that may answer, as its manifest says
+    pretrained/<name>/ encoders/<name>/ encoders that were pre-trained here, and those that were imported
     reports/                            the pages for physicians
 
 Backed up, the database comes first: a folder without its row is harmless, a row without its folder is not.
@@ -30,13 +33,12 @@ from db import doctor as promises
 from db import lock, schema
 from db.engine import open_engine, reading
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.backup_folders import bring_back, bring_to_disk, copy_encoders, copy_models, models_in
 from tasks.database import open_database, upgrade_database
 from tasks.doctor import Finding, doctor
 from tasks.ledger import code_revision
-from tasks.ml.artifact import verify
 from tasks.ml.disk import room_in
-from tasks.ml.errors import BrokenArtifact
-from tasks.model_folders import models_folder, point_at_champion
+from tasks.model_folders import point_at_champion
 from tasks.settings import Settings
 
 FACTS = "BACKUP.json"
@@ -51,12 +53,16 @@ _HALF_WRITTEN = shutil.ignore_patterns(".*")
 
 @dataclass(frozen=True)
 class BackedUp:
-    """Where the back-up lies and what it holds. `left_out`: models whose folder is not what was published."""
+    """Where the back-up lies and what it holds.
+
+    `left_out`: models and encoders whose folder is not what was published.
+    """
 
     folder: str
     revision: str
     database_bytes: int
     models: int
+    encoders: int
     left_out: list[str]
 
 
@@ -68,6 +74,7 @@ class Restored:
     revision: str
     rows: Mapping[str, int]
     models: int
+    encoders: int
     findings: Sequence[Finding]
 
 
@@ -89,18 +96,19 @@ def back_up(settings: Settings, folder: Path) -> BackedUp:
         partial.mkdir(mode=0o700, parents=True)
         try:
             facts, left_out = _write_parts(engine, settings, partial, revision)
-            _bring_to_disk(partial)
+            bring_to_disk(partial)
             os.rename(partial, folder)  # over an empty folder, too
-            _bring_to_disk(folder.parent, below=False)
+            bring_to_disk(folder.parent, below=False)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return BackedUp(str(folder), revision, facts["database"]["bytes"], len(facts["models"]), left_out)
+    held = (facts["database"]["bytes"], len(facts["models"]), len(facts["encoders"]))
+    return BackedUp(str(folder), revision, *held, left_out)
 
 
 def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
-    """Bring a back-up's models and database back, upgrade the tables, and ask the doctor.
+    """Bring a back-up's models, encoders and database back, upgrade the tables, and ask the doctor.
 
-    Models that are there and whole are left alone. Raises ConfigurationError for a folder that is no
+    What is there and whole is left alone. Raises ConfigurationError for a folder that is no
     whole back-up, for one of the other kind of database, and where the database holds rows unless
     `overwrite`; Busy while a run is under way.
     """
@@ -121,7 +129,10 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
                     "the database holds rows, which the back-up would replace; name an empty one in "
                     "laudos.toml, or say --overwrite if that is meant"
                 )
-            _bring_models_back(folder, settings, facts["models"])
+            bring_back(folder, settings, models_in(facts["models"]))
+            # back-ups of before there were encoders in them name none
+            bring_back(folder, settings, facts.get("encoders", ()))
+            _bring_pages_back(folder, settings)
             database.read_into(engine, file)
     upgrade_database(settings)
     engine = open_database(settings)
@@ -129,7 +140,8 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
         rows, champions = database.contents(c), promises.champions(c)
     for classifier in champions:
         point_at_champion(engine, settings, classifier)
-    return Restored(facts["taken_at"], schema.head(), rows, len(facts["models"]), doctor(settings))
+    brought = (len(facts["models"]), len(facts.get("encoders", ())))
+    return Restored(facts["taken_at"], schema.head(), rows, *brought, doctor(settings))
 
 
 @contextmanager
@@ -145,9 +157,10 @@ def _engine(settings: Settings) -> Iterator[Engine]:
 def _write_parts(
     engine: Engine, settings: Settings, to: Path, revision: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Database, models, pages, and at last what they are; that, and which models were left out."""
+    """Database, models, encoders, pages, and at last what they are; that, and what was left out."""
     file = database.write(engine, to)
-    copied, left_out = _copy_models(engine, settings, to / "models")
+    models, left_out = copy_models(engine, settings, to)
+    encoders, broken = copy_encoders(settings, to)
     if (settings.folder / "reports").is_dir():
         shutil.copytree(settings.folder / "reports", to / "reports", ignore=_HALF_WRITTEN)
     facts = {
@@ -156,50 +169,14 @@ def _write_parts(
         "revision": revision,
         "code_revision": code_revision(),
         "database": {"file": file.name, "sha256": _sha_of(file), "bytes": file.stat().st_size},
-        "models": copied,
+        "models": models,
+        "encoders": encoders,
     }
     (to / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return facts, left_out
+    return facts, left_out + broken
 
 
-def _copy_models(engine: Engine, settings: Settings, to: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Copy every model that may answer; what was copied, and which were not what was published."""
-    copied, left_out = [], []
-    with reading(engine) as c:
-        kept = database.folders(c)
-    for number, path, manifest_sha in kept:
-        try:
-            verify(models_folder(settings) / path, manifest_sha)
-            shutil.copytree(models_folder(settings) / path, to / path)
-            verify(to / path, manifest_sha)
-        except BrokenArtifact as broken:
-            shutil.rmtree(to / path, ignore_errors=True)
-            left_out.append(f"model {number}: {broken}")
-        else:
-            copied.append({"model": number, "path": path, "manifest_sha": manifest_sha})
-    return copied, left_out
-
-
-def _bring_models_back(folder: Path, settings: Settings, kept: Sequence[Mapping[str, Any]]) -> None:
-    """Each model under its name, whole; a folder of that name that is not what was published is replaced."""
-    for one in kept:
-        target = models_folder(settings) / one["path"]
-        if not target.resolve().is_relative_to(models_folder(settings).resolve()):
-            raise LaudosError(f"{folder / FACTS} was altered: a model would leave {models_folder(settings)}")
-        try:
-            verify(target, one["manifest_sha"])
-            continue
-        except BrokenArtifact:
-            partial = target.with_name(f".partial-restore-{target.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder / "models" / one["path"], partial)
-        try:
-            verify(partial, one["manifest_sha"])
-            _bring_to_disk(partial)
-            shutil.rmtree(target, ignore_errors=True)
-            os.rename(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+def _bring_pages_back(folder: Path, settings: Settings) -> None:
     if (folder / "reports").is_dir():
         shutil.copytree(folder / "reports", settings.folder / "reports", dirs_exist_ok=True)
 
@@ -225,16 +202,6 @@ def _remove_leftovers(parent: Path) -> None:
     for path in parent.glob(f"{_PARTIAL}*"):
         if time.time() - path.stat().st_mtime > _DEAD_AFTER_S:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _bring_to_disk(folder: Path, *, below: bool = True) -> None:
-    paths = [folder, *(folder.rglob("*") if below else ())]
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sha_of(path: Path) -> str:

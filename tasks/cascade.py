@@ -32,7 +32,7 @@ from tasks.ml.errors import MlError
 from tasks.ml.isolation import PROBE
 from tasks.ml.predictor import Predictor
 from tasks.ml.splits import split_of, unit_interval
-from tasks.model_folders import folder_of, write_atomically
+from tasks.model_folders import folder_of, note_use, trials_folder, write_atomically
 from tasks.models import student_among
 from tasks.settings import Settings
 
@@ -146,6 +146,7 @@ def offered(engine: Engine, settings: Settings, model: Model, champion: Predicto
     Raises LaudosError where it has none, or there is nothing to try it on; MlError for one that is broken.
     """
     asked = _Asked.of(engine, settings, model, champion)
+    note_use(asked.kept_in)
     kept = _kept(asked.kept_in)
     if kept is not None and not _more_may_be_proven(engine, settings, model, kept):
         return kept
@@ -175,7 +176,7 @@ class _Asked:
         about = {**machine(), "backends": [champion.backend, backend], "student": student.manifest_sha}
         here = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         name = f"{model.manifest_sha[:16]}-cascade-{here[:8]}.json"
-        return cls(student, backend, settings.folder / "backends" / name)
+        return cls(student, backend, trials_folder(settings) / name)
 
     def load(self, settings: Settings) -> Predictor:
         """The student in memory. Raises MlError."""

@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 from db import doctor as promises
 from db import house, models
 from db.models import Champion, Model
-from tasks.encoders import encoders_folder, named
+from tasks.encoders import named
 from tasks.findings import Finding, finding, told, violation
 from tasks.leftovers import Leftover, leftovers
 from tasks.ml.encoders.folder import found_in
+from tasks.ml.published import pretrained_in
 from tasks.model_folders import (
+    encoders_folder,
     fault_of,
     gist_fault_of,
     models_folder,
@@ -45,6 +47,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
     yield _no_leftovers(settings, leftovers(settings, every, now))
     yield from _encoders_here(settings)
     yield from _encoders_recorded(c, settings)
+    yield from _encoders_made_here(settings)
     broken = promises.violations(c, house.encoders_without_a_model(now - settings.retention.leftovers_after))
     yield finding(
         "vectors_have_a_model",
@@ -120,6 +123,21 @@ def _encoders_recorded(c: Connection, settings: Settings) -> Iterator[Finding]:
         broken,
         f"encoder {told(broken)}",
         'a run was killed before it was recorded; "laudos doctor --repair" writes what its folder says',
+        "house",
+    )
+
+
+def _encoders_made_here(settings: Settings) -> Iterator[Finding]:
+    """By names and sizes, too."""
+    if not (made := dict(pretrained_in(pretrained_folder(settings)))):
+        return
+    broken = violation([name for name, whole in made.items() if not whole])
+    yield finding(
+        "pretrained_as_published",
+        f"{len(made):,} encoders that were pre-trained here have their files",
+        broken,
+        f"encoder {told(broken)}",
+        'restore its folder from a back-up, or remove it and run "laudos pretrain" again',
         "house",
     )
 

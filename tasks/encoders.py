@@ -16,6 +16,7 @@ from db.errors import ConfigurationError
 from tasks.ml.encoders.folder import EncoderFacts, checked, found_in, take_in
 from tasks.ml.encoders.hub import fetch, where_commits_are
 from tasks.ml.encoders.presets import Pretrained, Scratch, presets
+from tasks.model_folders import encoders_folder
 from tasks.settings import Settings
 from tasks.settings_errors import nearest
 
@@ -72,10 +73,6 @@ class Imported:
     hub: str
     revision: str
     folder: str
-
-
-def encoders_folder(settings: Settings) -> Path:
-    return settings.folder / "encoders"
 
 
 def list_encoders(settings: Settings) -> Sequence[EncoderLine]:

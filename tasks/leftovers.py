@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from db.models import Model
-from tasks.model_folders import folder_of, models_folder, pretrained_folder
+from tasks.model_folders import encoders_folder, folder_of, models_folder, pretrained_folder
 from tasks.settings import Settings
 
 
@@ -44,15 +44,17 @@ def _found(settings: Settings, models: Sequence[Model], now: datetime) -> Iterat
             yield Leftover(path, "its model was removed", timedelta.max)
         else:
             yield Leftover(path, "no model has this folder", _age(path, now))
-    for path in pretrained_folder(settings).glob(".partial-*"):
-        if path.is_dir() and not path.is_symlink():
-            yield Leftover(path, "a publish was killed half-way", _age(path, now))
+    for place in (pretrained_folder(settings), encoders_folder(settings)):
+        for path in place.glob(".partial-*"):
+            if path.is_dir() and not path.is_symlink():
+                yield Leftover(path, "a publish was killed half-way", _age(path, now))
     for path in settings.folder.glob("pretraining/*/*/tokens"):
         if path.is_dir() and not path.is_symlink():
             # the age of the whole: every checkpoint touches the folder that holds both
             age = min(_age(path, now), _age(path.parent, now))
             yield Leftover(path, "reports as token ids, of a pre-training that was killed", age)
-    for path in (*settings.folder.glob(".champion-*.json.*"), *settings.folder.glob("reports/.model-*")):
+    half_written = (".champion-*.json.*", "reports/.model-*", "backends/.*.json.*")
+    for path in (path for pattern in half_written for path in settings.folder.glob(pattern)):
         if path.is_file() and not path.is_symlink():
             yield Leftover(path, "a write was killed half-way", _age(path, now))
 

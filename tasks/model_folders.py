@@ -3,9 +3,11 @@
 <folder>/models/<classifier>/run7-full/      one published model
 <folder>/champion-<classifier>.json          which one answers, for predictions without a database
 <folder>/training/<classifier>/<key>/        checkpoints of a training that has not ended
+<folder>/encoders/<name>/                    one encoder that was imported
 <folder>/pretrained/<name>/                  one encoder that was pre-trained here
 <folder>/pretraining/<classifier>/<key>/     checkpoints of a pre-training that has not ended, and the reports
                                              it reads, by number and, for its owner only, as token ids
+<folder>/backends/<model>-<machine>.json     what was found of back ends and of a cascade on one machine
 <folder>/reports/model-3.md, .html           what a physician reads
 <folder>/reports/model-3-card.pt.md, .html   its card, in each language
 <folder>/reports/training-set-2.md, .html    what a training set is made of
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -48,6 +51,14 @@ def checkpoints_of(settings: Settings, classifier: str) -> Path:
 
 def pretrained_folder(settings: Settings) -> Path:
     return settings.folder / "pretrained"
+
+
+def encoders_folder(settings: Settings) -> Path:
+    return settings.folder / "encoders"
+
+
+def trials_folder(settings: Settings) -> Path:
+    return settings.folder / "backends"
 
 
 def pretraining_of(settings: Settings, classifier: str) -> Path:
@@ -159,3 +170,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     reach("pointer.written")
     temporary.replace(path)
+
+
+def note_use(path: Path) -> None:
+    """Let a kept file's age be the time since its last use; one that may not be touched keeps its age."""
+    with suppress(OSError):
+        os.utime(path)

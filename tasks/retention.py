@@ -26,12 +26,12 @@ from tasks.model_folders import baselines_path, folder_of, models_folder, point_
 from tasks.models import before, reference, student_among
 from tasks.person import person
 from tasks.settings import Settings
+from tasks.spare_folders import UNFINISHED, spare_checkpoints, spare_encoders, spare_trials
 from tasks.step import step
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 ACTOR = "retention"
-UNFINISHED = ("training", "pretraining")  # folders of checkpoints
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ class Removal:
 class Removed:
     """What was taken away. With `dry_run`: what would have been.
 
-    `features`: stored vectors; `texts`: of superseded report versions.
+    `encoders`: pre-trained here; `trials`: files of what was found of back ends; `features`: stored vectors;
+    `texts`: of superseded report versions.
     """
 
     dry_run: bool = False
     models: int = 0
     leftovers: int = 0
     checkpoints: int = 0
+    encoders: int = 0
+    trials: int = 0
     mebibytes: float = 0.0
     features: int = 0
     texts: int = 0
@@ -133,7 +136,12 @@ def removals(c: Connection, settings: Settings, now: datetime) -> Iterator[Remov
     """Every folder and file that the rules allow to go, with the reason."""
     yield from _unless_named(settings, _models(c, settings, models.of_classifier(c)))
     yield from left_behind(c, settings, now)
-    yield from _unless_named(settings, _checkpoints(c, settings, now))
+    for found in (
+        spare_checkpoints(c, settings, now),
+        spare_encoders(c, settings),
+        spare_trials(c, settings, now),
+    ):
+        yield from _unless_named(settings, (Removal(path, why) for path, why in found))
 
 
 def left_behind(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
@@ -180,19 +188,6 @@ def _rolled_back_to(c: Connection, classifier: str, times: int) -> set[int]:
         if at is not None:
             chain.add(at)
     return chain
-
-
-def _checkpoints(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
-    ended = {f"{sha[:12]}-{config[:12]}" for sha, config in retention.finished_trainings(c)}
-    limit = settings.retention.checkpoints_after
-    for path in sorted(path for place in UNFINISHED for path in (settings.folder / place).glob("*/*")):
-        if path.is_symlink() or not path.is_dir():
-            continue
-        newest = max(inner.stat().st_mtime for inner in (path, *path.rglob("*")))
-        if path.name in ended:
-            yield Removal(path, "checkpoints of a training that ended")
-        elif now - datetime.fromtimestamp(newest, UTC) >= limit:
-            yield Removal(path, f"checkpoints that nobody went on with for {limit}")
 
 
 def _remove(engine: Engine, settings: Settings, one: Removal, size: int, actor: str, now: datetime) -> bool:
@@ -273,15 +268,20 @@ def size_of(path: Path) -> int:
 
 
 def _counted(settings: Settings, so_far: Removed, one: Removal, size: int) -> Removed:
-    kind = (
-        "models"
-        if one.model_id is not None
-        else "checkpoints"
-        if any(one.path.is_relative_to(settings.folder / place) for place in UNFINISHED)
-        else "leftovers"
-    )
+    kind = _kind(settings, one)
     more = {kind: getattr(so_far, kind) + 1, "mebibytes": so_far.mebibytes + size / 2**20}
     return replace(so_far, **more)
+
+
+def _kind(settings: Settings, one: Removal) -> str:
+    """Which count of `Removed` it belongs to."""
+    if one.model_id is not None:
+        return "models"
+    place = one.path.relative_to(settings.folder).parts[0]
+    if one.path.name.startswith("."):
+        return "leftovers"
+    kinds = dict.fromkeys(UNFINISHED, "checkpoints") | {"pretrained": "encoders", "backends": "trials"}
+    return kinds.get(place, "leftovers")
 
 
 def _told(settings: Settings, one: Removal, size: int) -> str:

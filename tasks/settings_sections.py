@@ -388,6 +388,16 @@ class RetentionSettings(_Strict):
     checkpoints_after: Duration = Field(
         default=timedelta(days=14), description="how old the checkpoints of an unfinished training may grow"
     )
+    pretrained: int = Field(
+        default=3,
+        ge=0,
+        description="how many encoders that were pre-trained here a classifier keeps, the newest, besides "
+        "those that a classifier names or a kept model was trained from",
+    )
+    trials_after: Duration = Field(
+        default=timedelta(days=90),
+        description="how long what was found of a back end or a cascade is kept after its last use",
+    )
     features_after: Duration | None = Field(
         default=None,
         description="how old a stored vector may grow, which costs an encoding; default: as long as a kept "

@@ -74,6 +74,16 @@ def read_manifest(folder: Path, *, facts: str, of: str, way_out: str) -> Manifes
     return manifest
 
 
+def has_its_files(folder: Path, *, facts: str, of: str) -> bool:
+    """Whether its files are those of its manifest, by names and sizes: quick however large they are."""
+    try:
+        entries = read_manifest(folder, facts=facts, of=of, way_out="")
+        sizes = {path: (folder / path).stat().st_size for path in files_in(folder) if path != MANIFEST}
+    except (BrokenArtifact, OSError):
+        return False
+    return sizes == {path: entry.get("bytes") for path, entry in entries.items()}
+
+
 def manifest_sha_of(folder: Path) -> str | None:
     """sha256 of the folder's manifest as it stands there; None where there is none."""
     path = folder / MANIFEST

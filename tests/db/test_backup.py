@@ -24,7 +24,10 @@ from tasks.backup import back_up, restore
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.ml.errors import BrokenArtifact
+from tasks.ml.sealed import manifest_sha_of, write_json, write_manifest
+from tasks.model_folders import encoders_folder, pretrained_folder
 from tasks.models import rollback
+from tasks.pretrain_record import record
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
@@ -50,6 +53,21 @@ def hospital(
     assert job_id is not None
     score.fn(job_id)
     return hospital
+
+
+def encoders(hospital: Hospital) -> list[Path]:
+    """One that was pre-trained here and one that was imported, each sealed."""
+    facts = {"run": 1, "read": {"reports": 0, "sha": "0"}}
+    with writing(hospital.engine) as c:
+        record(c, "some-encoder", facts, hospital.now)
+    made = []
+    for root, name in ((pretrained_folder, "pretraining.json"), (encoders_folder, "laudos-encoder.json")):
+        folder = root(hospital.settings) / "some-encoder"
+        folder.mkdir(parents=True)
+        write_json(folder / name, facts)
+        write_manifest(folder)
+        made.append(folder)
+    return made
 
 
 @contextmanager
@@ -96,12 +114,14 @@ def test_what_was_backed_up_under_a_writer_comes_back_sound_with_the_same_answer
     hospital: Hospital, tmp_path: Path
 ) -> None:
     before = answers(hospital)
+    made = encoders(hospital)
     with somebody_writing(hospital):
         done = back_up(hospital.settings, tmp_path / "kept")
-    assert (done.models, done.left_out) == (2, [])
+    assert (done.models, done.encoders, done.left_out) == (2, 2, [])
     destroy(hospital)
     restored = restore(hospital.settings, tmp_path / "kept", overwrite=False)
-    assert restored.findings == []
+    assert (restored.models, restored.encoders, restored.findings) == (2, 2, [])
+    assert all(manifest_sha_of(folder) for folder in made)
     assert restored.rows["report"] >= 17
     assert answers(hospital) == before
     assert len(before) == 12
@@ -134,10 +154,15 @@ def test_a_damaged_model_is_left_out_and_named_and_a_whole_one_is_not_touched(
     (hospital.folder_of(1) / "config.json").write_text("{}", encoding="utf-8")
     champion = hospital.folder_of(2) / "config.json"
     os.utime(champion, (1, 1))
+    own, imported = encoders(hospital)
+    (own / "pretraining.json").write_text("{}", encoding="utf-8")
     done = back_up(hospital.settings, tmp_path / "later")
-    assert done.models == 1
+    assert (done.models, done.encoders) == (1, 1)
     assert "model 1" in done.left_out[0]
     assert "config.json was altered" in done.left_out[0]
+    assert "encoder some-encoder" in done.left_out[1]
+    assert not (tmp_path / "later" / "pretrained" / own.name).exists()
+    assert (tmp_path / "later" / "encoders" / imported.name).exists()
     restore(hospital.settings, tmp_path / "sound", overwrite=True)
     assert (hospital.folder_of(1) / "config.json").read_text("utf-8") != "{}"
     assert champion.stat().st_mtime == 1

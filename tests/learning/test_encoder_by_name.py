@@ -10,9 +10,9 @@ import pytest
 from db.engine import reading
 from db.errors import ConfigurationError
 from tasks import doctor_folders
-from tasks.encoders import encoders_folder
 from tasks.ml.encoders.folder import facts_of, seal, take_in
 from tasks.ml.errors import BrokenArtifact
+from tasks.model_folders import encoders_folder
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import World
 from tests.ml.conftest import bare_network, save, written

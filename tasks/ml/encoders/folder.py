@@ -18,13 +18,12 @@ from tasks.ml.encoder import load_classifier, positions
 from tasks.ml.encoders.presets import NAME
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
 from tasks.ml.sealed import (
-    MANIFEST,
     bring_to_disk,
     files_in,
     fsync,
+    has_its_files,
     manifest_sha_of,
     read_json,
-    read_manifest,
     remove_leftovers,
     verified,
     write_json,
@@ -71,9 +70,12 @@ def seal(folder: Path, facts: EncoderFacts) -> str:
     return str(manifest_sha_of(folder))
 
 
-def checked(folder: Path) -> str:
-    """The manifest's sha256, after every file was read. Raises BrokenArtifact naming what is wrong."""
-    return verified(folder, facts=FACTS, of="encoder", way_out=WAY_OUT)
+def checked(folder: Path, manifest_sha: str | None = None) -> str:
+    """The manifest's sha256, after every file was read. Raises BrokenArtifact naming what is wrong.
+
+    manifest_sha: what it must be.
+    """
+    return verified(folder, facts=FACTS, of="encoder", way_out=WAY_OUT, manifest_sha=manifest_sha)
 
 
 def read_encoder(folder: Path) -> EncoderFacts:
@@ -137,11 +139,9 @@ def found_in(root: Path) -> Iterator[tuple[str, EncoderFacts | None]]:
     """
     for folder in sorted(path for path in root.glob("*") if path.is_dir() and NAME.fullmatch(path.name)):
         try:
-            manifest = read_manifest(folder, facts=FACTS, of="encoder", way_out=WAY_OUT)
-            sizes = {path: (folder / path).stat().st_size for path in files_in(folder) if path != MANIFEST}
-            alike = sizes == {path: entry.get("bytes") for path, entry in manifest.items()}
-            yield folder.name, read_encoder(folder) if alike else None
-        except (BrokenArtifact, OSError):
+            whole = has_its_files(folder, facts=FACTS, of="encoder")
+            yield folder.name, read_encoder(folder) if whole else None
+        except BrokenArtifact:
             yield folder.name, None
 
 
