@@ -13,8 +13,9 @@ from db.engine import reading
 from db.errors import ConfigurationError
 from db.groups import Groups, newest_values
 from db.ledger import Counts
+from db.source_reader import SourceRow
 from db.tables import patient_group, quarantine, report, report_version
-from tasks.intake_rows import row_from
+from tasks.intake_rows import row_from, row_of
 from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
 from tasks.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
@@ -81,6 +82,11 @@ def test_a_row_in_quarantine_keeps_its_groups_and_no_date_of_birth(
     before_there_were_groups = {**json.loads(kept.payload)}
     del before_there_were_groups["groups"]
     assert row_from(before_there_were_groups).groups is None
+
+
+def test_a_refused_row_whose_patient_is_of_no_known_group_can_be_kept(now: datetime) -> None:
+    refused = row_of("his", SourceRow("1", "", now, None, None, {}), Groups()).refused("empty")
+    assert row_from(json.loads(json.dumps(refused.payload))).groups == Groups()
 
 
 def test_a_source_without_such_columns_writes_no_group(desk: Desk, hospital: Hospital, now: datetime) -> None:
