@@ -44,10 +44,11 @@ from db import ledger, models
 from db.engine import reading, writing
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part
+from tasks.ml.checkpoints import COMPLETE
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.features import Vectors, encode
 from tasks.ml.head import fit_head, probabilities
-from tasks.ml.training import COMPLETE, train_body
+from tasks.ml.training import train_body
 from tasks.plan import Plan, config_sha, training_config
 from tasks.settings import Settings
 from tasks.train import train_planned

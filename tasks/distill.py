@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine
@@ -19,6 +21,7 @@ from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.evaluate import model_row, probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
+from tasks.loss_curves import Stage
 from tasks.ml.comparison import beside, share_kept
 from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, student_of, students_training
 from tasks.ml.layers import layer_stack
@@ -30,7 +33,7 @@ from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 from tasks.train import Made, publish_challenger, taught_by
-from tasks.train_body import augment_for, body_training, crowded
+from tasks.train_body import as_it_ended, augment_for, body_training, told_of
 
 ACTOR = "distill"
 UNLABELLED = (
@@ -124,12 +127,13 @@ def make_student(
     if known is not None:
         return replace(told, model_id=known.id, reused=True, notes=(f"already distilled: model {known.id}",))
     checkpoints = checkpoints_of(settings, teacher.classifier) / f"{snapshot.sha[:12]}-{sha[:12]}"
-    notes, short = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
+    stage = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
     model_id, encoded = publish_challenger(
         engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
-        Made(run_id, ACTOR, "full", config, sha, short), now,
+        Made(run_id, ACTOR, "full", config, sha, {"training": stage}), now,
     )  # fmt: skip
-    return replace(told, model_id=model_id, encoded=encoded, notes=notes + short)
+    notes = told_of("distillation", asked, stage.log)
+    return replace(told, model_id=model_id, encoded=encoded, notes=notes)
 
 
 def _teacher(
@@ -163,14 +167,17 @@ def learn(
     more: Unlabelled,
     recipe: Recipe,
     checkpoints: Path,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    again: Mapping[str, Any] | None = None,
+) -> Stage:
     """Teach the student in place; what a killed run left in `checkpoints` is taken up.
 
-    Notes on it, and where memory was too short for its batches.
+    `again`: what was recorded of a distillation that is to be made again, as for trained_body.
     """
     texts = taught.texts + more.texts
     labels = np.concatenate([taught.labels_idx, np.full(len(more.texts), NO_LABEL)])
     config = students_training(body_training(asked, len(texts)))
+    if again is not None:
+        config = as_it_ended(config, again.get("training"))
     read = course(texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     with progress_bar("teaching the student") as progress:
         log = distil(
@@ -185,11 +192,7 @@ def learn(
             seed=settings.seed,
             progress=progress,
         )
-    short = crowded(config.batch_windows, log)
-    if not 0 < log.resumed_from_step < log.steps:
-        return (), short
-    told = f"a distillation that was interrupted went on at step {log.resumed_from_step} of {log.steps}"
-    return (told,), short
+    return Stage(log, len(texts))
 
 
 @step("compare with teacher", run_name="compare model {model_id} with model {teacher_id}", retries=2)

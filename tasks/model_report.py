@@ -16,6 +16,7 @@ from tasks.artifacts import publish_model_report
 from tasks.database import open_database
 from tasks.evaluate import answers_on, baselines_on, model_row
 from tasks.learning_data import read_part
+from tasks.loss_curves import STAGES, learnt
 from tasks.ml.artifact import read_facts
 from tasks.ml.evaluation import Figure
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
@@ -70,6 +71,7 @@ def report_of(
         figures = metrics.of_model(c, model.id)
         tried = metrics.of_model(c, model.id, behaviour.POPULATION)
         origins = sorted({origin for origin, _, split, *_ in counts if split == "holdout"})
+        curves = {stage: metrics.of_model(c, model.id, stage) for stage in STAGES}
         by_origin = {origin: metrics.of_model(c, model.id, f"holdout_{origin}") for origin in origins}
     outcome: Literal["promoted", "refused", "waiting", "unchanged"] = "unchanged"
     met = [] if decision is None else decision.reasons
@@ -101,6 +103,9 @@ def report_of(
         reasons=[Reason(**reason) for reason in met],
         by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},
         behaviour=_figures(tried, "model"),
+        learnt=[
+            told for name, rows in curves.items() if (told := learnt(name, rows, facts.training.get(name)))
+        ],
     )
     return model_report(card)
 

@@ -22,7 +22,15 @@ How = Literal["auto", "full", "head"]
 # raise when the same data and settings would give another model
 TRAINING_REVISION = 1
 # settings of training that came later, and what models were trained with until then: recorded as ever
-BEFORE_THERE_WAS_A_CHOICE = {"pooling": "network", "last_layers": None, "windows": "even"}
+BEFORE_THERE_WAS_A_CHOICE = {
+    "pooling": "network",
+    "last_layers": None,
+    "windows": "even",
+    "layer_decay": 1.0,
+    "loss": "plain",
+    "early_stopping": None,
+    "max_minutes": None,
+}
 # what decides the body; the rest of the configuration only moves the head or its thresholds
 BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from db.models import Model
 from db.snapshots import Snapshot
 from tasks.distill import learn
 from tasks.learning_data import Part, Unlabelled, read_unlabelled
+from tasks.loss_curves import Stage
+from tasks.ml.artifact import read_facts
 from tasks.ml.distillation import Recipe, student_of
 from tasks.ml.encoder import load_encoder
 from tasks.ml.predictor import Predictor
@@ -45,26 +48,31 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
 
 def network_of(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> tuple[Network, str, tuple[str, ...]]:
+) -> tuple[Network, str, Mapping[str, Stage]]:
     """The body that the model's head stands on, and whose it is: trained again, or for a head the frozen one;
-    and where memory was too short for the batches of its training.
+    and the stages of its training.
 
     Raises MlError where an encoder does not load or a training fails.
     """
     if "distilled" in model.config:
-        student, short = _student(engine, recorded, asked, model, taught, folder)
-        return student, "distilled again", short
+        student, stage = _student(engine, recorded, asked, model, taught, folder)
+        return student, "distilled again", {"training": stage}
     if model.trained == "full":
-        network, _, short = trained_body(recorded, asked, taught, folder / "checkpoints")
-        return network, "trained again", short
+        body = trained_body(recorded, asked, taught, folder / "checkpoints", _ended(recorded, model))
+        return body.network, "trained again", body.stages
     base = _same_body(engine, recorded, model)
     if base is None and asked.encoder != "scratch":
         spec = encoder_spec(asked, recorded)
-        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's", ()
+        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's", {}
     whose = "its own: no other model has it" if base is None else f"that of model {base.id}"
     base = base or model
     loaded = Predictor.load(folder_of(recorded, base), base.manifest_sha)
-    return (loaded.model, loaded.tokenizer), f"{whose}, as frozen", ()
+    return (loaded.model, loaded.tokenizer), f"{whose}, as frozen", {}
+
+
+def _ended(settings: Settings, model: Model) -> Mapping[str, Any]:
+    """How each stage of its training ended, for one that is to end there, too."""
+    return read_facts(folder_of(settings, model)).training
 
 
 def lost(engine: Engine, settings: Settings, model: Model) -> Difference | None:
@@ -101,7 +109,7 @@ def _same_body(engine: Engine, settings: Settings, model: Model) -> Model | None
 
 def _student(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> tuple[Network, tuple[str, ...]]:
+) -> tuple[Network, Stage]:
     said = model.config["distilled"]
     with reading(engine) as c:
         teacher = models.get(c, said["teacher"])
@@ -111,5 +119,6 @@ def _student(
     whole = {"inner_share": 1.0}  # of students that were taught before there was such a share
     recipe = Recipe(**{field.name: (whole | said)[field.name] for field in fields(Recipe)})
     student = student_of(shown.model, recipe.layers, recipe.inner_share)
-    _, short = learn(recorded, asked, shown, student, taught, more, recipe, folder / "checkpoints")
-    return (student, shown.tokenizer), short
+    checkpoints = folder / "checkpoints"
+    stage = learn(recorded, asked, shown, student, taught, more, recipe, checkpoints, _ended(recorded, model))
+    return (student, shown.tokenizer), stage

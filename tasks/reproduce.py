@@ -33,6 +33,7 @@ from tasks.plan import BEFORE_THERE_WAS_A_CHOICE, TRAINING_REVISION, config_sha,
 from tasks.recorded_training import as_recorded, lost, network_of
 from tasks.settings import Settings
 from tasks.train import facts_of_fit, fit_on_body, taught_by, versions
+from tasks.train_body import short_of
 from tasks.training_set import content_sha
 from tasks.verify import Difference
 
@@ -102,12 +103,12 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
     """Body, head, limits and folder, in the order of a training; nothing of it is kept."""
     asked = recorded.classifier(model.classifier)
     snapshot, taught, calibration = taught_by(engine, asked, model.snapshot_id)
-    network, body, short = network_of(engine, recorded, asked, model, taught, folder)
+    network, body, stages = network_of(engine, recorded, asked, model, taught, folder)
     fitted = fit_on_body(engine, recorded, asked, network, taught, calibration, facts.created_at, keep=False)
-    again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, facts.created_at)
+    again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, stages, facts.created_at)
     published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity)
     compared = compare_folders(folder_of(recorded, model), published.path)
-    return _Made(compared, machine_of(network[0], short), body, fitted.encoded)
+    return _Made(compared, machine_of(network[0], short_of(asked, stages)), body, fitted.encoded)
 
 
 def _snapshot_of(engine: Engine, model: Model) -> Snapshot:
@@ -140,6 +141,10 @@ def _circumstances(
     engine: Engine, settings: Settings, model: Model, facts: LaudosJson, machine: dict[str, str]
 ) -> Iterator[Difference]:
     """What is another than it was: told, because it is where to look when the weights differ."""
+    for stage, ended in facts.training.items():
+        if ended["ended"] == "time":
+            told = f"ended its {stage} at step {ended['steps']:,} of {ended['planned_steps']:,}"
+            yield Difference("limit of time", told, "ended at the same step, however long that took")
     installed = versions()
     for package in sorted(installed.keys() | facts.versions.keys()):
         if facts.versions.get(package) != installed.get(package):

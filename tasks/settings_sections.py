@@ -163,6 +163,29 @@ class TrainingSettings(_Strict):
         ge=1,
         description="of a pretrained encoder: only so many last layers, and the head, learn; default: all",
     )
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="learning rate of a layer, in those of the one above it; 0.9 changes least what a "
+        "pretrained encoder knows best",
+    )
+    loss: Literal["plain", "balanced", "focal"] = Field(
+        default="plain",
+        description="what the network is trained on: balanced lets reports of rarer labels weigh more, focal "
+        "those that it gets wrong; probabilities are calibrated afterwards either way (docs/training.md)",
+    )
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="so many looks, of ten, at held-out training reports that find them no better answered "
+        "end the training; the best weights are kept; default: it ends with its last step",
+    )
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="the training of a whole network ends after so many, with the best it has by then",
+    )
     pooling: Literal["network", "max", "attention"] = Field(
         default="network",
         description="what the head reads: what the network's own does, and of several windows the mean; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,12 +12,13 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from db import audit, models, snapshots
+from db import audit, metrics, models, snapshots
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
+from tasks.loss_curves import Stage, curve_rows, recorded
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import encoder_sha, load_encoder
@@ -32,7 +33,7 @@ from tasks.plan import How, Plan, plan
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
-from tasks.train_body import Network, encoder_spec, long_reports_of, trained_body
+from tasks.train_body import Network, encoder_spec, long_reports_of, short_of, trained_body
 
 # whose versions a model's numbers depend on
 PACKAGES = ("laudos", "torch", "transformers", "tokenizers", "scikit-learn", "numpy")
@@ -74,17 +75,18 @@ def train_planned(
     asked = settings.classifier(classifier)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     notes = planned.notes
-    short: tuple[str, ...] = ()
+    stages: Mapping[str, Stage] = {}
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
-        network, more, short = trained_body(settings, asked, taught, checkpoints)
-        notes += more + short
+        body = trained_body(settings, asked, taught, checkpoints)
+        network, stages = body.network, body.stages
+        notes += body.notes
     elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
     else:
         network = load_encoder(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
-    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, short)
+    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, stages)
     model_id, encoded = publish_challenger(
         engine, settings, classifier, snapshot, network, taught, calibration, made, now
     )
@@ -105,7 +107,7 @@ def taught_by(engine: Engine, asked: ClassifierSettings, snapshot_id: int) -> tu
 class Made:
     """By which run and command a challenger was made, and how: what its row and the audit say of it.
 
-    `short`: where memory was too short for its batches, as its folder says.
+    `stages`: of the training of its network, where that was trained for it.
     """
 
     run_id: int
@@ -113,7 +115,7 @@ class Made:
     trained: models.Trained
     config: Mapping[str, Any]
     config_sha: str
-    short: tuple[str, ...] = ()
+    stages: Mapping[str, Stage]
 
 
 def publish_challenger(
@@ -135,7 +137,7 @@ def publish_challenger(
         f"run{made.run_id}-{made.trained}",
         *network,
         fitted.head,
-        facts_of_fit(settings, classifier, snapshot, network, fitted, now, made.short),
+        facts_of_fit(settings, classifier, snapshot, network, fitted, made.stages, now),
         fitted.familiarity,
     )
     reach("train.row.due")
@@ -153,6 +155,7 @@ def publish_challenger(
             run_id=made.run_id,
             now=now,
         )
+        metrics.put(c, made.run_id, model_id, curve_rows(made.stages), now)
         detail = {"run": made.run_id, "snapshot": snapshot.id, "manifest_sha": published.manifest_sha}
         audit.record(
             c, actor=made.actor, action="trained", subject=f"model {model_id}", detail=detail, now=now
@@ -231,8 +234,8 @@ def facts_of_fit(
     snapshot: Snapshot,
     network: Network,
     fitted: Fitted,
+    stages: Mapping[str, Stage],
     now: datetime,
-    short: Sequence[str] = (),
 ) -> LaudosJson:
     """What its folder says of the model beside the network."""
     asked = settings.classifier(classifier)
@@ -249,8 +252,9 @@ def facts_of_fit(
         thresholds=fitted.thresholds,
         temperature=fitted.head.temperature,
         versions=versions(),
-        machine=machine_of(network[0], short),
+        machine=machine_of(network[0], short_of(asked, stages)),
         long_reports=long_reports_of(asked),
+        training=recorded(stages),
     )
 
 

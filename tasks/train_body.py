@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
 from tasks.learning_data import Part
+from tasks.loss_curves import Stage
 from tasks.ml.conclusions import shipped
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
+from tasks.ml.held_out import HeldOut, drawn
 from tasks.ml.long_reports import LongReports
+from tasks.ml.loss_curve import how_it_ended
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
@@ -26,31 +30,60 @@ AFTER_LESSONS: tuple[Way, ...] = ("clauses",)
 ATTENTION_STEPS = 5.0  # learning rates of attention and head, over a pretrained body
 
 
-def trained_body(
-    settings: Settings, asked: ClassifierSettings, taught: Part, checkpoints: Path
-) -> tuple[Network, tuple[str, ...], tuple[str, ...]]:
-    """The network, notes on it, and where memory was too short for its batches, which gives other weights.
+@dataclass(frozen=True, eq=False)
+class TrainedBody:
+    """A network, what each stage of its training did, and notes on it."""
 
-    What a killed run left in `checkpoints` is taken up.
+    network: Network
+    stages: Mapping[str, Stage]
+    notes: tuple[str, ...]
+
+
+def trained_body(
+    settings: Settings,
+    asked: ClassifierSettings,
+    taught: Part,
+    checkpoints: Path,
+    again: Mapping[str, Any] | None = None,
+) -> TrainedBody:
+    """The whole network, trained. What a killed run left in `checkpoints` is taken up.
+
+    `again`: what was recorded of a training that is to be made again (laudos.json); it ends where that ended,
+    however long it takes.
     """
     spec = encoder_spec(asked, settings)
     if spec.kind == "scratch":
         network = make_scratch(taught.texts, asked.labels, spec, settings.seed, patients=taught.patients)
     else:
         network = load_encoder(spec, asked.labels, seed=settings.seed)
+    stages: dict[str, Stage] = {}
     notes: tuple[str, ...] = ()
-    short: tuple[str, ...] = ()
     if count := lessons_for(asked):
-        log = _lessons(settings, asked, count, network, checkpoints / "lessons")
-        notes += _resumed("lessons that were", log)
-        short += crowded(asked.training.batch_reports, log)
-    log = _reports(settings, asked, taught, network, checkpoints / "reports")
-    notes += _resumed("a training that was", log)
-    return network, notes, short + crowded(asked.training.batch_reports, log)
+        config = lessons_training(body_training(asked, count))
+        config = config if again is None else as_it_ended(config, again.get("lessons"))
+        log = _lessons(settings, asked, count, network, config, checkpoints / "lessons")
+        stages["lessons"] = Stage(log, count)
+        notes += told_of("lessons", asked, log)
+    config = body_training(asked, len(taught.ids))
+    if again is not None:
+        config = as_it_ended(config, again.get("training"))
+    elif config.max_seconds is not None and "lessons" in stages:
+        left = config.max_seconds - stages["lessons"].log.seconds
+        config = replace(config, max_seconds=max(0.0, left))
+    stages["training"] = _reports(settings, asked, taught, network, config, checkpoints / "reports")
+    notes += told_of("training", asked, stages["training"].log)
+    if asked.training.early_stopping is not None and not stages["training"].held_out:
+        notes += ("too few patients to hold any out of the training: nothing told whether it grew better",)
+    return TrainedBody(network, stages, notes)
 
 
 def _lessons(
-    settings: Settings, asked: ClassifierSettings, count: int, network: Network, checkpoints: Path
+    settings: Settings,
+    asked: ClassifierSettings,
+    count: int,
+    network: Network,
+    config: BodyTraining,
+    checkpoints: Path,
 ) -> TrainLog:
     """Every lesson once; the network is the same however often this was killed."""
     exam = asked.synthetic.exam
@@ -61,7 +94,7 @@ def _lessons(
             [lesson.text for lesson in given],
             np.array([lesson.says for lesson in given]),
             len(statements(exam)),
-            config=lessons_training(body_training(asked, count)),
+            config=config,
             checkpoint_folder=checkpoints,
             seed=settings.seed,
             progress=progress,
@@ -69,26 +102,59 @@ def _lessons(
 
 
 def _reports(
-    settings: Settings, asked: ClassifierSettings, taught: Part, network: Network, checkpoints: Path
-) -> TrainLog:
-    config = body_training(asked, len(taught.ids))
-    read = course(taught.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
+    settings: Settings,
+    asked: ClassifierSettings,
+    taught: Part,
+    network: Network,
+    config: BodyTraining,
+    checkpoints: Path,
+) -> Stage:
+    """The reports of the training split, but for those that are held out where they are to end it."""
+    aside = np.zeros(len(taught.ids), bool)
+    if config.patience is not None:
+        aside = drawn(taught.labels_idx, taught.patients)
+    held = taught.only(np.flatnonzero(aside).tolist())
+    teaching = taught.only(np.flatnonzero(~aside).tolist())
+    read = course(teaching.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     with progress_bar("training the network") as progress:
-        return train_body(
+        log = train_body(
             *network,
             read.texts,
-            taught.labels_idx[read.report],
+            teaching.labels_idx[read.report],
             config=replace(config, epochs=read.passes),
             checkpoint_folder=checkpoints,
             seed=settings.seed,
             progress=progress,
+            held_out=HeldOut(held.texts, held.labels_idx, long_reports_of(asked)) if held.ids else None,
         )
+    return Stage(log, len(teaching.ids), len(held.ids))
+
+
+def as_it_ended(config: BodyTraining, record: Mapping[str, Any] | None) -> BodyTraining:
+    """As `config`, but to the step where a limit of time had ended it, if one had; and without a limit."""
+    step = record["steps"] if record and record["ended"] == "time" else None
+    return replace(config, max_seconds=None, ends_at_step=step)
+
+
+def short_of(asked: ClassifierSettings, stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    """Where memory was too short for the batches of a training, which gives other weights."""
+    wanted = asked.training.batch_reports
+    return tuple(told for stage in stages.values() for told in crowded(wanted, stage.log))
+
+
+def told_of(what: str, asked: ClassifierSettings, log: TrainLog) -> tuple[str, ...]:
+    """Notes on a training that was interrupted, short of memory, or ended before its last step."""
+    notes = _resumed(what, log) + crowded(asked.training.batch_reports, log)
+    if log.ended == "complete" and log.kept_step == log.steps:
+        return notes
+    return *notes, f"{what}: {how_it_ended(log.steps, log.planned_steps, log.kept_step, log.ended)}"
 
 
 def _resumed(what: str, log: TrainLog) -> tuple[str, ...]:
     if not 0 < log.resumed_from_step < log.steps:
         return ()
-    return (f"{what} interrupted went on at step {log.resumed_from_step} of {log.steps}",)
+    begun = {"lessons": "lessons that were"}.get(what, f"a {what} that was")
+    return (f"{begun} interrupted went on at step {log.resumed_from_step} of {log.steps}",)
 
 
 def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
@@ -126,6 +192,10 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
         last_layers=None if scratch else training.last_layers,
+        layer_decay=1.0 if scratch else training.layer_decay,
+        loss=training.loss,
+        patience=training.early_stopping,
+        max_seconds=None if training.max_minutes is None else 60 * training.max_minutes,
         head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
     )
 

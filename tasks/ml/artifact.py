@@ -46,7 +46,12 @@ from tasks.ml.sealed import (
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
 FORMAT = 1
-_NEWER = ("familiarity", "machine", "long_reports")  # entries that an older laudos.json does not have
+_NEWER = (
+    "familiarity",
+    "machine",
+    "long_reports",
+    "training",
+)  # entries that an older laudos.json does not have
 
 CAVEAT = (
     "A research tool, not a medical device. Where it learnt from synthetic reports (written from WDBC: "
@@ -75,6 +80,8 @@ class LaudosJson:
     familiarity: Limit | None = None  # None: made before there was one; every text is answered alike
     machine: Mapping[str, str] = field(default_factory=dict)  # what trained it; empty: not told yet then
     long_reports: LongReports = AS_EVER
+    # stage -> how its training ended (TrainLog.record); empty: a head, or not told yet then
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
@@ -95,7 +102,7 @@ class LaudosJson:
             )
         try:
             known = {name: content[name] for name in cls.__dataclass_fields__ if name not in _NEWER}
-            known["machine"] = content.get("machine", {})
+            known |= {name: content.get(name, {}) for name in ("machine", "training")}
             known["long_reports"] = LongReports.from_json(content.get("long_reports", {}))
             limit = content.get("familiarity")
             known["familiarity"] = None if limit is None else Limit(**limit)

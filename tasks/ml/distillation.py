@@ -107,7 +107,7 @@ def students_training(reports: BodyTraining) -> BodyTraining:
     and attention are the teacher's and have none to catch up.
     """
     rate = max(STUDENT_RATE_MIN, reports.learning_rate)
-    return replace(reports, learning_rate=rate, last_layers=None, head_steps=1.0)
+    return replace(reports, learning_rate=rate, last_layers=None, layer_decay=1.0, head_steps=1.0)
 
 
 def distil(

@@ -118,6 +118,11 @@ def softmax_of(weight: NDArray[np.floating], bias: NDArray[np.floating], vectors
     return result
 
 
+def calibrated_log_loss(logits: Floats, labels_idx: Ints) -> float:
+    """Log loss (nats a report) of (reports, labels) logits at the temperature that makes it least."""
+    return _temperature(logits, _targets(labels_idx, logits.shape[1]))[1]
+
+
 def _must_teach(labels_idx: Ints, n_labels: int, calib_labels: Ints) -> None:
     missing = np.flatnonzero(np.bincount(labels_idx, minlength=n_labels) == 0)
     if len(missing):

@@ -16,6 +16,7 @@ from tasks.ml.decision_curve import decision_curve
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from tasks.ml.evaluation import Figure
 from tasks.ml.familiarity import Limit, explained
+from tasks.ml.loss_curve import Learnt, learnt_blocks
 from tasks.ml.measures import Sample
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
 from tasks.ml.report_slices import benefit_blocks, calibration_blocks, slice_blocks
@@ -52,7 +53,8 @@ class ModelCard:
     the model's figures on holdout labels of that origin, where there are several; behaviour: its figures on
     its behaviour suite, where it has one; scored: "model" and the
     baselines -> (holdout reports, labels) probabilities; labels_idx: (holdout reports,) the truth;
-    unfamiliar: (holdout reports,) which are unlike the training reports, where the model can tell.
+    unfamiliar: (holdout reports,) which are unlike the training reports, where the model can tell; learnt:
+    the stages of the training of its network, where that was trained for it.
     """
 
     classifier: str
@@ -74,6 +76,7 @@ class ModelCard:
     behaviour: Sequence[Figure] = ()
     familiarity: Limit | None = None
     unfamiliar: NDArray[np.bool_] | None = None
+    learnt: Sequence[Learnt] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def model_report(card: ModelCard) -> ModelReport:
         *_summary(card),
         *_decision(card),
         *_training(card),
+        *learnt_blocks(card.learnt),
         *figure_blocks(card.figures, card.by_origin, card.labels, card.critical),
         *_pictures(card),
         *_per_label(card),

@@ -30,7 +30,7 @@ from tasks.ml.features import Progress, evaluating
 from tasks.ml.masks import NOT_ASKED, Masks
 from tasks.ml.quiet import quietly
 from tasks.ml.token_store import TokenStore
-from tasks.ml.training import BodyTraining, TrainLog, train_on
+from tasks.ml.training import BodyTraining, Material, TrainLog, train_on
 from tasks.ml.windows import token_budget_batches, windows_of
 
 EXAM_LOGITS = 50_000_000  # held at once, as if every token were asked for
@@ -51,6 +51,11 @@ def pretraining(reports: BodyTraining, *, scratch: bool) -> BodyTraining:
         mixed_precision=True,
         last_layers=None,
         head_steps=1.0,  # of a head that answers; there is none here
+        layer_decay=1.0,
+        # what a classifier's training asks of labels, and how long it may take
+        loss="plain",
+        patience=None,
+        max_seconds=None,
     )
 
 
@@ -132,15 +137,11 @@ def pretrain(
 
     return train_on(
         spelling,
-        store.rows,
-        store.lengths,
-        collate,
+        Material(store.rows, store.lengths, collate, fingerprint, Spelling(fingerprint)),
         config=config,
         checkpoint_folder=checkpoint_folder,
-        fingerprint=fingerprint,
         seed=seed,
         progress=progress,
-        objective=Spelling(fingerprint),
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from matplotlib.ticker import ScalarFormatter
-
 from tasks.ml.comparison import Beside
 from tasks.ml.document import Block, Heading, Paragraph, Picture, Table, as_html, as_markdown
-from tasks.ml.pictures import MODEL, paper, png
+from tasks.ml.loss_curve import loss_curve
 
 Ending = Literal["md", "html"]
 
@@ -31,7 +29,10 @@ def pretraining_page(
         Heading("What was read"),
         Table(("", ""), _read(facts)),
         Heading("Loss, step by step"),
-        Picture(loss_curve(facts["losses"]), "loss of the words asked for, by step"),
+        Picture(
+            loss_curve("Loss of the words that were left out", facts["losses"]),
+            "loss of the words asked for, by step",
+        ),
     ]
     return {"md": as_markdown(blocks), "html": as_html(blocks, title)}
 
@@ -45,17 +46,6 @@ def verdict(found: Beside) -> str:
     if found.low > 0:
         return f"It helped: {between}."
     return f"It did harm: {between}." if found.high < 0 else f"No difference was seen: {between}."
-
-
-def loss_curve(losses: Sequence[Sequence[float]]) -> bytes:
-    """A PNG. losses: (step, loss) points."""
-    figure, axes = paper("Loss of the words that were left out", height=3.2)
-    axes.plot([step for step, _ in losses], [loss for _, loss in losses], color=MODEL, linewidth=2)
-    axes.set_xlabel("step")
-    axes.set_ylabel("cross-entropy, nats")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
-    return png(figure)
 
 
 def _figures(facts: Mapping[str, Any], found: Beside) -> list[tuple[str, str, str]]:

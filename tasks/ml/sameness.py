@@ -18,7 +18,15 @@ from tasks.ml.artifact import FACTS, MANIFEST
 
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
-NOT_THE_MODEL: Final = ("created_at", "versions", "machine", "caveat", "snapshot_sha", "transformers_version")
+NOT_THE_MODEL: Final = (
+    "created_at",
+    "versions",
+    "machine",
+    "training",  # how it ended: the weights tell whether another ended otherwise
+    "caveat",
+    "snapshot_sha",
+    "transformers_version",
+)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def lessons_training(reports: BodyTraining) -> BodyTraining:
         epochs=1.0,
         learning_rate=min(LESSON_RATE_MAX, LESSON_STEPS * reports.learning_rate),
         checkpoint_every_steps=5 * reports.checkpoint_every_steps,
+        loss="plain",  # there are as many lessons of each finding
     )
 
 

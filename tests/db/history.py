@@ -161,10 +161,12 @@ class History:
         with writing(self.engine) as c:
             put_labels(c, [Label(version_id, classifier, "feedback", "dra. teste", value)], when)
 
-    def measure(self, model_id: int, name: str, value: float, when: datetime) -> None:
+    def measure(self, model_id: int, name: str, value: float, when: datetime, **part: str) -> None:
+        """On the hospital's own labels, all of them; or another population and slice."""
         self._add(
-            metric, run_id=self.run("monitor", when), model_id=model_id, subject="model", population="source",
+            metric, run_id=self.run("monitor", when), model_id=model_id, subject="model",
             name=name, value=value, low=value - 0.1, high=value + 0.1, n=10, at=when,
+            **{"population": "source"} | part,
         )  # fmt: skip
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:

@@ -28,6 +28,8 @@ def a_history_to_ask(engine: Engine) -> History:
     history.say(history.versions["his", "L3", 1], "paaf", "benigno", at(5, TONIGHT))
     # back at the model of yesterday, which left something to a person
     history.crown("paaf", 1, at(6, TONIGHT), "rolled_back")
+    for step, name, loss in ((9, "loss", 0.7), (10, "loss", 0.6), (10, "held_out_log_loss", 0.65)):
+        history.measure(1, name, loss, at(6, TONIGHT), population="training", slice=f"step={step}")
     return history
 
 
@@ -39,7 +41,7 @@ def test_the_list_of_views_is_what_the_views_say() -> None:
 
 def test_the_questions_are_answered_on_both_databases(engine: Engine) -> None:
     history = a_history_to_ask(engine)
-    said, agreed, measured = (history.rows(sql) for sql in blocks("sql"))
+    said, agreed, measured, learnt = (history.rows(sql) for sql in blocks("sql"))
     assert [(source, label, reports) for source, label, reports, _ in said] == [
         ("clinica", "benigno", 1),
         ("clinica", "maligno", 1),
@@ -52,6 +54,11 @@ def test_the_questions_are_answered_on_both_databases(engine: Engine) -> None:
         ("paaf", 3, "maligno", "benigno", 1),
     ]
     assert [(row[0], row[1], row[6]) for row in measured] == [("paaf", 1, 0.8)]
+    assert learnt == [
+        (1, "training", 9, "loss", 0.7),
+        (1, "training", 10, "loss", 0.6),
+        (1, "training", 10, "held_out_log_loss", 0.65),
+    ]
 
 
 @pytest.mark.postgres

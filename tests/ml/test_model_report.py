@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from tasks.ml import pictures
+from tasks.ml.body_training import Ending
 from tasks.ml.conformal import fit_thresholds
 from tasks.ml.document import as_markdown
 from tasks.ml.evaluation import Figure, evaluate
 from tasks.ml.familiarity import Limit
+from tasks.ml.loss_curve import Learnt
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
 from tasks.ml.promotion import judge
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
@@ -73,7 +75,19 @@ def card(
         thresholds=fit_thresholds(scored["model"], truth, [0.05] * len(labels)),
         decision="promoted" if verdict.promoted else "refused",
         reasons=verdict.reasons,
+        learnt=[learnt("lessons"), learnt("training", kept_step=400, ended="early")],
     )
+
+
+def learnt(stage: str, kept_step: int = 800, ended: Ending = "complete") -> Learnt:
+    """800 of 1,000 steps, of which forty losses and eight looks at held-out reports are known."""
+    steps = np.arange(20, 801, 20)
+    noise = np.random.default_rng(1).normal(0, 0.02, len(steps))
+    losses = [
+        (int(step), float(loss)) for step, loss in zip(steps, np.exp(-steps / 300) + noise, strict=True)
+    ]
+    held = [(int(step), 0.5 + abs(int(step) - 400) / 2000) for step in steps[4::5]]
+    return Learnt(stage, losses, held, 800, 800 if ended == "complete" else 1000, kept_step, ended)
 
 
 TWO = ["benigno", "maligno"]
@@ -122,6 +136,16 @@ def test_who_goes_to_a_person_and_what_cannot_be_promised_is_told(two_labels: Mo
     assert "it was made before laudos told" in before
 
 
+def test_how_the_network_learnt_and_why_it_ended_is_told(report: ModelReport, two_labels: ModelCard) -> None:
+    assert "Lessons: all 800 steps were taken." in report.markdown
+    assert (
+        "Training: ended at step 800 of 1,000, because held-out reports grew no better; the weights of "
+        "step 400 are kept, the best on held-out reports." in report.markdown
+    )
+    of_a_head = model_report(replace(two_labels, learnt=[])).markdown
+    assert "How it learnt" not in of_a_head
+
+
 def test_a_better_baseline_is_named_as_better(two_labels: ModelCard) -> None:
     markdown = figures_of(two_labels)
     assert "TF-IDF, characters is better than this model: AUROC per report" in markdown
@@ -158,7 +182,7 @@ def test_the_pages_are_small_and_need_nothing_beside_them(
         assert not re.search(r"(src|href)=\"(?!data:)", given.html)
         assert not re.search(r"https?://|<script", given.html)
         pngs = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)\)", given.markdown)
-        assert len(pngs) == 5
+        assert len(pngs) == 7
         for png in pngs:
             data = base64.b64decode(png)
             assert len(data) < 40_000

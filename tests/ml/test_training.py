@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from transformers import BertForSequenceClassification
 
 from tasks.ml.attentive import attentive
+from tasks.ml.checkpoints import COMPLETE
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, probabilities
 from tasks.ml.layers import layer_stack
-from tasks.ml.training import COMPLETE, BodyTraining, TrainLog, train_body
+from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.ml.training_rows import LengthGrouped
 from tests.ml.conftest import STRIDE, WINDOW, Network, save, written
 
@@ -47,7 +49,7 @@ def train(folder, kill_at, answer):
     log = train_body(model, tokenizer, texts, labels, config=config, checkpoint_folder=root / folder, seed=5,
                      progress=kill)
     sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
-    answer.write_text(json.dumps([sha, log.steps, log.resumed_from_step, len(log.losses)]))
+    answer.write_text(json.dumps([sha, log.steps, log.resumed_from_step, log.losses]))
 
 def in_child(folder, kill_at, name):
     child = os.fork()
@@ -129,8 +131,58 @@ def test_a_half_written_checkpoint_and_one_of_another_run_are_thrown_away(tiny, 
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(tiny, tmp_path: Path):
     texts, labels = written(30, 1)
     config = BodyTraining(WINDOW, STRIDE, learning_rate=1e30, batch_windows=8, warmup_share=0)
-    with pytest.raises(TrainingDiverged, match=r"at step \d+; lower learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"at step \d+; last good checkpoint: there is none before"):
         train_body(*tiny(), texts, labels, config=config, checkpoint_folder=tmp_path, seed=1)
+
+
+def test_where_a_training_diverges_later_the_last_good_checkpoint_is_named_and_no_bad_one_is_kept(
+    tiny: Callable[[], Network], tmp_path: Path
+) -> None:
+    model, tokenizer = tiny()
+    folder = tmp_path / "reports"
+
+    def spoil(step: int, _steps: int) -> None:
+        if step == 7:
+            with torch.no_grad():
+                model.classifier.weight[0, 0] = torch.nan
+
+    with pytest.raises(TrainingDiverged, match=r"at step 8; last good checkpoint: reports/checkpoint-4\. "):
+        train_body(
+            model, tokenizer, *written(30, 1),
+            config=CONFIG, checkpoint_folder=folder, seed=1, progress=spoil,
+        )  # fmt: skip
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-4"]
+    loaded = load_file(folder / "checkpoint-4" / "model.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values())
+
+
+def test_weights_that_a_good_loss_spoilt_are_not_saved(
+    tiny: Callable[[], Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the last step is a number, and what it made of the weights is none."""
+    step = torch.optim.AdamW.step
+
+    def spoilt(self: torch.optim.Optimizer, *given: Any, **more: Any) -> Any:
+        found = step(self, *given, **more)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].view(-1)[0] = torch.inf
+        return found
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoilt)
+    config = replace(CONFIG, epochs=1, batch_windows=64)
+    with pytest.raises(TrainingDiverged, match="weights are no longer numbers at step 1"):
+        train_body(*tiny(), *written(8, 1), config=config, checkpoint_folder=tmp_path, seed=1)
+
+
+def test_a_gradient_is_shortened(tiny: Callable[[], Network], tmp_path: Path) -> None:
+    moved = {}
+    for norm in (1.0, 1e-12):
+        network = tiny()
+        before = state_of(network)
+        config = replace(CONFIG, epochs=1, clip_norm=norm, weight_decay=0.0)
+        train_body(*network, *written(8, 1), config=config, checkpoint_folder=tmp_path / str(norm), seed=1)
+        moved[norm] = max(float((state_of(network)[name] - one).abs().max()) for name, one in before.items())
+    assert moved[1e-12] < moved[1.0] / 100
 
 
 def test_what_a_training_leaves_on_disk_holds_no_word_of_the_reports(tiny, tmp_path: Path):
