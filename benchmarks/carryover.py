@@ -31,6 +31,7 @@ from tasks.ml.features import Vectors, encode
 from tasks.ml.head import fit_head, fold_in, probabilities
 from tasks.ml.splits import unit_interval
 from tasks.ml.synthesis.exams import Row, generator
+from tasks.ml.synthesis.exercises import exercises
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
@@ -58,6 +59,7 @@ class Trial:
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
     training: BodyTraining = field(default_factory=BodyTraining)  # epochs and learning rate: as shipped
     lessons: int = LESSONS
+    exercises: int = 0  # reports on mixed specimens, read among the others
     lever: str = "clauses"  # a way to more variety, by its name in benchmarks/lever_texts.py; as shipped
 
     @property
@@ -128,7 +130,7 @@ def _run(trial: Trial) -> Asked:
     known = written(
         by_split["asked"], trial, trial.taught, "known"
     )  # the same rows, in words that were taught
-    model = trained(trial, taught, calibration)
+    model = trained(trial, taught, calibration, by_split["train"])
     scores = {"ours": model(asked.texts), "ours_in_grammar": model(known.texts)}
     for name, analyzer in (("tfidf_word", "word"), ("tfidf_char", "char_wb")):
         told = tfidf(taught.texts, taught.truth, [*asked.texts, *known.texts], 2, analyzer, trial.seed)
@@ -169,8 +171,10 @@ def written(rows: Sequence[Row], trial: Trial, wording: Wording, purpose: str) -
     return Written([one.text for one in made], truth, [one.row_key for one in made])
 
 
-def trained(trial: Trial, taught: Written, calibration: Written) -> Predict:
-    """The shipped way: a network from scratch, its head refitted and calibrated; texts -> P(critical)."""
+def trained(trial: Trial, taught: Written, calibration: Written, rows: Sequence[Row]) -> Predict:
+    """The shipped way: a network from scratch, its head refitted and calibrated; texts -> P(critical).
+
+    `rows` are those of the training split, which exercises are made of."""
     model, tokenizer = make_scratch(taught.texts, LABELS, trial.encoder, trial.seed, patients=taught.rows)
     read = lever_texts.read_with(
         trial.lever, taught.texts, taught.rows, taught.truth, trial.seed, passes_over(len(taught.texts))
@@ -181,11 +185,13 @@ def trained(trial: Trial, taught: Written, calibration: Written) -> Predict:
         learning_rate=scratch_rate(trial.lessons),
         checkpoint_every_steps=1_000_000,
     )
+    more = exercised(trial, rows)
     with tempfile.TemporaryDirectory(prefix="laudos-carryover-") as folder:
         if trial.lessons:
             learn(model, tokenizer, trial, config, Path(folder) / "lessons")
         train_body(
-            model, tokenizer, read.texts, taught.truth[read.report],
+            model, tokenizer,
+            [*read.texts, *more.texts], np.r_[taught.truth[read.report], more.truth],
             config=config, checkpoint_folder=Path(folder) / "reports", seed=trial.seed,
         )  # fmt: skip
 
@@ -196,11 +202,19 @@ def trained(trial: Trial, taught: Written, calibration: Written) -> Predict:
         ).vectors  # fmt: skip
 
     head = fit_head(
-        vectors(taught.texts), taught.truth, len(LABELS),
+        vectors([*taught.texts, *more.texts]), np.r_[taught.truth, more.truth], len(LABELS),
         vectors(calibration.texts), calibration.truth, seed=trial.seed,
     )  # fmt: skip
     fold_in(model, head)
     return lambda texts: probabilities(head, vectors(texts))[:, 1]
+
+
+def exercised(trial: Trial, rows: Sequence[Row]) -> Written:
+    """Exercises on these rows, in the words that are taught; no specimen is behind one."""
+    if not trial.exercises:
+        return Written([], np.array([], np.int64), [])
+    given = list(exercises(EXAM, count=trial.exercises, seed=trial.seed, rows=rows, wording=trial.taught))
+    return Written([one.text for one in given], np.array([LABELS.index(one.label) for one in given]), [])
 
 
 def learn(

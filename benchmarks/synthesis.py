@@ -42,6 +42,7 @@ COMMAND = "python -m benchmarks.synthesis"
 SEEDS = 5
 DRAWS = 500
 BINS = 10  # of the expected calibration error
+EXERCISES = 12_000  # reports on mixed specimens, beside the 25,000 others that a network reads
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the phrases, for the curve of grammar size
 
 # written down before the first run
@@ -59,6 +60,9 @@ EXPECTED = {
     "unseen_negation_share": ".5 to .7: a network from scratch has never read those words",
     "invariance_share": ".97 to .99",
     "direction_share": ".7 to .85",
+    "exercises_direction_share": ".8 to .9: what is left are cues that are one unknown word",
+    "exercises_unseen_negation_share": ".5 to .6: likewise",
+    "exercises_phrase_holdout_auroc": "as without them, within .005",
 }
 
 
@@ -89,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "speed": lambda _s, _w: speed(),
         "carryover": carryover,
         "beside": beside,
+        "exercises": exercises,
         "size": size,
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -196,6 +201,24 @@ def beside(seeds: int, workers: int) -> dict[str, Figure]:
     for condition in conditions:
         figures |= aurocs(condition, found[condition])
     return figures
+
+
+def exercises(seeds: int, workers: int) -> dict[str, Figure]:
+    """What reports on mixed specimens among the others are worth: the same trials as `carryover`."""
+    conditions = {
+        "phrase_holdout": [replace(halves(seed), exercises=EXERCISES) for seed in range(seeds)],
+        "everything": [Trial(seed, exercises=EXERCISES) for seed in range(seeds)],
+    }
+    found = ran(conditions, workers)
+    figures = {
+        f"{name}_auroc": over_rows("", found[name], lambda one, w: _auroc(one, "ours", w)) for name in found
+    }
+    figures["phrase_holdout_ece"] = over_rows("", [_pooled(found["phrase_holdout"])], _ece)
+    figures |= behaviour(found["everything"])
+    return {
+        f"exercises_{name}": replace(figure, expected=EXPECTED.get(f"exercises_{name}", ""))
+        for name, figure in figures.items()
+    }
 
 
 def behaviour(trials: Sequence[Asked]) -> dict[str, Figure]:

@@ -157,6 +157,12 @@ class TrainingSettings(_Strict):
         description="single clauses that the network reads before reports, each with the finding it states; "
         "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
     )
+    exercises: int = Field(
+        default=0,
+        ge=0,
+        description="reports on mixed specimens that the network reads among the others: where findings "
+        "do not go together, each must be read (docs/variety.md)",
+    )
     batch_reports: int = Field(default=32, ge=1)
     last_layers: int | None = Field(
         default=None,

@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Engine
 
 from db import audit, metrics, models, snapshots
@@ -17,6 +18,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.database import open_database
+from tasks.exercises import exercises_of
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.loss_curves import Stage, curve_rows, recorded
 from tasks.ml.artifact import LaudosJson, publish
@@ -212,9 +214,14 @@ def fit_on_body(
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
         held = vectors_of(engine, calibration, sha, read, now, progress, keep=keep)
+    more = exercises_of(settings, asked)
+    vectors, labels_idx = known.vectors, taught.labels_idx
+    if more.texts:
+        vectors = np.concatenate([vectors, read(more.texts).vectors])
+        labels_idx = np.r_[labels_idx, more.labels_idx]
     head = fit_head(
-        known.vectors,
-        taught.labels_idx,
+        vectors,
+        labels_idx,
         len(asked.labels),
         held.vectors,
         calibration.labels_idx,

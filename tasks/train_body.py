@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
+from tasks.exercises import exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
 from tasks.ml.conclusions import shipped
@@ -116,11 +117,12 @@ def _reports(
     held = taught.only(np.flatnonzero(aside).tolist())
     teaching = taught.only(np.flatnonzero(~aside).tolist())
     read = course(teaching.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
+    more = exercises_of(settings, asked)
     with progress_bar("training the network") as progress:
         log = train_body(
             *network,
-            read.texts,
-            teaching.labels_idx[read.report],
+            [*read.texts, *more.texts],
+            np.r_[teaching.labels_idx[read.report], more.labels_idx],
             config=replace(config, epochs=read.passes),
             checkpoint_folder=checkpoints,
             seed=settings.seed,

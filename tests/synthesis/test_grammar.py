@@ -47,6 +47,7 @@ def spoiled(tmp_path: Path) -> Spoil:
 MISTAKES = [
     # in which file, what is written instead of what, and what is told
     ("norte.yaml", "aspirado de <mama>", "aspirado de <mamma>", r"material.lines.0: .*did you mean 'mama'"),
+    ("norte.yaml", "aspirado de <mama>", "aspirad<os> de <mama>", r"material.lines.0: .*'os'"),
     ("norte.yaml", "[pequenos|", "[[pequenos|", r"findings.tamanho.pequeno.0: '\[' is never closed"),
     ("norte.yaml", "[grandes|volumosos]", "grandes|volumosos]", r"grande.0: '\|' without its opening"),
     ("norte.yaml", "<29..78>", "<78..29>", r"sections.material.lines.0: <78..29> runs backwards"),

@@ -11,8 +11,9 @@ from tasks.ml.audit.corpus import Corpus
 from tasks.ml.audit.result import Audit
 from tasks.ml.audit.words import plain, words_of
 from tasks.ml.splits import split_of
+from tasks.ml.synthesis.agreement import ENDINGS
 from tasks.ml.synthesis.exams import Mode, generator
-from tasks.ml.synthesis.language import LISTED, Language
+from tasks.ml.synthesis.language import AGREES, LISTED, Language
 from tasks.ml.synthesis.phrases import Phrase, parse
 
 # what joins findings, and marks that a dictated report says aloud: the more there is to say, the more of them
@@ -55,7 +56,7 @@ def findings_words(exam: str, *, conclude: bool) -> frozenset[str]:
         words = {
             word
             for phrase in _phrases(language, conclude)
-            for text in phrase.realisations(language.symbols | {LISTED: (parse(""),)})
+            for text in phrase.realisations(language.symbols | {LISTED: (parse(""),), AGREES: ENDINGS})
             for word in words_of(plain(text))
         }
         words |= {word for join in _joins(language) for word in words_of(plain(join))}

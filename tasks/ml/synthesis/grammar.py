@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.ml.synthesis.checked_yaml import BadFile, CheckedFile, Place
-from tasks.ml.synthesis.language import LISTED, Language
+from tasks.ml.synthesis.language import AGREES, LISTED, Language
 from tasks.ml.synthesis.medicine import Exam
 from tasks.ml.synthesis.phrases import Phrase
 
@@ -96,7 +96,7 @@ def _check_language(file: CheckedFile[Language], exam: Exam) -> None:
             file.refuse_unknown(("listings", "findings", name), name, exam.findings)
     for place, phrase in _phrases(language):
         for symbol in phrase.symbols():
-            if symbol != LISTED or place[0] != "listings":
+            if symbol not in (LISTED, AGREES) or place[0] != "listings":
                 file.refuse_unknown(place, symbol, language.symbols)
     _refuse_circles(file)
 

@@ -13,6 +13,7 @@ from tasks.ml.synthesis.medicine import Chance, Names
 from tasks.ml.synthesis.phrases import Phrases
 
 LISTED = "x"  # the symbol that stands for a list in the forms of `listings`
+AGREES = "os"  # and the ending that agrees with it: "não vist<os>"
 
 Joint = Literal["sentences", "list", "semicolons", "commas"]
 
@@ -55,9 +56,12 @@ Joins = Annotated[tuple[Join, ...], Field(min_length=1)]
 class Listings(Strict):
     """Findings at one end or the other, named together: "sem necrose, mitoses ou macronucléolos".
 
-    `denied` and `affirmed` are forms in which <x> stands for the list; `findings` are noun phrases for each
-    finding at its last level. They are affirmed where that is the level, and denied where it is the first:
-    the same words either way, so that nothing but the form tells which.
+    A preposition before the list may be said before each of its items: "ausência de necrose, de mitoses".
+
+    `denied` and `affirmed` are forms in which <x> stands for the list, and <os> for the ending that agrees
+    with it; `findings` are noun phrases for each finding at its last level. They are affirmed where that is
+    the level, and denied where it is the first: the same words either way, so that nothing but the form tells
+    which.
     """
 
     chance: Chance  # of a report

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from tasks.ml.synthesis.agreement import ending
 from tasks.ml.synthesis.chance import Rng, happens, integer, pick, shuffled
-from tasks.ml.synthesis.language import LISTED, Language, Listings
+from tasks.ml.synthesis.language import AGREES, LISTED, Language, Listings
 from tasks.ml.synthesis.medicine import Exam
 from tasks.ml.synthesis.observer import Observation
 from tasks.ml.synthesis.phrases import Phrase, Speaker
@@ -14,7 +16,12 @@ from tasks.ml.synthesis.wording import Wording
 
 MENTIONED_MIN = 4  # a report on fewer findings than this is none
 LISTED_MAX = 4  # findings in one list
+REPEATED_SHARE = 0.5  # of the lists after a preposition: it is said again before each item
 TRIES = 50  # to expand a clause to a wording that is allowed
+
+_LIST = "\0"  # where the list will stand, while its form is expanded
+_PREPOSITION = re.compile(r"\b(?:de|sem|com|a) $")
+_PLAIN_JOIN = re.compile(r",? (?:(?:e|ou|nem) )?")
 
 
 class Narrator:
@@ -22,10 +29,6 @@ class Narrator:
         self._findings = exam.findings
         self._language = language
         self._wording = wording
-
-    def clauses(self, observed: Observation, speaker: Speaker, rng: Rng) -> list[str]:
-        """In the order of the exam or, in half of the reports, any."""
-        return self.said_of(self._mentioned(observed, rng), observed, speaker, rng)
 
     def said_of(
         self, mentioned: Sequence[str], observed: Observation, speaker: Speaker, rng: Rng
@@ -45,8 +48,8 @@ class Narrator:
         """On findings that are all at their first, or all at their last level: one clause, or none."""
         return list(self._allowed(partial(self._list_of, group, observed, speaker, rng)))
 
-    def _mentioned(self, observed: Observation, rng: Rng) -> list[str]:
-        """What this observer writes down."""
+    def mentioned(self, observed: Observation, rng: Rng) -> list[str]:
+        """What this observer writes down, in the order of the exam or, in half of the reports, any."""
         # how far each finding is from being left out: at least MENTIONED_MIN stay, the surest first
         margins = sorted(
             (-1.0 if self._level(name, observed) in finding.always else rng.random() - finding.mention, name)
@@ -73,8 +76,13 @@ class Narrator:
         forms, joins = _of(listings, denied=self._is_first(group[0], observed))
         nouns = [speaker.say_one(listings.findings[name]) for name in group]
         between, last = pick(rng, joins)
+        said = speaker.say_about(pick(rng, forms), {LISTED: _LIST, AGREES: ending(nouns)})
+        before, _, after = said.partition(_LIST)
+        if happens(rng, REPEATED_SHARE) and _PLAIN_JOIN.fullmatch(between) and _PLAIN_JOIN.fullmatch(last):
+            again = found[0] if (found := _PREPOSITION.search(before)) else ""
+            nouns = [nouns[0], *(again + noun for noun in nouns[1:])]
         text = last.join([between.join(nouns[:-1]), nouns[-1]]) if len(nouns) > 1 else nouns[0]
-        return speaker.say_about(pick(rng, forms), LISTED, text)
+        return before + text + after
 
     def _allowed(self, say: Callable[[], str]) -> Iterator[str]:
         """One expansion that may be written, or none where none is found."""

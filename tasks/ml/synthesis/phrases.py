@@ -156,9 +156,9 @@ class Speaker:
     def say_one(self, phrases: Sequence[Phrase]) -> str:
         return self.say(pick(self._rng, phrases))
 
-    def say_about(self, form: Phrase, symbol: str, text: str) -> str:
-        """A form in which the symbol stands for this text."""
-        self._said[symbol] = text
+    def say_about(self, form: Phrase, stands_for: Mapping[str, str]) -> str:
+        """A form in which these symbols stand for these texts."""
+        self._said.update(stands_for)
         return self.say(form)
 
     def _part(self, part: Number | Symbol | Choice) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from tasks.ml.synthesis.agreement import ENDINGS
 from tasks.ml.synthesis.grammar import Clause, Grammar
-from tasks.ml.synthesis.language import LISTED, Language
+from tasks.ml.synthesis.language import AGREES, LISTED, Language
 from tasks.ml.synthesis.phrases import parse
 
 SHARED_WORDS = 4  # so many words in a row that two institutions both use are one phrase, not two
@@ -97,7 +98,7 @@ def _lists(language: Language) -> Iterator[str]:
     """The noun phrases of the listings and the forms around them, each on its own: a list is many clauses."""
     listings = language.listings
     assert listings is not None
-    symbols = {**language.symbols, LISTED: (parse("; "),)}
+    symbols = {**language.symbols, LISTED: (parse("; "),), AGREES: ENDINGS}
     nouns = chain.from_iterable(listings.findings.values())
     for phrase in chain(nouns, listings.denied, listings.affirmed):
         for said in phrase.realisations(symbols):

@@ -1,0 +1,38 @@
+"""Exercises of a classifier: as many as its settings say, with its own labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.ml.synthesis.exams import generator, training_rows
+from tasks.ml.synthesis.exercises import can_be_set, exercises
+from tasks.ml.windows import Ints
+from tasks.settings import ClassifierSettings, Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Exercises:
+    """(exercises,) texts, and the number of each one's label."""
+
+    texts: list[str]
+    labels_idx: Ints
+
+
+def exercises_of(settings: Settings, asked: ClassifierSettings) -> Exercises:
+    """On the training rows that the synthetic reports were written from; the same from the same settings."""
+    exam, count = asked.synthetic.exam, exercises_for(asked)
+    if not count:
+        return Exercises([], np.array([], np.int64))
+    rows = training_rows(generator(exam).rows(), asked.synthetic.reserved_share)
+    given = list(exercises(exam, count=count, seed=settings.seed, rows=rows))
+    named = (asked.label_values.get(one.label, one.label) for one in given)
+    return Exercises([one.text for one in given], np.array([asked.labels.index(label) for label in named]))
+
+
+def exercises_for(asked: ClassifierSettings) -> int:
+    """None but for synthetic reports of an exam whose findings may be mixed."""
+    if "synthetic" not in asked.training_labels or not can_be_set(asked.synthetic.exam):
+        return 0
+    return asked.training.exercises
