@@ -30,20 +30,16 @@ from pydantic_settings import (
 
 from db.errors import ConfigurationError
 from tasks.settings_encoder import with_encoder
-from tasks.settings_errors import nearest, nearest_variable, told
+from tasks.settings_errors import nearest, nearest_variable, require_known, told
+from tasks.settings_house import MonitoringSettings, RetentionSettings, RolesSettings, ScheduleSettings
 from tasks.settings_sections import (
     ClassifierSettings,
-    MonitoringSettings,
     PromotionSettings,
-    RetentionSettings,
-    RolesSettings,
-    ScheduleSettings,
     ScoringSettings,
-    SourceSettings,
     SyntheticSettings,
     TrainingSettings,
-    require_known,
 )
+from tasks.settings_sources import SourceSettings
 from tasks.settings_values import ZoneName, expanded, rooted_url
 
 __all__ = [

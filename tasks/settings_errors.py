@@ -59,3 +59,10 @@ def nearest_variable(name: str, prefix: str, root: type[BaseModel]) -> str:
     head, *rest = name.removeprefix(prefix).split("__")
     close = difflib.get_close_matches(head, [key.upper() for key in root.model_fields], n=1, cutoff=0.5)
     return f"; did you mean {prefix}{'__'.join([*close, *rest])}?" if close else ""
+
+
+def require_known(where: str, named: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ValueError where a name is none of the known ones, with the nearest of them."""
+    for name in named:
+        if name not in known:
+            raise ValueError(f"{where} names {name!r}, which is none of {what}{nearest(name, known)}")

@@ -1,4 +1,5 @@
-"""The sections of laudos.toml: every key, what it means and what it is where nothing is said.
+"""The sections of laudos.toml that say how models are made and how they score; sources stand in
+settings_sources.py, the rest in settings_house.py: every key, what it means, and what it is by default.
 
 `laudos init` writes the same keys with longer words (deployments/laudos.template.toml); a test holds
 the two together.
@@ -6,93 +7,16 @@ the two together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from tasks.settings_errors import nearest
-from tasks.settings_values import Address, CronLine, Duration, Share, ZoneName
-
-# a name that needs no quotes in SQL
-_ROLE = r"^[a-z_][a-z0-9_]{0,62}$"
+from tasks.settings_errors import require_known
+from tasks.settings_values import Address, Duration, Share, Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSettings(_Strict):
-    """A table or view that reports arrive in, and which column is what."""
-
-    url: str = Field(description="any SQLAlchemy URL; keep the password in the environment: ${HIS_PASSWORD}")
-    table: str = Field(description="table or view")
-    schema_: str | None = Field(
-        default=None, alias="schema", description="database schema, where it is not the default"
-    )
-    id: str = Field(description="column that identifies a report for ever")
-    text: str = Field(description="column with the report's text")
-    updated_at: str | None = Field(
-        default=None,
-        description="column that moves when a row changes; without it every run compares everything",
-    )
-    patient: str | None = Field(
-        default=None,
-        description="column that identifies the patient; without it every report is a patient of its own",
-    )
-    date: str | None = Field(default=None, description="column with the date the report bears")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="classifier -> column with its true label, where known"
-    )
-    sex: str | None = Field(
-        default=None, description="column with the patient's sex; this and the next four are for slices alone"
-    )
-    age: str | None = Field(default=None, description="column with the age in years; stored as a band")
-    birth_date: str | None = Field(
-        default=None,
-        description="column with the date of birth, for the band where age tells none; never stored",
-    )
-    race: str | None = Field(default=None, description="column with the patient's race")
-    institution: str | None = Field(
-        default=None, description="column with where the report was written; default: the source's name"
-    )
-    group_values: dict[Literal["sex", "race", "institution"], dict[str, str]] = Field(
-        default_factory=dict, description="what the source writes -> what it means, such as '1' = 'male'"
-    )
-    timezone: ZoneName | None = Field(
-        default=None,
-        description="zone of updated_at where the column has none; default: the top-level timezone",
-    )
-    overlap: Duration = Field(
-        default=timedelta(hours=6),
-        description="how far behind the watermark each ingest reads again: "
-        "longer than the longest transaction at the source",
-    )
-    page_rows: int = Field(default=5000, ge=1, le=100_000, description="rows a transaction, at most")
-    page_bytes: int = Field(
-        default=8 * 2**20,
-        ge=1000,
-        le=2**30,
-        description="bytes of text a transaction: a page ends where it is reached, or page_rows is",
-    )
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    @model_validator(mode="after")
-    def _groups_fit(self) -> SourceSettings:
-        meant = self.group_values.get("sex", {}).values()
-        require_known("group_values.sex", meant, ("female", "male", "other"), "female, male and other")
-        return self
-
-    @property
-    def group_columns(self) -> dict[str, str]:
-        """What each column that groups patients is for -> its name."""
-        given = {name: getattr(self, name) for name in ("sex", "age", "birth_date", "race", "institution")}
-        return {name: column for name, column in given.items() if column is not None}
-
-
-class SyntheticSettings(_Strict):
+class SyntheticSettings(Strict):
     """Labelled training reports written from a table of measurements."""
 
     exam: str = Field(default="paaf", description="which generator")
@@ -124,7 +48,7 @@ class SyntheticSettings(_Strict):
     )
 
 
-class TrainingSettings(_Strict):
+class TrainingSettings(Strict):
     """How a classifier is trained."""
 
     window_tokens: int = Field(
@@ -214,7 +138,7 @@ class TrainingSettings(_Strict):
         return self
 
 
-class PromotionSettings(_Strict):
+class PromotionSettings(Strict):
     """What a challenger must show before it answers. Recorded with its sha at every decision."""
 
     margin: Share = Field(
@@ -292,7 +216,7 @@ class PromotionSettings(_Strict):
     )
 
 
-class ClassifierSettings(_Strict):
+class ClassifierSettings(Strict):
     """One question asked of every report."""
 
     labels: list[str] = Field(min_length=2)
@@ -347,7 +271,7 @@ class ClassifierSettings(_Strict):
         return self
 
 
-class ScoringSettings(_Strict):
+class ScoringSettings(Strict):
     chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into")
     chunk_reports_min: int = Field(default=128, ge=1, description="but of so many reports at least")
     chunk_reports_max: int = Field(default=1000, ge=1, description="and of so many at most")
@@ -378,94 +302,3 @@ class ScoringSettings(_Strict):
         description="scheduler of a Dask cluster whose workers score, such as tcp://host:8786; default: this "
         "process does (docs/operating.md)",
     )
-
-
-class MonitoringSettings(_Strict):
-    """When the monitor raises an alarm. Shares are of the last 24 hours."""
-
-    quarantine_share: Share = Field(
-        default=0.05, description="quarantined, of a source's new and changed reports"
-    )
-    review_share: Share = Field(default=0.5, description="left to a person, of a classifier's answers")
-    silent_after: Duration = Field(
-        default=timedelta(days=2), description="how long a source may bring nothing new"
-    )
-    free_space_gib: float = Field(
-        default=1.0, ge=0, description="least free space where models and an embedded database lie"
-    )
-
-
-class RetentionSettings(_Strict):
-    """What the nightly run and `laudos models gc` take away; each removal is counted in the audit.
-
-    Never: the champion, those a rollback would go to, a model with an open scoring job, one whose folder
-    an encoder names.
-    """
-
-    rollbacks: int = Field(
-        default=3, ge=1, description="how many rollbacks in a row must stay possible: these models are kept"
-    )
-    models: int = Field(
-        default=10,
-        ge=0,
-        description="how many more models a classifier keeps, the newest",
-    )
-    leftovers_after: Duration = Field(
-        default=timedelta(hours=24),
-        description="how old a model folder without a row, or what a killed run left half-written, may grow",
-    )
-    checkpoints_after: Duration = Field(
-        default=timedelta(days=14), description="how old the checkpoints of an unfinished training may grow"
-    )
-    pretrained: int = Field(
-        default=3,
-        ge=0,
-        description="how many encoders that were pre-trained here a classifier keeps, the newest, besides "
-        "those that a classifier names or a kept model was trained from",
-    )
-    trials_after: Duration = Field(
-        default=timedelta(days=90),
-        description="how long what was found of a back end or a cascade is kept after its last use",
-    )
-    features_after: Duration | None = Field(
-        default=None,
-        description="how old a stored vector may grow, which costs an encoding; default: as long as a kept "
-        "model uses its encoder",
-    )
-    superseded_text_after: Duration | None = Field(
-        default=None,
-        description="how long an amended report keeps its earlier texts, unless a kept training set holds "
-        "them; default: for ever",
-    )
-
-
-class ScheduleSettings(_Strict):
-    """Cron lines in `timezone`; an empty one switches the schedule off."""
-
-    # at half past: the nightly run, which ingests first, starts on the hour
-    ingest: CronLine = "30 * * * *"
-    nightly: CronLine = "0 2 * * *"
-    weekly_full: CronLine = "0 4 * * 0"
-
-
-class RolesSettings(_Strict):
-    """What `laudos db roles` calls the three roles it creates on PostgreSQL."""
-
-    writer: str = Field(default="laudos_writer", pattern=_ROLE, description="what laudos itself needs")
-    reader: str = Field(default="laudos_reader", pattern=_ROLE, description="everything without text")
-    auditor: str = Field(
-        default="laudos_auditor", pattern=_ROLE, description="the reader's, and runs, decisions and the audit"
-    )
-
-    @model_validator(mode="after")
-    def _differ(self) -> RolesSettings:
-        if len({self.writer, self.reader, self.auditor}) < 3:
-            raise ValueError("the three roles must have three names")
-        return self
-
-
-def require_known(where: str, named: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise ValueError where a name is none of the known ones, with the nearest of them."""
-    for name in named:
-        if name not in known:
-            raise ValueError(f"{where} names {name!r}, which is none of {what}{nearest(name, known)}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from db.errors import ConfigurationError
 
@@ -64,6 +64,12 @@ def zone_name(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"no time zone is called {name!r}; America/Sao_Paulo is one") from None
     return name
+
+
+class Strict(BaseModel):
+    """A section: a key that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
