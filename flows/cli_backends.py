@@ -9,7 +9,7 @@ import typer
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
-    from tasks.cascade import Offer
+    from tasks.cascade_trial import Offer
     from tasks.try_backends import Tried
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from db.engine import reading
 from db.errors import LaudosError
 from tasks.backends import Trial, on_its_backend, trials
-from tasks.cascade import WORTH_TRYING, Offer, offered
+from tasks.cascade import WORTH_TRYING, offered
+from tasks.cascade_trial import Offer
 from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.errors import MlError

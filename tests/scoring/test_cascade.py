@@ -22,7 +22,7 @@ from db.engine import reading, writing
 from db.predictions import Scored
 from db.tables import feature, model, prediction, report_version
 from flows.cli import main
-from tasks import apart, cascade, cascade_audit, estimate
+from tasks import apart, cascade, cascade_audit, cascade_trial, estimate
 from tasks.answering import Read
 from tasks.cascade_audit import audit_cascade
 from tasks.ml import cascade as promises
@@ -44,7 +44,7 @@ def _easily_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.4)
     monkeypatch.setattr(promises, "CRITICAL_LOST_MAX", 0.9)
     monkeypatch.setattr(cascade, "WORTH_TRYING", 1)
-    monkeypatch.setattr(cascade, "PAYS_FROM", 0.0)
+    monkeypatch.setattr(cascade_trial, "PAYS_FROM", 0.0)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_it_is_off_by_default_and_tried_once(hospital: Hospital, monkeypatch: py
     ("constant", "value", "why"),
     [
         ((promises, "OTHER_DECISIONS_MAX"), 0.001, "2,995 are needed"),
-        ((cascade, "PAYS_FROM"), 1e6, "times as fast, and pays from"),
+        ((cascade_trial, "PAYS_FROM"), 1e6, "times as fast, and pays from"),
         ((cascade, "WORTH_TRYING"), 1000, "not worth a trial"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_student_that_fails_stops_no_scoring_and_its_words_are_kept_back(
     def failing(*_: object) -> None:
         raise RuntimeError("of patient Maria")
 
-    monkeypatch.setattr(cascade, "_read", failing)
+    monkeypatch.setattr(cascade_trial, "_read", failing)
     assert score(hospital, champion_id, with_cascade(hospital)).written == REPORTS
     assert "fails on calibration reports (RuntimeError)" in caplog.text
     assert "Maria" not in caplog.text
@@ -319,7 +319,7 @@ def test_a_calibration_report_that_makes_a_network_fail_is_left_out_of_the_trial
     half_sure(hospital, student_id)
     settings = with_cascade(hospital)
     model, predictor = champion_of(hospital, champion_id)
-    [bad, *others] = cascade._calibration(hospital.engine, settings, model)
+    [bad, *others] = cascade_trial.calibration(hospital.engine, settings, model)
     readable = Predictor.vectors
 
     def failing(predictor: Predictor, some: Any, **more: Any) -> Any:
@@ -348,7 +348,7 @@ def test_a_student_refused_for_want_of_critical_reports_is_tried_again_when_ther
 
     with monkeypatch.context() as never:
         # the control: a handful more says nothing new
-        never.setattr(cascade, "MORE_PERCENT", 1000)
+        never.setattr(cascade_trial, "MORE_PERCENT", 1000)
         hospital.receive(REPORTS)
         assert score(hospital, champion_id, settings).by_student == 0
         assert kept.read_bytes() == first
