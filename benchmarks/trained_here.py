@@ -62,9 +62,11 @@ def written(
     return Reports([one.text for one in made], truth, rows_of, ids)
 
 
-def model_like_the_demos(folder: Path, rows: int | None = None) -> Predictor:
+def model_like_the_demos(folder: Path, rows: int | None = None, wording: Wording = EVERYTHING) -> Predictor:
     """Trained, fitted and published into `folder` as a retraining does it, and loaded from there."""
-    taught, calibration = (written(split, REPORTS_PER_ROW, rows) for split in ("train", "calibration"))
+    taught, calibration = (
+        written(split, REPORTS_PER_ROW, rows, wording) for split in ("train", "calibration")
+    )
     config = BodyTraining(epochs=EPOCHS, stride_tokens=STRIDE_TOKENS)
     model, tokenizer = make_scratch(taught.texts, LABELS, EncoderSpec(), 0, patients=taught.rows)
     train_body(

@@ -13,7 +13,17 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text, update
 
 from db.quarantine import SCORING_FAILED, Refused, add
-from db.tables import champion, prediction, quarantine, report, report_version, score_chunk, score_job, source
+from db.tables import (
+    champion,
+    prediction,
+    quarantine,
+    report,
+    report_version,
+    score_chunk,
+    score_job,
+    shift_test,
+    source,
+)
 
 # why a report was given up, as its quarantine row tells
 FAILED: Final = "the model failed on it"
@@ -97,6 +107,7 @@ def cut(
         classifier=classifier, model_id=model_id, reports=reports, run_id=run_id, created_at=now
     )
     job_id = int(c.execute(job.returning(score_job.c.id)).scalar_one())
+    c.execute(insert(shift_test).values(job_id=job_id))
     pieces = chunks_for(reports, chunks, chunk_reports_min, chunk_reports_max)
     versions = waiting(model_id, sources).subquery()
     tiles = select(versions.c.id, func.ntile(pieces).over(order_by=versions.c.id).label("seq")).subquery()

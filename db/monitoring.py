@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, or_, select
 
 from db.quarantine import BESIDE_A_REPORT
+from db.snapshots import taught_patients
 from db.tables import (
     audit,
     label,
@@ -22,7 +23,6 @@ from db.tables import (
     run,
     run_batch,
     snapshot,
-    snapshot_item,
     source,
 )
 
@@ -245,16 +245,9 @@ def troubles(c: Connection, since: datetime) -> list[Trouble]:
 def answered(c: Connection, classifier: str, model_id: int, labels: Sequence[str]) -> list[Answered]:
     """The model's predictions of present, current reports with a label from the hospital or from feedback.
 
-    Patients who ever stood in a training or calibration split of the classifier are left out, whatever
-    the snapshot: a body outlives the snapshot it was trained on. Feedback counts before the source.
+    Patients who taught or calibrated a model of the classifier are left out. Feedback counts before the
+    source.
     """
-    taught = (
-        select(report.c.patient_key)
-        .join(report_version, report_version.c.report_id == report.c.id)
-        .join(snapshot_item, snapshot_item.c.report_version_id == report_version.c.id)
-        .join(snapshot, snapshot.c.id == snapshot_item.c.snapshot_id)
-        .where(snapshot.c.classifier == classifier, snapshot_item.c.split != "holdout")
-    )
     query = (
         select(report_version.c.id, report.c.patient_key, label.c.value, prediction.c.probabilities)
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
@@ -268,7 +261,7 @@ def answered(c: Connection, classifier: str, model_id: int, labels: Sequence[str
             report_version.c.version == report.c.current_version,
             report.c.deleted_at.is_(None),
             report.c.erased_at.is_(None),
-            report.c.patient_key.not_in(taught),
+            report.c.patient_key.not_in(taught_patients(classifier)),
         )
         .order_by(report_version.c.id, case((label.c.origin == "feedback", 0), else_=1), label.c.at.desc())
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
-from db.tables import run, run_batch, score_chunk, score_job, source
+from db.tables import run, run_batch, score_chunk, score_job, shift_test, source
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,16 @@ class Read:
 
 @dataclass(frozen=True)
 class Scored:
-    """Chunks finished since: reports that went through the encoder, and predictions written."""
+    """Chunks finished since: reports that went through the encoder, and predictions written.
+
+    `shifted` jobs of them had reports of another population (db/shift.py).
+    """
 
     classifier: str
     model_id: int
     encoded: int
     written: int
+    shifted: int = 0
 
 
 def last_nightly(c: Connection) -> RunTimes | None:
@@ -65,9 +69,11 @@ def read_by(c: Connection, run_id: int) -> list[Read]:
 def scored_since(c: Connection, since: datetime) -> list[Scored]:
     """What was scored since a moment, by classifier and model."""
     sums = [func.coalesce(func.sum(score_chunk.c[name]), 0) for name in ("encoded", "written")]
+    shifted = func.count(case((shift_test.c.state == "shifted", shift_test.c.job_id)).distinct())
     query = (
-        select(score_job.c.classifier, score_job.c.model_id, *sums)
+        select(score_job.c.classifier, score_job.c.model_id, *sums, shifted)
         .join(score_chunk, score_chunk.c.job_id == score_job.c.id)
+        .outerjoin(shift_test, shift_test.c.job_id == score_job.c.id)
         .where(score_chunk.c.done_at >= since)
         .group_by(score_job.c.classifier, score_job.c.model_id)
         .order_by(score_job.c.classifier, score_job.c.model_id)

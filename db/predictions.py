@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, case, func, select, text
 
 from db.tables import as_stored, prediction, report, report_version, source
 
@@ -30,7 +30,7 @@ class Scored:
     decision: Literal["auto", "review"]
     tokens_seen: int
     tokens_total: int
-    review_because: Literal["unsure", "unfamiliar"] | None = None
+    review_because: Literal["unsure", "unfamiliar", "shifted"] | None = None
     backend: str | None = None
 
 
@@ -54,13 +54,17 @@ class Exported:
 
 @dataclass(frozen=True)
 class Said:
-    """What was recorded of a report version, and what computed it."""
+    """What a model said of a report version, withheld or not (MODELS_DECISION), and what computed it."""
 
     report_version_id: int
     label: str
     decision: str
     backend: str
 
+
+# what the model itself decided: to hold one against another. A sure answer that was withheld for the job's
+# population alone was auto
+MODELS_DECISION = case((prediction.c.review_because == "shifted", "auto"), else_=prediction.c.decision)
 
 # PostgreSQL: one statement with arrays, several times faster than executemany
 _UNNEST = text(
@@ -151,9 +155,7 @@ def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:
 def sample(c: Connection, model_id: int, since: datetime, most: int) -> list[Said]:
     """So many of a model's predictions since a moment, drawn by chance, of texts that are still there."""
     query = (
-        select(
-            prediction.c.report_version_id, prediction.c.label, prediction.c.decision, prediction.c.backend
-        )
+        select(prediction.c.report_version_id, prediction.c.label, MODELS_DECISION, prediction.c.backend)
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .where(
             prediction.c.model_id == model_id, prediction.c.at >= since, report_version.c.text.is_not(None)

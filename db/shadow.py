@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.candidates import Candidate
-from db.predictions import Scored
+from db.predictions import MODELS_DECISION, Scored
 from db.tables import prediction, report, report_version, shadow_prediction
 
 
@@ -96,8 +96,8 @@ def beside(c: Connection, one: Candidate) -> Beside:
             func.count(),
             func.count(report.c.patient_key.distinct()),
             counted(theirs.label == ours.label),
-            counted((theirs.decision == "auto") & (ours.decision == "review")),
-            counted((theirs.decision == "review") & (ours.decision == "auto")),
+            counted((MODELS_DECISION == "auto") & (ours.decision == "review")),
+            counted((MODELS_DECISION == "review") & (ours.decision == "auto")),
         )
         .select_from(shadow_prediction)
         .join(

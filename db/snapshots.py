@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, or_, select
+from sqlalchemy import Connection, Select, case, func, insert, or_, select
 
 from db.among import among, chunks
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
@@ -166,6 +166,18 @@ def lessons_of(c: Connection, snapshot_ids: Collection[int]) -> set[tuple[int, s
         snapshot_item.c.snapshot_id.in_(list(snapshot_ids)), snapshot_item.c.split == "train"
     )
     return {(row.report_version_id, row.label) for row in c.execute(query)}
+
+
+def taught_patients(classifier: str) -> Select[tuple[str]]:
+    """Patients who ever stood in a training or calibration split of the classifier, whatever the snapshot: a
+    body outlives the snapshot it was trained on."""
+    return (
+        select(report.c.patient_key)
+        .join(report_version, report_version.c.report_id == report.c.id)
+        .join(snapshot_item, snapshot_item.c.report_version_id == report_version.c.id)
+        .join(snapshot, snapshot.c.id == snapshot_item.c.snapshot_id)
+        .where(snapshot.c.classifier == classifier, snapshot_item.c.split != "holdout")
+    )
 
 
 def with_texts(

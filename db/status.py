@@ -21,6 +21,7 @@ from db.tables import (
     run,
     score_chunk,
     score_job,
+    shift_test,
     source,
 )
 
@@ -72,7 +73,8 @@ class JobStatus:
 
     `workers` hold a lease now; `silent` chunks have one that ran out; a worker died over `suspect` ones.
     `reports_per_minute` stands on the last chunks that ended, None where fewer than two did within an
-    hour; `left_s` is None without a rate or without anybody at work.
+    hour; `left_s` is None without a rate or without anybody at work. `population`: due, alike, shifted or
+    untested (db/shift.py); None for a job cut before there were tests.
     """
 
     job: int
@@ -92,6 +94,7 @@ class JobStatus:
     left_s: float | None
     created_at: datetime
     ended_at: datetime | None
+    population: str | None
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ def jobs(
     query = (
         select(
             score_job,
+            shift_test.c.state.label("population"),
             func.count().label("chunks"),
             counted(done).label("chunks_done"),
             counted(leased).label("chunks_leased"),
@@ -210,7 +214,8 @@ def jobs(
             func.coalesce(func.sum(chunk.written), 0).label("written"),
         )
         .join(score_chunk, chunk.job_id == score_job.c.id)
-        .group_by(score_job.c.id)
+        .outerjoin(shift_test, shift_test.c.job_id == score_job.c.id)
+        .group_by(score_job.c.id, shift_test.c.state)
         .order_by(score_job.c.id.desc())
     )
     if unfinished:
@@ -240,6 +245,7 @@ def _job(c: Connection, row: Row[Any], now: datetime) -> JobStatus:
         left_s=60 * row.reports_left / rate if rate and row.workers else None,
         created_at=row.created_at,
         ended_at=row.ended_at,
+        population=row.population,
     )
 
 

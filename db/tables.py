@@ -527,6 +527,44 @@ score_chunk = Table(
     comment="a range of report versions that one worker scores at a time",
 )
 
+shift_test = Table(
+    "shift_test",
+    metadata,
+    Column("job_id", ForeignKey("score_job.id"), primary_key=True, comment="the job that it decides for"),
+    Column(
+        "state",
+        String(16),
+        nullable=False,
+        server_default="due",
+        comment="due (no chunk is answered yet), alike (no difference was found), shifted (what the model "
+        "would answer goes to a person) or untested (answered as if there were no shift)",
+    ),
+    Column(
+        "because",
+        String(32),
+        comment="of untested: off, few_calibration or few_reports (fewer patients than a test needs), "
+        "failed, or killed (each process that read the sample was)",
+    ),
+    Column("calibration_patients", Integer, comment="patients of the calibration split that were compared"),
+    Column("patients", Integer, comment="patients whose reports stood on the other side"),
+    Column(
+        "earlier_patients",
+        Integer,
+        comment="of these: by reports answered in the 30 days before, not the job's",
+    ),
+    Column("auroc", Float, comment="how well the two sides are told apart; 0.5: not at all"),
+    Column("p_value", Float, comment="how often alike populations would seem as different as these"),
+    Column("level", Float, comment="scoring.shift_level: shifted where p_value lies below"),
+    _count("tries", "processes that began the test; the second that dies over it is the last"),
+    Column("leased_by", String(128), comment="the worker that tests: machine and process"),
+    Column("leased_until", Instant, comment="when another may begin anew"),
+    Column("at", Instant, comment="when it was decided"),
+    _one_of("state", "due", "alike", "shifted", "untested"),
+    CheckConstraint("tries >= 0", name="tries_not_negative"),
+    comment="whether a job's reports, taken together, are like those that calibrated the model: once a job, "
+    "before it is answered",
+)
+
 prediction = Table(
     "prediction",
     metadata,
@@ -555,8 +593,9 @@ prediction = Table(
     Column(
         "review_because",
         String(16),
-        comment="unsure (the labels are not told apart) or unfamiliar (unlike the training reports); null "
-        "for auto, and for what was written before it was told",
+        comment="unsure (the labels are not told apart), unfamiliar (unlike the training reports) or "
+        "shifted (the model was sure, and its job's reports are unlike those that calibrated it: "
+        "shift_test); null for auto, and for what was written before it was told",
     ),
     _one_of("decision", "auto", "review"),
     ForeignKeyConstraint(["job_id", "chunk_seq"], ["score_chunk.job_id", "score_chunk.seq"]),

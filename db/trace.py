@@ -16,6 +16,7 @@ from db.tables import (
     report_version,
     run,
     score_job,
+    shift_test,
     snapshot,
     source,
 )
@@ -26,7 +27,10 @@ _scored = run.alias("scored")
 
 @dataclass(frozen=True)
 class Traced:
-    """One prediction and all that it stands on; no text. The shas are those that the rows hold."""
+    """One prediction and all that it stands on; no text. The shas are those that the rows hold.
+
+    `shift`: what was decided of its job's reports taken together (db/shift.py); None before there were tests.
+    """
 
     classifier: str
     source: str
@@ -46,6 +50,7 @@ class Traced:
     scoring_run: int
     scoring_code_revision: str
     scoring_config_sha: str
+    shift: str | None
     model_id: int
     manifest_sha: str
     encoder_sha: str
@@ -113,6 +118,7 @@ def _query() -> Select[Any]:
             _scored.c.id,
             _scored.c.code_revision,
             _scored.c.config_sha,
+            shift_test.c.state,
             model.c.id,
             model.c.manifest_sha,
             model.c.encoder_sha,
@@ -128,6 +134,7 @@ def _query() -> Select[Any]:
         .join(_trained, _trained.c.id == model.c.run_id)
         .join(score_job, score_job.c.id == prediction.c.job_id)
         .join(_scored, _scored.c.id == score_job.c.run_id)
+        .outerjoin(shift_test, shift_test.c.job_id == score_job.c.id)
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
         .join(source, source.c.id == report.c.source_id)

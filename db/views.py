@@ -47,8 +47,9 @@ _ANSWER = {
     "report_version_id": "joins report_version.id, label.report_version_id and the other views",
 }
 _WHY = {
-    "review_because": "unsure (the labels are not told apart) or unfamiliar (unlike the training reports); "
-    "null for auto, and for what was written before it was told"
+    "review_because": "unsure (the labels are not told apart), unfamiliar (unlike the training reports) or "
+    "shifted (the model was sure, and the night's reports are unlike those that calibrated it); null for "
+    "auto, and for what was written before it was told"
 }
 _CLASSIFIER = {"classifier": "name of the question in laudos.toml"}
 

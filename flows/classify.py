@@ -24,7 +24,8 @@ class ClassifySummary:
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
     encoder, `identical` ones have the text of one of them, and `from_features` had been read before;
-    `by_student`: those that a student answered before the champion (`scoring.cascade`);
+    `by_student`: those that a student answered before the champion (`scoring.cascade`); `withheld`: of
+    `review`, those that were sure, in a job of another population than calibrated it (`scoring.shift_level`);
     `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones
     wait for `resume_with`. `along`: what a challenger scored beside it, answering nothing.
     """
@@ -40,6 +41,7 @@ class ClassifySummary:
     from_features: int = 0
     quarantined: int = 0
     by_student: int = 0
+    withheld: int = 0
     elsewhere: int = 0
     paused: int = 0
     resume_with: str | None = None

@@ -72,6 +72,7 @@ def tell_verified(verified: Verified, zone: ZoneInfo) -> None:
         ("trained with", f"configuration {of.training_config_sha}"),
         ("scored by", f"run {of.scoring_run}, code {of.scoring_code_revision}"),
         ("scored with", f"configuration {of.scoring_config_sha}"),
+        ("its job's reports", of.shift or "not tested for a shift"),
         ("computed again by", f"code {verified.code_revision_now}"),
         ("computed again with", f"configuration {verified.config_sha_now}"),
     ):

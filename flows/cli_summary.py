@@ -141,6 +141,8 @@ def _answered(told: NightTold, one: Answering, out: Console) -> None:
     tonight = [scored for scored in told.scored if scored.classifier == name]
     encoded, written = (sum(getattr(s, what) for s in tonight) for what in ("encoded", "written"))
     out.print(f"tonight: {encoded:,} reports encoded, {written:,} predictions written")
+    if any(s.shifted for s in tonight):
+        out.print("[bold]They are unlike those that calibrated the model: no sure answer is given.[/]")
     out.print(
         f"in all, by model {one.status.champion}: {one.status.predicted:,} reports; "
         f"[bold]{one.status.for_review:,} wait for a person[/]; "

@@ -146,6 +146,7 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
             f"{one.reports_done:,} of {one.reports:,}",
             f"{one.written:,}",
             f"{one.chunks_done:,} of {one.chunks:,}",
+            one.population or "-",
             moment(one.created_at, zone),
             moment(one.ended_at, zone),
         )
@@ -159,6 +160,7 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
         "reports done",
         "written",
         "chunks",
+        "population",
         f"cut ({zone.key})",
         "ended",
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
+from db.shift import Told
 from tasks.ml.cascade import Agreement
 from tasks.settings import ClassifierSettings, MonitoringSettings
 
@@ -55,6 +56,31 @@ def indecision(answers: Sequence[Answers], limits: MonitoringSettings) -> Iterat
                 f"{classifier}: {unsure / every:.0%} of {every:,} answers were left to a person, more than "
                 f"{limits.review_share:.0%}; the reports may have changed: compare `laudos models show`"
             )
+
+
+def shifts(verdicts: Sequence[Told]) -> Iterator[str]:
+    """Classifiers with a job of another population than calibrated the champion, or one that may be."""
+    shifted_last = sorted(
+        verdicts, key=lambda one: one.verdict.state == "shifted"
+    )  # these count before others
+    for classifier, last in sorted({one.classifier: one for one in shifted_last}.items()):
+        found = last.verdict
+        if found.state == "shifted":
+            yield (
+                f"{classifier}: the reports of job {last.job_id} are unlike those that calibrated the "
+                f"champion ({found.patients:,} patients beside {found.calibration_patients:,}, AUROC "
+                f"{found.auroc:.2f}); nothing is promised of them, so whatever it is sure of waits for a "
+                "person as `shifted`: ask what changed, have some labelled (`laudos labels next`), and run "
+                "`laudos retrain`"
+            )
+        elif found.because in ("failed", "killed"):
+            yield (
+                f"{classifier}: job {last.job_id} could not be tested for a shift "
+                f"({_UNTESTED[found.because]}); it was answered as if there were none"
+            )
+
+
+_UNTESTED = {"failed": "the test failed; see the log", "killed": "two processes that read for it were killed"}
 
 
 def misses(

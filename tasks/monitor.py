@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Connection
 
-from db import metrics, models, monitoring, status
+from db import metrics, models, monitoring, shift, status
 from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answered
@@ -86,6 +86,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
     since, earlier = now - timedelta(days=1), now - timedelta(days=PICTURED_DAYS)
     intake = monitoring.intake(c, since, now)
     answers = monitoring.answers(c, earlier)
+    verdicts = shift.since(c, since)
     figures = {name: _known_figures(c, name) for name in settings.classifiers}
     limits = settings.monitoring
     cascaded = sorted(settings.classifiers) if settings.scoring.cascade else []
@@ -98,6 +99,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
             *alarms.misses(figures, settings.classifiers),
             *alarms.silences(intake, sorted(settings.sources), now, limits),
             *alarms.quarantine_jumps(intake, monitoring.intake(c, earlier, since), limits),
+            *alarms.shifts(verdicts),
             *alarms.indecision([one for one in answers if one.at >= since], limits),
             *alarms.cascades(audits),
         ],
@@ -105,6 +107,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
         decisions=monitoring.decisions(c, since),
         figures=figures,
         answers=answers,
+        verdicts=verdicts,
         classifiers=[
             status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
         ],

@@ -25,6 +25,7 @@ from tasks.ml.faultpoints import reach
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of, intact
 from tasks.settings import Settings
+from tasks.shift import verdict, withheld
 from tasks.workers import is_dead, worker_name
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class ScoreSummary:
     """What scoring wrote. `quarantined`: reports that made the model fail.
 
     `encoded` texts were read by the champion's encoder; `identical` reports have the text of one of them.
-    `by_student`: reports that a student answered before it (tasks/cascade.py).
+    `by_student`: reports that a student answered before it (tasks/cascade.py). `withheld`: of `review`, those
+    that the model was sure of, in a job of another population (tasks/shift.py).
     `elsewhere`: chunks that another worker holds or that are left; `paused`: those of a job that a person
     stopped. Both 0 = the job is finished.
     """
@@ -50,6 +52,7 @@ class ScoreSummary:
     from_features: int = 0
     quarantined: int = 0
     by_student: int = 0
+    withheld: int = 0
     elsewhere: int = 0
     paused: int = 0
 
@@ -134,9 +137,14 @@ def load_scorer(engine: Engine, settings: Settings, job: Job, *, alone: bool = F
     predictor = load_predictor(engine, settings, job.classifier, model)
     if alone:
         # as if few waited: no other is tried, and one that a person chose is kept to
-        return Scorer(engine, settings, job, on_its_backend(engine, settings, model, predictor, reports=0))
-    champion = on_its_backend(engine, settings, model, predictor, job.reports)
-    return Scorer(engine, settings, job, champion, student_of(engine, settings, model, champion, job.reports))
+        champion = on_its_backend(engine, settings, model, predictor, reports=0)
+    else:
+        champion = on_its_backend(engine, settings, model, predictor, job.reports)
+    # by vectors as they are stored, which those of reduced precision are not
+    of_the_kind = champion if is_full_precision(champion.backend) else predictor
+    shifted = verdict(engine, settings, job, model, of_the_kind).state == "shifted"
+    student = None if alone else student_of(engine, settings, model, champion, job.reports)
+    return Scorer(engine, settings, job, champion, student, shifted)
 
 
 def load_predictor(engine: Engine, settings: Settings, classifier: str, model: Model) -> Predictor:
@@ -161,13 +169,18 @@ def load_predictor(engine: Engine, settings: Settings, classifier: str, model: M
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model, who may answer before it, and where its chunks come from."""
+    """A model, who may answer before it, and where its chunks come from.
+
+    `shifted`: the job's reports are unlike those that calibrated the model, and none is answered without a
+    person.
+    """
 
     engine: Engine
     settings: Settings
     job: Job
     predictor: Predictor
     student: Student | None = None
+    shifted: bool = False
 
     def score(self, chunk: Chunk) -> ScoreSummary:
         """Predict a claimed chunk and write it. Raises StaleLease, with nothing written."""
@@ -183,6 +196,7 @@ class Scorer:
         predictor, made = read_on_it(self.settings, self.predictor, left, beat)
         reach("score.chunk.encoded")
         scored = [*answers(predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
+        scored = withheld(scored) if self.shifted else scored
         with writing(self.engine) as c:
             now, backend = scoring.lease_clock(c), predictor.backend
             # what was removed on request while the model read it leaves no trace
@@ -209,6 +223,7 @@ class Scorer:
             from_features=len(known),
             quarantined=len(failed),
             by_student=len(sure),
+            withheld=sum(one.review_because == "shifted" for one in predictions),
         )
 
     @property

@@ -293,6 +293,14 @@ class ScoringSettings(Strict):
         description="let a student (laudos distill) answer where it is sure and agrees with the champion, "
         "which reads the rest (docs/speed.md)",
     )
+    shift_level: float = Field(
+        default=1e-4,
+        ge=0,
+        le=0.05,
+        description="how seldom a job whose reports are like those that calibrated the model may be taken "
+        "for another population, all of which goes to a person: once in 10,000 jobs, one an hour for a year "
+        "being 8,760; 0: jobs are not tested",
+    )
     lease: Duration = Field(
         default=timedelta(minutes=15),
         description="how long a worker may be silent before its piece is given to another",

@@ -12,12 +12,14 @@ from zoneinfo import ZoneInfo
 
 from db.metrics import Metric
 from db.monitoring import Answers, Cleared, Decision, Intake, Refusal
+from db.shift import Told
 from db.status import CandidateStatus, ClassifierStatus
 from tasks.ml.artifact import CAVEAT
 from tasks.ml.budget import SIZE, SPEED, TIME
 from tasks.ml.cascade import Agreement
 from tasks.ml.nights import nights
 from tasks.ml.report_figures import BEHAVIOUR
+from tasks.ml.shift import PATIENTS_MIN
 from tasks.status import candidate_told
 
 PICTURED_DAYS = 14
@@ -51,6 +53,7 @@ class Night:
     candidates: Sequence[CandidateStatus]
     quarantine: Sequence[Refusal]
     cleared: Cleared
+    verdicts: Sequence[Told] = ()  # of the jobs' reports, taken together
     audits: Mapping[str, Agreement] = field(default_factory=dict)  # of the champions' cascades, all nights
 
     @property
@@ -169,8 +172,27 @@ def _scored(night: Night) -> str:
         _picture(classifier, [one for one in night.answers if one.classifier == classifier], night)
         for classifier in sorted({one.classifier for one in night.answers})
     ]
+    last_jobs = {one.classifier: one for one in night.verdicts}
+    compared = [_compared(name, last) for name, last in sorted(last_jobs.items())]
     cascades = [_audited(name, found) for name, found in sorted(night.audits.items()) if found.reports]
-    return "\n\n".join(["## What was scored", told, *cascades, *pictures])
+    return "\n\n".join(["## What was scored", told, *compared, *cascades, *pictures])
+
+
+def _compared(classifier: str, last: Told) -> str:
+    """Whether the promise of its sure answers stands for the last job."""
+    found, of = last.verdict, f"{classifier}: the reports of job {last.job_id}"
+    sides = f"{found.patients or 0:,} patients beside {found.calibration_patients or 0:,} that calibrated"
+    if found.state == "untested":
+        why = {
+            "off": "`scoring.shift_level` is 0, or the job was cut before there were tests",
+            "few_calibration": f"{sides}, and {PATIENTS_MIN} are needed of them",
+            "few_reports": f"{sides}, and {PATIENTS_MIN} are needed on either side",
+        }.get(found.because or "", "see the alarm")
+        return f"{of}: whether they are another population was **not tested** ({why})"
+    told = "no difference from them was found"
+    if found.state == "shifted":
+        told = "**another population**, of which no sure answer is given"
+    return f"{of}, {sides} the champion: {told} (AUROC {found.auroc:.2f}, 0.5 being none)"
 
 
 def _audited(classifier: str, found: Agreement) -> str:

@@ -131,18 +131,22 @@ def _tolerance(traced: Traced) -> float:
 
 def _compared(traced: Traced, again: Prediction) -> tuple[list[Difference], float | None]:
     """What differs, and the largest difference of any probability: None where the labels are others."""
+    # what is decided of a job's reports taken together is on record, and no single report tells it again
+    decision, because = again.decision, str(again.because)
+    if traced.shift == "shifted" and decision == "auto":
+        decision, because = "review", "shifted"
     found = [
         Difference(what, str(recorded), str(now))
         for what, recorded, now in (
             ("label", traced.label, again.label),
-            ("decision", traced.decision, again.decision),
+            ("decision", traced.decision, decision),
             ("tokens seen", traced.tokens_seen, again.tokens_seen),
         )
         if recorded != now
     ]
     # a review that was written before reasons were kept has none
-    if traced.review_because is not None and traced.review_because != again.because:
-        found.append(Difference("review because", traced.review_because, str(again.because)))
+    if traced.review_because is not None and traced.review_because != because:
+        found.append(Difference("review because", traced.review_because, because))
     recorded, now = traced.probabilities, again.probabilities
     if recorded.keys() != now.keys():
         return [*found, Difference("labels", ", ".join(recorded), ", ".join(now))], None

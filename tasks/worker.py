@@ -31,6 +31,7 @@ class Worked:
     from_features: int
     quarantined: int
     by_student: int
+    withheld: int
 
 
 def score_job(engine: Engine, settings: Settings, job: Job) -> ScoreSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from db import backlog, ledger, models, scoring
 from db.engine import reading, writing
 from db.ledger import Counts
 from db.scoring import Job
-from db.tables import prediction, report, report_version, run, snapshot, source
+from db.tables import prediction, report, report_version, run, snapshot, snapshot_item, source
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
@@ -62,7 +63,13 @@ class Hospital:
             return int(c.execute(insert(run).values(row).returning(run.c.id)).scalar_one())
 
     def receive(
-        self, reports: int, *, name: str = "his", kind: str = "database", text: str | None = None
+        self,
+        reports: int,
+        *,
+        name: str = "his",
+        kind: str = "database",
+        text: str | None = None,
+        words: Sequence[str] = WORDS,
     ) -> None:
         """New reports of a source, one a patient."""
         run_id = self.run()
@@ -75,7 +82,7 @@ class Hospital:
                 row = {"source_id": source_id, "external_id": f"L{number}", "patient_key": _sha(f"p{number}")}
                 added = insert(report).values(**row, current_version=1, created_at=self.now)
                 report_id = c.execute(added.returning(report.c.id)).scalar_one()
-                c.execute(self._version(report_id, 1, text or text_of(number), run_id))
+                c.execute(self._version(report_id, 1, text or text_of(number, words), run_id))
             ledger.add_batch(c, run_id, source_id, Counts(read=reports, new=reports), self.now)
 
     def amend(self, external_id: str) -> None:
@@ -126,6 +133,18 @@ class Hospital:
         fitted = Head(weight, np.zeros(2, np.float32), 1.0, 1.0, 0.5)
         published = publish(root, name, *network, fitted, facts, familiarity)
         return self._add(f"{CLASSIFIER}/{name}", published.manifest_sha, facts.encoder_sha)
+
+    def calibrate(self, model_id: int) -> None:
+        """All reports that are here become the calibration split of the model's training set."""
+        with writing(self.engine) as c:
+            found = models.get(c, model_id)
+            assert found is not None
+            versions = c.scalars(select(report_version.c.id).order_by(report_version.c.id)).all()
+            item = {"snapshot_id": found.snapshot_id, "origin": "source", "split": "calibration"}
+            rows = [item | {"report_version_id": at, "label": LABELS[at % 2]} for at in versions]
+            c.execute(insert(snapshot_item), rows)
+            mine = snapshot.c.id == found.snapshot_id
+            c.execute(update(snapshot).where(mine).values(reports=len(rows)))
 
     def crown_row(self, number: int = 0) -> int:
         """A champion without a folder: for what never loads it."""
@@ -189,9 +208,9 @@ class Hospital:
         point_at_champion(self.engine, self.settings, CLASSIFIER)
 
 
-def text_of(number: int) -> str:
+def text_of(number: int, words: Sequence[str] = WORDS) -> str:
     rng = np.random.default_rng(number)
-    return f"Laudo {number}. {' '.join(rng.choice(WORDS, int(rng.integers(8, 40))))}."
+    return f"Laudo {number}. {' '.join(rng.choice(words, int(rng.integers(8, 40))))}."
 
 
 def _sha(text: str) -> str:

@@ -1,0 +1,202 @@
+"""Whether a job's reports are still like those that calibrated the model: decided once, for all its chunks.
+
+    due -> alike | shifted | untested        by the worker that comes first; the others wait for it
+
+As with chunks, a lease keeps two workers from the same work, and a worker that died over it is found by
+counting: what two died over is not tried by a third, so that a report that kills whatever reads it holds
+up no night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection, func, select, update
+
+from db import backlog
+from db.snapshots import taught_patients
+from db.tables import (
+    feature,
+    prediction,
+    report,
+    report_version,
+    score_job,
+    shift_test,
+    snapshot_item,
+    source,
+)
+
+TRIES_MAX = 2
+
+State = Literal["alike", "shifted", "untested"]
+Because = Literal["off", "few_calibration", "few_reports", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided of a job's reports, and on what; see the table for each field."""
+
+    state: State
+    because: Because | None = None
+    calibration_patients: int | None = None
+    patients: int | None = None
+    earlier_patients: int | None = None
+    auroc: float | None = None
+    p_value: float | None = None
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """A verdict with the job that it was of."""
+
+    job_id: int
+    classifier: str
+    verdict: Verdict
+
+
+_VERDICT = [shift_test.c[name] for name in Verdict.__dataclass_fields__]
+
+
+def verdict_of(c: Connection, job_id: int) -> Verdict | None:
+    """None while it is due. A job cut before there were tests was not tested."""
+    row = c.execute(select(*_VERDICT).where(shift_test.c.job_id == job_id)).one_or_none()
+    if row is None:
+        return Verdict("untested", "off")
+    return None if row.state == "due" else Verdict(*row)
+
+
+def tester_of(c: Connection, job_id: int) -> str | None:
+    """Who holds the lease."""
+    return c.scalar(select(shift_test.c.leased_by).where(shift_test.c.job_id == job_id))
+
+
+def claim(
+    c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime, *, gone: Collection[str] = ()
+) -> bool:
+    """Lease a test that is due and nobody is at; whether this worker has it. `now` is `lease_clock`'s.
+
+    `gone`: workers that are known to be dead. Where too many died over it, it ends as untested.
+    """
+    due = (shift_test.c.job_id == job_id, shift_test.c.state == "due")
+    row = c.execute(select(shift_test).where(*due).with_for_update()).one_or_none()
+    if row is None or not (row.leased_by is None or row.leased_by in gone or row.leased_until < now):
+        return False
+    if row.tries >= TRIES_MAX:
+        _end(c, job_id, Verdict("untested", "killed"), now)
+        return False
+    mine = {"leased_by": worker, "leased_until": now + lease, "tries": row.tries + 1}
+    c.execute(update(shift_test).where(*due).values(mine))
+    return True
+
+
+def renew(c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime) -> None:
+    """Say that the worker still lives; nothing where it lost the test."""
+    mine = (shift_test.c.job_id == job_id, shift_test.c.leased_by == worker)
+    c.execute(update(shift_test).where(*mine).values(leased_until=now + lease))
+
+
+def give_back(c: Connection, job_id: int, worker: str) -> None:
+    """Let another begin anew, and count no try: who gives back did not die."""
+    mine = (shift_test.c.job_id == job_id, shift_test.c.state == "due", shift_test.c.leased_by == worker)
+    free = {"leased_by": None, "leased_until": None, "tries": shift_test.c.tries - 1}
+    c.execute(update(shift_test).where(*mine).values(free))
+
+
+def record(c: Connection, job_id: int, worker: str, verdict: Verdict, now: datetime) -> None:
+    """Decide for all chunks; nothing where the worker lost the test to another meanwhile."""
+    if tester_of(c, job_id) == worker:
+        _end(c, job_id, verdict, now)
+
+
+def _end(c: Connection, job_id: int, verdict: Verdict, now: datetime) -> None:
+    due = (shift_test.c.job_id == job_id, shift_test.c.state == "due")
+    decided = {**asdict(verdict), "leased_by": None, "leased_until": None, "at": now}
+    c.execute(update(shift_test).where(*due).values(decided))
+
+
+def since(c: Connection, moment: datetime) -> list[Told]:
+    """Every verdict since, by job."""
+    query = (
+        select(score_job.c.id, score_job.c.classifier, *_VERDICT)
+        .join(shift_test, shift_test.c.job_id == score_job.c.id)
+        .where(shift_test.c.at >= moment)
+        .order_by(score_job.c.id)
+    )
+    return [Told(row[0], row[1], Verdict(*row[2:])) for row in c.execute(query)]
+
+
+def calibration(c: Connection, snapshot_id: int) -> list[tuple[int, str, str]]:
+    """(report version, patient, label) of the calibration reports whose text is still there."""
+    query = (
+        select(report_version.c.id, report.c.patient_key, snapshot_item.c.label)
+        .join(report_version, report_version.c.id == snapshot_item.c.report_version_id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .where(
+            snapshot_item.c.snapshot_id == snapshot_id,
+            snapshot_item.c.split == "calibration",
+            report_version.c.text.is_not(None),
+        )
+        .order_by(report_version.c.id)
+    )
+    return [(row[0], row[1], row[2]) for row in c.execute(query)]
+
+
+def waiting(
+    c: Connection, classifier: str, model_id: int, sources: Sequence[str] | None, most: int
+) -> list[tuple[int, str]]:
+    """(report version, patient) of so many reports that wait for the model, evenly from all over them.
+
+    Patients that taught or calibrated a model of the classifier are left out: they are no news to it.
+    """
+    columns = (report_version.c.id, report.c.patient_key)
+    waits = (
+        backlog.waiting(model_id, sources)
+        .with_only_columns(*columns)
+        .where(report.c.patient_key.not_in(taught_patients(classifier)))
+        .subquery()
+    )
+    place, count = func.row_number().over(order_by=waits.c.id), func.count().over()
+    numbered = select(waits, place.label("place"), count.label("count")).subquery()
+    # the first of each stretch, of which there are `most`
+    stretch, before = ((numbered.c.place - step) * most // numbered.c.count for step in (1, 2))
+    first = (numbered.c.place == 1) | (stretch > before)
+    query = select(numbered.c.id, numbered.c.patient_key).where(first).order_by(numbered.c.id)
+    return [(row[0], row[1]) for row in c.execute(query)]
+
+
+def earlier(
+    c: Connection,
+    classifier: str,
+    model_id: int,
+    encoder_sha: str,
+    sources: Sequence[str] | None,
+    since: datetime,
+    most: int,
+) -> list[tuple[int, str]]:
+    """(report version, patient) of the last reports that the model answered since, with a stored vector."""
+    query = (
+        select(report_version.c.id, report.c.patient_key)
+        .join(prediction, prediction.c.report_version_id == report_version.c.id)
+        .join(feature, feature.c.report_version_id == report_version.c.id)
+        .join(report, report.c.id == report_version.c.report_id)
+        .join(source, source.c.id == report.c.source_id)
+        .where(
+            prediction.c.model_id == model_id,
+            prediction.c.at >= since,
+            feature.c.encoder_sha == encoder_sha,
+            feature.c.sketch.is_not(None),
+            report_version.c.version == report.c.current_version,
+            report.c.deleted_at.is_(None),
+            report.c.erased_at.is_(None),
+            report.c.patient_key.not_in(taught_patients(classifier)),
+        )
+        .order_by(report_version.c.id.desc())
+        .limit(most)
+    )
+    if sources is not None:
+        query = query.where(source.c.name.in_(list(sources)))
+    return [(row[0], row[1]) for row in c.execute(query)]
