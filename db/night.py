@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from db.tables import run, run_batch, score_chunk, score_job, shift_test, source
 
@@ -70,7 +71,7 @@ def scored_since(c: Connection, since: datetime) -> list[Scored]:
     """What was scored since a moment, by classifier and model."""
     sums = [func.coalesce(func.sum(score_chunk.c[name]), 0) for name in ("encoded", "written")]
     shifted = func.count(case((shift_test.c.state == "shifted", shift_test.c.job_id)).distinct())
-    query = (
+    query: Select[Any] = (
         select(score_job.c.classifier, score_job.c.model_id, *sums, shifted)
         .join(score_chunk, score_chunk.c.job_id == score_job.c.id)
         .outerjoin(shift_test, shift_test.c.job_id == score_job.c.id)

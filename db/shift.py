@@ -44,6 +44,7 @@ class Verdict:
     calibration_patients: int | None = None
     patients: int | None = None
     earlier_patients: int | None = None
+    seen_in: Literal["vectors", "words"] | None = None
     auroc: float | None = None
     p_value: float | None = None
     level: float | None = None

@@ -68,10 +68,10 @@ def shifts(verdicts: Sequence[Told]) -> Iterator[str]:
         if found.state == "shifted":
             yield (
                 f"{classifier}: the reports of job {last.job_id} are unlike those that calibrated the "
-                f"champion ({found.patients:,} patients beside {found.calibration_patients:,}, AUROC "
-                f"{found.auroc:.2f}); nothing is promised of them, so whatever it is sure of waits for a "
-                "person as `shifted`: ask what changed, have some labelled (`laudos labels next`), and run "
-                "`laudos retrain`"
+                f"champion ({found.patients:,} patients beside {found.calibration_patients:,}, by "
+                f"{found.seen_in}, AUROC {found.auroc:.2f}); nothing is promised of them, so whatever it is "
+                "sure of waits for a person as `shifted`: ask what changed, have some labelled "
+                "(`laudos labels next`), and run `laudos retrain`"
             )
         elif found.because in ("failed", "killed"):
             yield (

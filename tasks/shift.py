@@ -29,6 +29,7 @@ from db.predictions import Scored
 from db.scoring import Job
 from db.shift import State, Verdict
 from tasks.answering import read
+from tasks.ml.familiarity import scores
 from tasks.ml.predictor import Predictor
 from tasks.ml.shift import PATIENTS_MAX, PATIENTS_MIN, Population, compare
 from tasks.ml.splits import unit_interval
@@ -100,9 +101,9 @@ def _give_back(engine: Engine, job: Job, worker: str) -> None:
 def _tell(job: Job, found: Verdict) -> None:
     if found.state == "shifted":
         log.warning(
-            "job %d of %s: its reports are unlike those that calibrated model %d (AUROC %.2f, p %.1e); what "
-            "it would answer goes to a person",
-            job.id, job.classifier, job.model_id, found.auroc, found.p_value,
+            "job %d of %s: its reports are unlike those that calibrated model %d (%s, AUROC %.2f, p %.1e), "
+            "so what it would answer goes to a person",
+            job.id, job.classifier, job.model_id, found.seen_in, found.auroc, found.p_value,
         )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _found(
     sides = _population(predictor, calibration), np.array(truth, np.int64), _population(predictor, night)
     seen = compare(*sides, settings.seed)
     state: State = "shifted" if seen.p_value < level else "alike"
-    return Verdict(state, None, *counts, seen.auroc, seen.p_value, level)
+    return Verdict(state, None, *counts, seen.by, seen.auroc, seen.p_value, level)
 
 
 def _night(engine: Engine, settings: Settings, job: Job, encoder_sha: str) -> tuple[list[int], list[int]]:
@@ -184,4 +185,6 @@ def _vectors(
 
 def _population(predictor: Predictor, stored: Sequence[Feature]) -> Population:
     vectors = np.frombuffer(b"".join(one.vector for one in stored), "<f4").reshape(len(stored), -1)
-    return Population(vectors.astype(np.float64), predictor.probabilities(vectors))
+    told = predictor.familiarity
+    unknown = None if told is None else scores(told.known, [one.sketch for one in stored])
+    return Population(vectors.astype(np.float64), predictor.probabilities(vectors), unknown)

@@ -19,7 +19,7 @@ from tasks.ml.budget import SIZE, SPEED, TIME
 from tasks.ml.cascade import Agreement
 from tasks.ml.nights import nights
 from tasks.ml.report_figures import BEHAVIOUR
-from tasks.ml.shift import PATIENTS_MIN
+from tasks.ml.shift import PATIENTS_MIN, rings_from
 from tasks.status import candidate_told
 
 PICTURED_DAYS = 14
@@ -192,7 +192,10 @@ def _compared(classifier: str, last: Told) -> str:
     told = "no difference from them was found"
     if found.state == "shifted":
         told = "**another population**, of which no sure answer is given"
-    return f"{of}, {sides} the champion: {told} (AUROC {found.auroc:.2f}, 0.5 being none)"
+    by = found.seen_in or "vectors"
+    least = rings_from(by, found.calibration_patients or 1, found.patients or 1, found.level or 1e-4)
+    seen = f"AUROC {found.auroc:.2f} by {by}; so many ring from {least:.2f} on"
+    return f"{of}, {sides} the champion: {told} ({seen})"
 
 
 def _audited(classifier: str, found: Agreement) -> str:

@@ -8,6 +8,10 @@ teaches a logistic regression to tell night from calibration, the other half is 
 populations no ranking is better than chance, whatever was learnt, for a half is judged by what the other
 half taught. Both halves are judged, and the smaller of the two p-values counts twice (Bonferroni).
 
+A trained network's vectors hold what its labels need and forget how a report is worded. So the share of word
+pairs that no training report held (`familiarity.py`) is ranked beside them, with nothing to be learnt and
+no half to be spared; of the two tests the smaller p-value counts, twice again.
+
 Another mix of labels breaks no promise that is made of each label, so it must not ring: the night's mix is
 estimated from its probabilities (Saerens, Latinne & Decaestecker 2002, "Adjusting the outputs of a classifier
 to new a priori probabilities", Neural Computation 14:21) and the calibration reports are weighted to it.
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,27 +40,26 @@ RARE = 1e-3  # no label's share of the night is taken to be less
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+By = Literal["vectors", "words"]
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """One report of each patient: (patients, columns) what is known of it, the vector first of all."""
+    """One report of each patient. `unknown`: its share of word pairs that no training report held."""
 
-    inputs: Floats
+    vectors: Floats  # (patients, hidden)
     probabilities: Floats  # (patients, labels)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+    unknown: Floats | None = None  # (patients,)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """auroc: how well night and calibration are told apart, 0.5 being not at all; p_value: how often alike
-    populations would seem as different as these; mix: (labels,) the night's estimated shares."""
+    """auroc: how well night and calibration are told apart `by` what tells best, 0.5 being not at all;
+    p_value: how often alike populations would seem as different as these."""
 
+    by: By
     auroc: float
     p_value: float
-    mix: tuple[float, ...]
 
 
 def compare(calibration: Population, truth: Ints, night: Population, seed: int) -> Compared:
@@ -64,16 +68,19 @@ def compare(calibration: Population, truth: Ints, night: Population, seed: int) 
     shares = np.bincount(truth, minlength=labels) / len(truth)
     mix = label_mix(night.probabilities, shares)
     weights = np.divide(mix, shares, out=np.zeros(labels), where=shares > 0)[truth]
-    rng = np.random.default_rng(seed)
-    known, asked = _halved(len(calibration), truth, rng), _halved(len(night), None, rng)
-    judged = []
-    for half in (False, True):
-        taught = (calibration.inputs[known == half], weights[known == half], night.inputs[asked == half])
-        direction = _direction(*taught)
-        ranks = calibration.inputs[known != half] @ direction, night.inputs[asked != half] @ direction
-        judged.append(_ranked(*ranks, weights[known != half]))
-    found = float(np.mean([auroc for auroc, _ in judged]))
-    return Compared(found, min(1.0, 2 * min(p for _, p in judged)), tuple(mix.tolist()))
+    tests: dict[By, tuple[float, float]] = {"vectors": _learnt(calibration, truth, night, weights, seed)}
+    if calibration.unknown is not None and night.unknown is not None:
+        tests["words"] = _ranked(calibration.unknown, night.unknown, weights)
+    by = min(tests, key=lambda name: tests[name][1])
+    auroc, p_value = tests[by]
+    return Compared(by, auroc, min(1.0, len(tests) * p_value))
+
+
+def rings_from(by: By, calibration_patients: int, patients: int, level: float) -> float:
+    """The AUROC from which so many patients ring, where labels need no weights; less is not seen."""
+    halves = 2 if by == "vectors" else 1
+    spread = np.sqrt(halves * (1 / calibration_patients + 1 / patients) / 12)
+    return float(min(1.0, 0.5 - NormalDist().inv_cdf(level / halves / 2) * spread))
 
 
 def label_mix(probabilities: Floats, shares: Floats) -> Floats:
@@ -88,6 +95,21 @@ def label_mix(probabilities: Floats, shares: Floats) -> Floats:
         mix = (weighed / np.maximum(weighed.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
     mix = np.where(shares > 0, np.maximum(mix, RARE), 0.0)
     return np.asarray(mix / mix.sum())
+
+
+def _learnt(
+    calibration: Population, truth: Ints, night: Population, weights: Floats, seed: int
+) -> tuple[float, float]:
+    """AUROC and p-value by vectors: each half ranked by what the other half taught."""
+    rng = np.random.default_rng(seed)
+    known, asked = _halved(len(truth), truth, rng), _halved(len(night.vectors), None, rng)
+    judged = []
+    for half in (False, True):
+        taught = (calibration.vectors[known == half], weights[known == half], night.vectors[asked == half])
+        direction = _direction(*taught)
+        ranks = calibration.vectors[known != half] @ direction, night.vectors[asked != half] @ direction
+        judged.append(_ranked(*ranks, weights[known != half]))
+    return float(np.mean([auroc for auroc, _ in judged])), min(1.0, 2 * min(p for _, p in judged))
 
 
 def _halved(count: int, truth: Ints | None, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tasks.ml import shift
-from tasks.ml.shift import Population, compare, label_mix
+from tasks.ml.shift import Population, compare, label_mix, rings_from
 
 COLUMNS = 12
 SHARES = np.array([0.7, 0.3])
@@ -44,6 +46,31 @@ def test_alike_populations_seem_others_no_more_often_than_the_level_says() -> No
 
 def test_another_population_rings_though_no_probability_reads_what_differs() -> None:
     assert (p_values(5, apart=2.0) < 1e-4).all()
+
+
+def test_words_that_no_training_report_held_ring_though_no_vector_tells() -> None:
+    rng = np.random.default_rng(0)
+    (known, truth), (night, _) = population(80, 1), population(80, 2)
+    few, many = (rng.beta(2, shape, 80) for shape in (10, 4))
+    told = compare(replace(known, unknown=few), truth, replace(night, unknown=many), 0)
+    assert told.by == "words"
+    assert told.p_value < 1e-4
+    # reports in better known words than those that calibrated are no danger
+    assert compare(replace(known, unknown=many), truth, replace(night, unknown=few), 0).p_value > 0.01
+
+
+def test_what_is_said_to_ring_rings() -> None:
+    known, truth = population(80, 3)
+    night, _ = population(80, 4)
+    rung = []
+    for apart in (0.2, 0.5, 0.8, 1.1):
+        rng = np.random.default_rng(1)
+        sides = rng.normal(0, 1, 80), rng.normal(apart, 1, 80)
+        told = compare(replace(known, unknown=sides[0]), truth, replace(night, unknown=sides[1]), 0)
+        if told.by == "words":
+            rung.append(told.p_value < 1e-4)
+            assert rung[-1] == (told.auroc > rings_from("words", 80, 80, 1e-4) + 0.01)
+    assert set(rung) == {False, True}
 
 
 def test_another_mix_of_labels_does_not_ring_and_would_if_it_were_not_allowed_for(

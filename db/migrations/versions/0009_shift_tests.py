@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("calibration_patients", sa.Integer()),
         sa.Column("patients", sa.Integer()),
         sa.Column("earlier_patients", sa.Integer()),
+        sa.Column("seen_in", sa.String(length=16)),
         sa.Column("auroc", sa.Float()),
         sa.Column("p_value", sa.Float()),
         sa.Column("level", sa.Float()),
