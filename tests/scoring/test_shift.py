@@ -127,7 +127,8 @@ def test_one_worker_decides_for_all_and_what_it_read_is_not_read_again(
     compare = tested.compare
     monkeypatch.setattr(tested, "compare", lambda *given: judged.append(1) or compare(*given))
     job = both.cut(model_id)
-    scorers = [load_scorer(both.engine, both.settings, job) for _ in range(3)]
+    ways = (False, False, True)  # one reads what others died over
+    scorers = [load_scorer(both.engine, both.settings, job, alone=alone) for alone in ways]
     assert [one.shifted for one in scorers] == [True] * 3
     assert len(judged) == 1
     told = work_on(both.engine, both.settings, job)
