@@ -226,7 +226,7 @@ def test_figures_by_origin_stand_beside_those_of_the_whole_holdout(world: World)
     with reading(world.engine) as c:
         rows = c.execute(select(metric)).all()
     populations = {row.population for row in rows if row.subject == "model"}
-    assert populations == {"holdout", "holdout_feedback", "holdout_source"}
+    assert populations == {"holdout", "holdout_feedback", "holdout_source", "training"}
     assert {row.subject for row in rows} >= {"model", "majority", "keyword_rule", "tfidf_word"}
 
 
