@@ -34,7 +34,7 @@ def curve(world: World, model_id: int) -> dict[str, list[tuple[int, float]]]:
 def test_held_out_patients_end_a_training_and_teach_nothing(
     world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = reconfigured(world, training=TRAINING | {"early_stopping": 1, "epochs": 40.0})
+    world = reconfigured(world, training=TRAINING | {"early_stopping": 1, "epochs": 12.0})
     world.add(range(80))
     # half of all labels are others than the words say: there is nothing to grow better at
     world.say(range(0, 80, 4), "maligno")

@@ -19,7 +19,7 @@ from tasks.ml.label_loss import label_loss
 from tasks.ml.training import train_body
 from tests.ml.conftest import SHARED, STRIDE, TELLING, WINDOW, Network
 
-CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8)
+CONFIG = BodyTraining(WINDOW, STRIDE, epochs=2, learning_rate=2e-3, batch_windows=8)
 RARE = 20  # one report in so many
 
 
@@ -69,16 +69,16 @@ def planted(n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
     for label in labels:
         words = rng.choice(common, 16)
         own = rng.choice(TELLING[int(label)], 16)
-        texts.append(" ".join(np.where(rng.random(16) < 0.25, own, words)) + ".")
+        texts.append(" ".join(np.where(rng.random(16) < 0.4, own, words)) + ".")
     return texts, labels
 
 
 def test_a_rare_label_is_caught_more_often_and_the_published_probabilities_stay_honest(
     tiny: Callable[[], Network], tmp_path: Path
 ) -> None:
-    taught, labels = planted(400, seed=1)
-    asked, truth = planted(400, seed=2)
-    calibration, said = planted(400, seed=3)
+    taught, labels = planted(240, seed=1)
+    asked, truth = planted(240, seed=2)
+    calibration, said = planted(240, seed=3)
     caught, told, honest = {}, {}, {}
     for loss in ("plain", "balanced"):
         network = tiny()
@@ -93,10 +93,10 @@ def test_a_rare_label_is_caught_more_often_and_the_published_probabilities_stay_
         told[loss] = float(own[:, 1].mean())
         head = fit_head(parts[0], labels, 2, parts[2], said)
         honest[loss] = float(probabilities(head, parts[1])[:, 1].mean())
-    assert caught["balanced"] > caught["plain"]
+    assert caught["balanced"] > caught["plain"] + 0.3
     # the network's own probabilities are bent by the weights; those of the published head are not
-    assert told["balanced"] > 1.5 * told["plain"]
-    assert honest["balanced"] == pytest.approx(1 / RARE, abs=0.02)
+    assert told["balanced"] > 2 * told["plain"]
+    assert honest["balanced"] == pytest.approx(1 / RARE, abs=0.025)
 
 
 def test_a_tenth_of_the_patients_is_held_out_with_all_their_reports_and_no_label_loses_its_last() -> None:

@@ -1,11 +1,7 @@
-"""Training the whole network: it learns, it survives a SIGKILL, it stops when it diverges."""
+"""Training the whole network: it learns, it is taken up, it stops when it diverges."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,40 +27,6 @@ from tests.ml.conftest import STRIDE, WINDOW, Network, save, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
 
-# Trains in a child process each: one to the end, one killed in the middle of an epoch, one that goes on
-KILLED_AND_RESUMED = """
-import hashlib, json, os, signal, sys
-from pathlib import Path
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.training import BodyTraining, train_body
-from tests.ml.conftest import LABELS, written
-
-root = Path(sys.argv[1])
-texts, labels = written(60, seed=1, words=(5, 60))
-config = BodyTraining(48, 8, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)
-
-def train(folder, kill_at, answer):
-    model, tokenizer = make_scratch(texts, LABELS, EncoderSpec(window_tokens=48, hidden_size=32), seed=3)
-    kill = lambda done, total: done == kill_at and os.kill(os.getpid(), signal.SIGKILL)
-    log = train_body(model, tokenizer, texts, labels, config=config, checkpoint_folder=root / folder, seed=5,
-                     progress=kill)
-    sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
-    answer.write_text(json.dumps([sha, log.steps, log.resumed_from_step, log.losses]))
-
-def in_child(folder, kill_at, name):
-    child = os.fork()
-    if not child:
-        try:
-            train(folder, kill_at, root / name)
-        finally:
-            os._exit(1 if sys.exc_info()[0] else 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-codes = [in_child("whole", 0, "whole.json"), in_child("cut", 14, "cut.json"), in_child("cut", 23, "cut.json"),
-         in_child("cut", 0, "cut.json")]
-print(json.dumps(codes))
-"""
-
 
 def state_of(network: Network) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in network[0].state_dict().items()}
@@ -87,20 +49,6 @@ def test_a_trained_body_tells_unseen_reports_apart(tiny: Callable[[], Network], 
     assert told == [(step, log.steps) for step in range(1, log.steps + 1)]
     assert log.losses[-1][1] < log.losses[0][1]
     assert not model.training
-
-
-def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_AND_RESUMED, str(tmp_path)],
-        cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == [0, -9, -9, 0]
-    whole, cut = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "cut.json"))
-    assert whole[2] == 0
-    assert cut[2] == 20  # it did go on from the second victim's last checkpoint
-    assert cut[:2] == whole[:2]
-    assert cut[3] == whole[3]
 
 
 def test_training_again_on_a_finished_run_takes_no_step_more(tiny: Callable[[], Network], tmp_path: Path):
