@@ -14,6 +14,7 @@ from benchmarks import (
     distillation,
     doctor,
     dollars,
+    first_stages,
     ingest,
     many_workers,
     nubes,
@@ -24,6 +25,7 @@ from benchmarks import (
     record,
     review_order,
     scoring,
+    stock_trainer,
     training,
 )
 
@@ -42,7 +44,8 @@ def main() -> None:
     answers.main([])
     real = (
         corpora.main, nubes.main, pretraining.main, backends.main, peers.main, dollars.main,
-        cascade.main, conformal.main, review_order.main, conclusions.main,
+        cascade.main, conformal.main, review_order.main, conclusions.main, stock_trainer.main,
+        first_stages.main,
     )  # fmt: skip
     for on_real_reports in real:
         try:

@@ -79,12 +79,12 @@ class Mix:
     asked: list[str]
 
 
-def mix(tokenizer: Any, limit: int | None) -> Mix:
+def mix(tokenizer: Any, limit: int | None, unlabelled: int = UNLABELLED) -> Mix:
     """No specimen and no report is in two parts; `limit` takes so many of each for calibration."""
     calibrate, ask = (limit, limit // 3) if limit else (CALIBRATION, ASKED)
     tcga = [row["text"] for name in ("val", "test") for row in rows_of(f"tcga_pathrep/{name}.csv")]
     random.Random(2).shuffle(tcga)
-    ends = UNLABELLED, UNLABELLED + CALIBRATION
+    ends = unlabelled, unlabelled + CALIBRATION
     sentences = [row["text"] for row in _nubes(7, 8, 9)]
     kinds = (
         (tcga[: ends[0]], tcga[ends[0] : ends[1]], tcga[ends[1] :]),
@@ -93,7 +93,7 @@ def mix(tokenizer: Any, limit: int | None) -> Mix:
     )
     parts = [
         [text for of in kinds for text in random.Random(3).sample(of[part], min(most, len(of[part])))]
-        for part, most in enumerate((UNLABELLED, calibrate, ask))
+        for part, most in enumerate((unlabelled, calibrate, ask))
     ]
     for part in parts:
         random.Random(4).shuffle(part)
@@ -104,6 +104,17 @@ def _ours(split: str) -> list[str]:
     rows = [row for row in generator("paaf").rows() if split_of(row.key) == split]
     made = synthesize("paaf", mode="findings", reports_per_row=16, seed=7, rows=rows)
     return [one.text for one in made]
+
+
+def sentences() -> tuple[tuple[list[str], np.ndarray], tuple[list[str], np.ndarray]]:
+    """Those that teach the champion, with labels, and those that its head and thresholds are fitted on."""
+    rows = _nubes(2, 3, 4, 5)
+    np.random.default_rng(0).shuffle(rows)
+    taught, held = (
+        ([row["text"] for row in some], np.array([int(row["neg"]) for row in some], np.int64))
+        for some in (rows[:SENTENCES], _nubes(6))
+    )
+    return taught, held
 
 
 def _nubes(*samples: int) -> list[dict[str, str]]:
@@ -230,13 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"this benchmark needs {REDUCED}: {lacking}")
     torch.set_num_threads(1)
     of = mix(_tokenizer(), asked.limit)
-    rows = _nubes(2, 3, 4, 5)
-    np.random.default_rng(0).shuffle(rows)
-    rows = rows[:SENTENCES]
-    taught, held = (
-        ([row["text"] for row in some], np.array([int(row["neg"]) for row in some], np.int64))
-        for some in (rows, _nubes(6))
-    )
+    taught, held = sentences()
     body = champion(*taught)
     few = (taught[0][:SHOWN], taught[1][:SHOWN])
     small = student(
