@@ -6,6 +6,7 @@ quarantine. The same input gives the same text; raise CLEANING_REVISION when tha
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import unicodedata
@@ -71,8 +72,15 @@ def raw_sha(raw: object) -> str:
     """sha256, in hex, of a value as it stood at its source; nothing at all counts as the empty text."""
     if isinstance(raw, (bytes, bytearray, memoryview)):
         return hashlib.sha256(raw).hexdigest()
-    text = "" if raw is None else str(raw)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_utf8("" if raw is None else str(raw))).hexdigest()
+
+
+def _utf8(text: str) -> bytes:
+    """As `str.encode`, but the bytes stay with the text, and whoever writes it to a database finds them there."""
+    try:
+        return codecs.readbuffer_encode(text)[0]
+    except UnicodeEncodeError:  # lone surrogates
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _characters(raw: object, repairs: Counter[str]) -> str:

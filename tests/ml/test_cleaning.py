@@ -170,6 +170,8 @@ def test_the_sha_is_the_raw_contents_and_tells_any_two_apart() -> None:
     raws = ["a", "a ", "a\0", "\ud800", "\ufffd", "", b"\xff", 42]
     assert len({raw_sha(raw) for raw in raws}) == len(raws)
     assert raw_sha(b"a") == raw_sha("a") == raw_sha(memoryview(b"a"))
+    for text in ("Punção", "\ud800 só", "a\0b", "\U0001f642"):
+        assert raw_sha(text) == raw_sha(text.encode("utf-8", "surrogatepass"))
     assert raw_sha(None) == raw_sha("")
 
 
