@@ -76,7 +76,7 @@ def raw_sha(raw: object) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    """As `str.encode`, but the bytes stay with the text, and whoever writes it to a database finds them there."""
+    """As `str.encode`, but the bytes stay with the text: whoever writes it to a database finds them there."""
     try:
         return codecs.readbuffer_encode(text)[0]
     except UnicodeEncodeError:  # lone surrogates
