@@ -16,7 +16,7 @@ from pydantic import Field
 
 from tasks.ml.synthesis.checked_yaml import CheckedFile, Strict
 
-MARKS_MIN: Final = 3  # words that speak for a language and against another
+MARKS_MIN: Final = 3  # different words that speak for a language and against another
 MARKS_SHARE_MIN: Final = 0.05  # of all words: names of drugs and genes hold an "as" or "in" here and there
 TIMES_AS_MANY: Final = 2.0  # as speak for the other
 ENDED_LETTERS_MIN: Final = 6  # "ion" is no word on -ion
@@ -48,19 +48,18 @@ class Languages(Strict):
 def language_of(text: str) -> str | None:
     """Such as "pt"; None where the text is too short, too telegraphic, or of two languages.
 
-    Of each two languages only the words decide that one has and the other has not.
+    Of each two languages only the words decide that one has and the other has not, each once: an abbreviation
+    that looks like one is repeated as often as the organ that it is of.
     """
-    words = _WORD.findall(_bare(text))
-    marked = {name: {word for word in set(words) if _marks(name, word)} for name in _marks_of()}
-    counts = {name: sum(word in found for word in words) for name, found in marked.items()}
-    best = max(counts, key=counts.__getitem__)
+    words = set(_WORD.findall(_bare(text)))
+    marked = {name: {word for word in words if _marks(name, word)} for name in _marks_of()}
+    best = max(marked, key=lambda name: len(marked[name]))
 
     def surely(other: str) -> bool:
-        ours = sum(word in marked[best] and word not in marked[other] for word in words)
-        theirs = sum(word in marked[other] and word not in marked[best] for word in words)
+        ours, theirs = len(marked[best] - marked[other]), len(marked[other] - marked[best])
         return ours >= max(MARKS_MIN, MARKS_SHARE_MIN * len(words), TIMES_AS_MANY * theirs)
 
-    return best if all(surely(other) for other in counts if other != best) else None
+    return best if all(surely(other) for other in marked if other != best) else None
 
 
 def _marks(name: str, word: str) -> bool:

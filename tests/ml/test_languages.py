@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
+
 import pytest
 
+from benchmarks.corpora import corpora_folder
 from tasks.ml.languages import language_of
 from tasks.ml.slice_fields import UNDETERMINED, fields_of
 
@@ -24,6 +28,10 @@ WRITTEN = {
     "de": "Die Patientin hat einen Knoten in der rechten Brust ohne Zeichen der Infiltration der Haut. "
     "Das Material wurde zur Untersuchung gesandt, und es sind keine Lymphknoten vergrößert.",
 }
+
+
+def test_an_abbreviation_that_is_a_small_word_elsewhere_counts_once() -> None:
+    assert language_of("AV AO: 0,8 sc. PIO AO 16 mmHg. FO AO normal. Cristalino AO transparente.") is None
 
 
 @pytest.mark.parametrize("language", WRITTEN)
@@ -64,3 +72,22 @@ def test_a_holdout_of_one_language_is_not_cut_by_it_and_one_of_two_shows_what_is
 
     assert cut([WRITTEN["pt"], "Nódulo benigno.", WRITTEN["pt"]]) is None
     assert cut([WRITTEN["pt"], "Nódulo benigno.", WRITTEN["es"]]) == ["pt", UNDETERMINED, "es"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "language", "told_min"),
+    [("nubes/nubes_sentences.csv", "es", 0.85), ("tcga_pathrep/val.csv", "en", 0.95)],
+)
+def test_of_real_clinical_text_hardly_any_is_told_as_another_language(
+    file: str, language: str, told_min: float
+) -> None:
+    """Spanish sentences of 20 words and more, one by one, and English pathology reports."""
+    path = corpora_folder() / file
+    if not path.exists():
+        pytest.skip(f"no {path}; set LAUDOS_CORPORA to the folder that holds {file}")
+    with path.open(encoding="utf-8") as rows:
+        texts = [row["text"] for row in csv.DictReader(rows) if len(row["text"].split()) >= 20]
+    told = Counter(map(language_of, texts))
+    assert told[language] >= told_min * len(texts)
+    assert len(texts) - told[language] - told[None] <= len(texts) / 1000
