@@ -122,6 +122,8 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     for split, labels in story.training_set.get("reports", {}).items():
         counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())
         out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
+    for sentence in story.learnt:
+        out.print(escape(sentence))
     for one in judged:
         print_judged(one, str(story.config["critical"]), out)
     if story.review:

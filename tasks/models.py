@@ -46,8 +46,8 @@ class ModelStory:
     """One model: what it learnt from, its figures beside the baselines, every decision about it.
 
     `report`: the page for a physician, `data_card`: what its training set is made of, each None where it was
-    not written; `review`: which reports go to a
-    person, a sentence each, empty where its folder cannot be read.
+    not written; `review`: which reports go to a person, and `learnt`: how each stage of the training of its
+    network ended, a sentence each, empty where its folder cannot be read.
     """
 
     model: ModelLine
@@ -55,6 +55,7 @@ class ModelStory:
     report: str | None
     data_card: str | None
     review: list[str]
+    learnt: list[str]
     config: dict[str, Any]
     training_set: dict[str, Any]
     figures: list[Metric]
@@ -101,7 +102,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         fault_of(settings, model),
         str(page) if page.exists() else None,
         str(card) if card.exists() else None,
-        _review(settings, model),
+        *_told_by_folder(settings, model),
         model.config,
         {} if snapshot is None else snapshot.recipe,
         figures,
@@ -109,16 +110,19 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
     )
 
 
-def _review(settings: Settings, model: Model) -> list[str]:
+def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[str]]:
+    """Which reports go to a person, and how its training ended."""
     # torch comes with these: not for a rollback
     from tasks.ml.artifact import read_facts
+    from tasks.ml.body_training import how_it_ended
     from tasks.ml.familiarity import explained
 
     try:
         facts = read_facts(folder_of(settings, model))
     except BrokenArtifact:
-        return []
-    return explained(facts.labels, facts.thresholds, facts.familiarity)
+        return [], []
+    review = explained(facts.labels, facts.thresholds, facts.familiarity)
+    return review, [f"{stage}: {how_it_ended(**ended)}" for stage, ended in facts.training.items()]
 
 
 def rollback(settings: Settings, classifier: str, to: int | None = None) -> RolledBack:

@@ -14,11 +14,11 @@ from tasks.encoders import encoder_folder
 from tasks.exercises import exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
+from tasks.ml.body_training import how_it_ended
 from tasks.ml.conclusions import shipped
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.held_out import HeldOut, drawn
 from tasks.ml.long_reports import LongReports
-from tasks.ml.loss_curve import how_it_ended
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
@@ -149,7 +149,7 @@ def told_of(what: str, asked: ClassifierSettings, log: TrainLog) -> tuple[str, .
     notes = _resumed(what, log) + crowded(asked.training.batch_reports, log)
     if log.ended == "complete" and log.kept_step == log.steps:
         return notes
-    return *notes, f"{what}: {how_it_ended(log.steps, log.planned_steps, log.kept_step, log.ended)}"
+    return *notes, f"{what}: {how_it_ended(**log.record)}"
 
 
 def _resumed(what: str, log: TrainLog) -> tuple[str, ...]:

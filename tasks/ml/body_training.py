@@ -73,3 +73,15 @@ class TrainLog:
             "kept_step": self.kept_step,
             "ended": self.ended,
         }
+
+
+def how_it_ended(steps: int, planned_steps: int, kept_step: int, ended: Ending) -> str:
+    """Such as "ended at step 40 of 100, because time was up; the weights of step 40 are kept"."""
+    told = {
+        "complete": f"all {steps:,} steps were taken",
+        "early": f"ended at step {steps:,} of {planned_steps:,}, because held-out reports grew no better",
+        "time": f"ended at step {steps:,} of {planned_steps:,}, because time was up",
+    }[ended]
+    if kept_step == steps:
+        return told
+    return f"{told}; the weights of step {kept_step:,} are kept, the best on held-out reports"

@@ -1,4 +1,4 @@
-"""The curve of a training, and in words how it ended."""
+"""The curve of a training, for a model's report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import ScalarFormatter
 
-from tasks.ml.body_training import Ending
+from tasks.ml.body_training import Ending, how_it_ended
 from tasks.ml.document import Block, Heading, Paragraph, Picture
 from tasks.ml.pictures import MODEL, REVIEW, paper, png
 
@@ -25,18 +25,6 @@ class Learnt:
     planned_steps: int
     kept_step: int
     ended: Ending
-
-
-def how_it_ended(steps: int, planned_steps: int, kept_step: int, ended: Ending) -> str:
-    """Such as "ended at step 40 of 100, because time was up; the weights of step 40 are kept"."""
-    told = {
-        "complete": f"all {steps:,} steps were taken",
-        "early": f"ended at step {steps:,} of {planned_steps:,}, because held-out reports grew no better",
-        "time": f"ended at step {steps:,} of {planned_steps:,}, because time was up",
-    }[ended]
-    if kept_step == steps:
-        return told
-    return f"{told}; the weights of step {kept_step:,} are kept, the best on held-out reports"
 
 
 def learnt_blocks(stages: Sequence[Learnt]) -> list[Block]:

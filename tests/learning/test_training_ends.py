@@ -16,6 +16,7 @@ from tasks.ml.artifact import read_facts
 from tasks.ml.body_training import TrainLog
 from tasks.model_folders import folder_of
 from tasks.model_report import report_of
+from tasks.models import show_model
 from tasks.reproduce import reproduce
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import LABELS, TRAINING, World
@@ -84,6 +85,7 @@ def test_a_limit_of_time_ends_a_training_that_is_made_again_without_one(
     planned = facts.training["training"]["planned_steps"]
     assert made.notes == (f"training: ended at step 1 of {planned}, because time was up",)
     assert [step for step, _ in curve(world, made.model_id)["loss"]] == [1]
+    assert show_model(world.settings, made.model_id).learnt == [*made.notes]
     again = reproduce(world.engine, world.settings, made.model_id)
     assert again.same
     told = {one.what: one.recorded for one in again.circumstances}
