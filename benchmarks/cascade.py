@@ -143,7 +143,8 @@ def student(teacher: Any, texts: Sequence[str], truth: np.ndarray) -> Any:
     """One layer of it, taught, made where it is not kept."""
 
     def made() -> Any:
-        small, recipe = student_of(teacher, 1), Recipe(layers=1)
+        recipe = Recipe(layers=1)
+        small = student_of(teacher, recipe.layers, recipe.inner_share)
         distil(
             teacher, small, _tokenizer(), texts, truth, recipe=recipe,
             config=replace(students_training(TRAINING), epochs=STUDENT_EPOCHS),

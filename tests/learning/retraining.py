@@ -19,6 +19,8 @@ from tasks.train import Trained, train_planned
 from tasks.training_set import freeze
 from tests.learning.world import CLASSIFIER, World
 
+RECIPE = Recipe()
+
 
 @dataclass(frozen=True)
 class Retrained:
@@ -46,13 +48,13 @@ def challenge(world: World, how: How = "auto") -> Trained:
     return train_planned(engine, settings, run_id, CLASSIFIER, snapshot_id, planned, now)
 
 
-def distilled(world: World, unlabelled: int = 1000) -> Distilled:
+def distilled(world: World, unlabelled: int = 1000, recipe: Recipe = RECIPE) -> Distilled:
     """A student of the champion, without judging."""
     run_id = world.run("distill")
     teacher = champion_of(world).model
     snapshot_id = freeze(world.engine, run_id, CLASSIFIER, world.settings.classifier(CLASSIFIER), world.now)
     return make_student(
-        world.engine, world.settings, run_id, teacher, snapshot_id, Recipe(), unlabelled, world.now
+        world.engine, world.settings, run_id, teacher, snapshot_id, recipe, unlabelled, world.now
     )
 
 

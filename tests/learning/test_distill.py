@@ -13,15 +13,16 @@ from sqlalchemy import select, update
 from db import metrics
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
-from db.tables import audit, label, report, report_version
+from db.tables import audit, label, model, report, report_version
 from tasks import distill
 from tasks.distill import POPULATION, compare, teacher_of
 from tasks.evaluate import evaluate_on_holdout
 from tasks.learning_data import read_unlabelled
+from tasks.ml.distillation import Recipe
 from tasks.ml.splits import split_of
 from tasks.model_folders import checkpoints_of, folder_of
 from tasks.models import roll_back
-from tasks.plan import plan
+from tasks.plan import config_sha, plan
 from tasks.promote import decide
 from tasks.reproduce import reproduce
 from tasks.training_set import freeze
@@ -175,3 +176,13 @@ def test_a_student_is_made_again_while_the_reports_that_taught_it_are_the_same(h
     hospital.add([newcomer])
     found = reproduce(hospital.engine, hospital.settings, made.model_id)
     assert [one.what for one in found.differences] == ["unlabelled reports"]
+
+
+def test_a_student_of_the_time_before_narrower_layers_is_made_again_with_whole_ones(hospital: World) -> None:
+    made = distilled(hospital, 0, Recipe(inner_share=1.0))
+    config = model_of(hospital, made.model_id).config
+    del config["distilled"]["inner_share"]
+    with writing(hospital.engine) as c:
+        then = {"config": config, "config_sha": config_sha(config)}
+        c.execute(update(model).where(model.c.id == made.model_id).values(then))
+    assert reproduce(hospital.engine, hospital.settings, made.model_id).same
