@@ -89,14 +89,14 @@ def test_a_night_of_another_population_goes_to_a_person_and_an_alike_one_does_no
 
 
 def test_switched_off_the_same_night_is_answered_and_the_page_says_that_nothing_was_tested(
-    both: Hospital,
+    hospital: Hospital,
 ) -> None:
-    model_id = calibrated(both)
-    both.receive(PATIENTS, words=OTHERS)
-    _, found, job_id = answer(both, model_id, shift_level=0.0)
+    model_id = calibrated(hospital)
+    hospital.receive(PATIENTS, words=OTHERS)
+    _, found, job_id = answer(hospital, model_id, shift_level=0.0)
     assert found == Verdict("untested", "off")
-    assert decisions(both, job_id) == {("auto", None): PATIENTS}
-    assert "**not tested** (`scoring.shift_level` is 0" in page_of(both)[1]
+    assert decisions(hospital, job_id) == {("auto", None): PATIENTS}
+    assert "**not tested** (`scoring.shift_level` is 0" in page_of(hospital)[1]
 
 
 def test_what_was_withheld_is_verified_and_shows_in_the_queue_with_its_reason(both: Hospital) -> None:
@@ -153,19 +153,21 @@ def test_a_small_job_is_tested_with_what_was_answered_before_it_and_without_that
     assert (found.state, found.patients, found.earlier_patients) == ("alike", 10 + PATIENTS, 5 + PATIENTS)
 
 
-def test_without_calibration_patients_nothing_is_tested_and_no_report_is_read_for_it(both: Hospital) -> None:
-    both.receive(PATIENTS)
-    told, found, _ = answer(both, both.crown())
+def test_without_calibration_patients_nothing_is_tested_and_no_report_is_read_for_it(
+    hospital: Hospital,
+) -> None:
+    hospital.receive(PATIENTS)
+    told, found, _ = answer(hospital, hospital.crown())
     assert found == Verdict("untested", "few_calibration", 0, level=1e-4)
     assert (told.encoded, told.from_features) == (PATIENTS, 0)
 
 
 def test_a_test_that_was_interrupted_is_begun_anew_and_counts_no_try(
-    both: Hospital, monkeypatch: pytest.MonkeyPatch
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_id = calibrated(both)
-    both.receive(PATIENTS, words=OTHERS)
-    job = both.cut(model_id)
+    model_id = calibrated(hospital)
+    hospital.receive(PATIENTS, words=OTHERS)
+    job = hospital.cut(model_id)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -174,8 +176,8 @@ def test_a_test_that_was_interrupted_is_begun_anew_and_counts_no_try(
         patched.setattr(tested, "compare", interrupted)
         for _ in range(shift.TRIES_MAX + 1):
             with pytest.raises(KeyboardInterrupt):
-                work_on(both.engine, both.settings, job)
-    assert work_on(both.engine, both.settings, job).review == PATIENTS
+                work_on(hospital.engine, hospital.settings, job)
+    assert work_on(hospital.engine, hospital.settings, job).review == PATIENTS
 
 
 def test_what_two_workers_died_over_is_not_tried_again_and_the_reports_are_answered(both: Hospital) -> None:
