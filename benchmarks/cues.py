@@ -22,13 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.carryover import EXAM, Trial, split_for, written
 from benchmarks.record import Figure, add
 from tasks.ml.behaviour.suite import DATA, known_cues
 from tasks.ml.behaviour.suite_file import NEGATION, SuiteFile
 from tasks.ml.encoder import make_scratch
-from tasks.ml.features import encode
+from tasks.ml.features import encode, last_linear
 from tasks.ml.head import head_of, softmax_of
 from tasks.ml.synthesis.chance import Stream, pick
 from tasks.ml.synthesis.checked_yaml import CheckedFile
@@ -145,6 +146,9 @@ def reader(remedy: str, count: int, seed: int) -> Callable[[Sequence[str]], np.n
     taught = written(rows, trial, trial.taught, "taught")
     spec = replace(trial.encoder, vocabulary=vocabulary or trial.encoder.vocabulary)
     model, tokenizer = make_scratch(taught.texts, names, spec, seed, patients=taught.rows)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        last_linear(model)[1].reset_parameters()  # as `teach` draws it, larger than BERT's own
     given = list(lessons(EXAM, count=count, seed=seed, wording=Reworded(reword=reword)))
     config = lessons_training(
         replace(trial.training, learning_rate=scratch_rate(count), checkpoint_every_steps=1_000_000)
