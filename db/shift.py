@@ -3,8 +3,8 @@
     due -> alike | shifted | untested        by the worker that comes first; the others wait for it
 
 As with chunks, a lease keeps two workers from the same work, and a worker that died over it is found by
-counting: what two died over is not tried by a third, so that a report that kills whatever reads it holds
-up no night.
+counting: the second try is made in a process of its own (tasks/shift_apart.py), and there is no third, so
+that a report that kills whatever reads it holds up no night.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from db import backlog
 from db.snapshots import taught_patients
@@ -23,6 +23,7 @@ from db.tables import (
     prediction,
     report,
     report_version,
+    score_chunk,
     score_job,
     shift_test,
     snapshot_item,
@@ -59,6 +60,8 @@ class Told:
     verdict: Verdict
 
 
+UNTESTED = Verdict("untested", "off")  # a job that was cut before there were tests
+
 _VERDICT = [shift_test.c[name] for name in Verdict.__dataclass_fields__]
 
 
@@ -66,7 +69,7 @@ def verdict_of(c: Connection, job_id: int) -> Verdict | None:
     """None while it is due. A job cut before there were tests was not tested."""
     row = c.execute(select(*_VERDICT).where(shift_test.c.job_id == job_id)).one_or_none()
     if row is None:
-        return Verdict("untested", "off")
+        return UNTESTED
     return None if row.state == "due" else Verdict(*row)
 
 
@@ -77,21 +80,23 @@ def tester_of(c: Connection, job_id: int) -> str | None:
 
 def claim(
     c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime, *, gone: Collection[str] = ()
-) -> bool:
-    """Lease a test that is due and nobody is at; whether this worker has it. `now` is `lease_clock`'s.
+) -> int:
+    """Lease a test that is due and nobody is at; the how-manieth try this worker has, 0 for none.
 
-    `gone`: workers that are known to be dead. Where too many died over it, it ends as untested.
+    `now` is `lease_clock`'s. `gone`: workers that are known to be dead. Where too many died over it, it ends
+    as untested.
     """
     due = (shift_test.c.job_id == job_id, shift_test.c.state == "due")
     row = c.execute(select(shift_test).where(*due).with_for_update()).one_or_none()
     if row is None or not (row.leased_by is None or row.leased_by in gone or row.leased_until < now):
-        return False
+        return 0
     if row.tries >= TRIES_MAX:
-        _end(c, job_id, Verdict("untested", "killed"), now)
-        return False
-    mine = {"leased_by": worker, "leased_until": now + lease, "tries": row.tries + 1}
+        end(c, job_id, Verdict("untested", "killed"), now)
+        return 0
+    tries = int(row.tries) + 1
+    mine = {"leased_by": worker, "leased_until": now + lease, "tries": tries}
     c.execute(update(shift_test).where(*due).values(mine))
-    return True
+    return tries
 
 
 def renew(c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime) -> None:
@@ -110,24 +115,30 @@ def give_back(c: Connection, job_id: int, worker: str) -> None:
 def record(c: Connection, job_id: int, worker: str, verdict: Verdict, now: datetime) -> None:
     """Decide for all chunks; nothing where the worker lost the test to another meanwhile."""
     if tester_of(c, job_id) == worker:
-        _end(c, job_id, verdict, now)
+        end(c, job_id, verdict, now)
 
 
-def _end(c: Connection, job_id: int, verdict: Verdict, now: datetime) -> None:
+def end(c: Connection, job_id: int, verdict: Verdict, now: datetime) -> None:
+    """Decide, whoever holds the lease; nothing where it was decided before."""
     due = (shift_test.c.job_id == job_id, shift_test.c.state == "due")
     decided = {**asdict(verdict), "leased_by": None, "leased_until": None, "at": now}
     c.execute(update(shift_test).where(*due).values(decided))
 
 
 def since(c: Connection, moment: datetime) -> list[Told]:
-    """Every verdict since, by job."""
+    """Of every job that was decided or answered in since, by job: one may take several nights."""
+    answered = select(score_chunk.c.job_id).where(score_chunk.c.done_at >= moment)
     query = (
         select(score_job.c.id, score_job.c.classifier, *_VERDICT)
-        .join(shift_test, shift_test.c.job_id == score_job.c.id)
-        .where(shift_test.c.at >= moment)
+        .outerjoin(shift_test, shift_test.c.job_id == score_job.c.id)
+        .where(
+            or_(shift_test.c.at >= moment, score_job.c.id.in_(answered)),
+            or_(shift_test.c.state.is_(None), shift_test.c.state != "due"),
+        )
         .order_by(score_job.c.id)
     )
-    return [Told(row[0], row[1], Verdict(*row[2:])) for row in c.execute(query)]
+    rows = c.execute(query)
+    return [Told(row[0], row[1], UNTESTED if row[2] is None else Verdict(*row[2:])) for row in rows]
 
 
 def calibration(c: Connection, snapshot_id: int) -> list[tuple[int, str, str]]:
@@ -177,19 +188,25 @@ def earlier(
     sources: Sequence[str] | None,
     since: datetime,
     most: int,
+    *,
+    by_student: str,
 ) -> list[tuple[int, str]]:
-    """(report version, patient) of the last reports that the model answered since, with a stored vector."""
+    """(report version, patient) of the last reports that were answered since, with a stored vector.
+
+    Those that a student answered have none, and `by_student` in their back end. Without them only what no
+    student was sure of would be left, which is another population.
+    """
+    stored = and_(feature.c.report_version_id == report_version.c.id, feature.c.encoder_sha == encoder_sha)
     query = (
         select(report_version.c.id, report.c.patient_key)
         .join(prediction, prediction.c.report_version_id == report_version.c.id)
-        .join(feature, feature.c.report_version_id == report_version.c.id)
+        .outerjoin(feature, stored)
         .join(report, report.c.id == report_version.c.report_id)
         .join(source, source.c.id == report.c.source_id)
         .where(
             prediction.c.model_id == model_id,
             prediction.c.at >= since,
-            feature.c.encoder_sha == encoder_sha,
-            feature.c.sketch.is_not(None),
+            or_(feature.c.sketch.is_not(None), prediction.c.backend.contains(by_student, autoescape=True)),
             report_version.c.version == report.c.current_version,
             report.c.deleted_at.is_(None),
             report.c.erased_at.is_(None),

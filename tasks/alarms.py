@@ -7,7 +7,7 @@ from datetime import datetime
 
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
-from db.shift import Told
+from db.shift import Told, Verdict
 from tasks.ml.cascade import Agreement
 from tasks.settings import ClassifierSettings, MonitoringSettings
 
@@ -60,10 +60,9 @@ def indecision(answers: Sequence[Answers], limits: MonitoringSettings) -> Iterat
 
 def shifts(verdicts: Sequence[Told]) -> Iterator[str]:
     """Classifiers with a job of another population than calibrated the champion, or one that may be."""
-    shifted_last = sorted(
-        verdicts, key=lambda one: one.verdict.state == "shifted"
-    )  # these count before others
-    for classifier, last in sorted({one.classifier: one for one in shifted_last}.items()):
+    # of several jobs the worst is told: shifted, then not tested where it should have been
+    worst_last = sorted(verdicts, key=lambda one: _weight(one.verdict))
+    for classifier, last in sorted({one.classifier: one for one in worst_last}.items()):
         found = last.verdict
         if found.state == "shifted":
             yield (
@@ -73,11 +72,15 @@ def shifts(verdicts: Sequence[Told]) -> Iterator[str]:
                 "sure of waits for a person as `shifted`: ask what changed, have some labelled "
                 "(`laudos labels next`), and run `laudos retrain`"
             )
-        elif found.because in ("failed", "killed"):
+        elif found.because in _UNTESTED:
             yield (
                 f"{classifier}: job {last.job_id} could not be tested for a shift "
                 f"({_UNTESTED[found.because]}); it was answered as if there were none"
             )
+
+
+def _weight(found: Verdict) -> int:
+    return 2 if found.state == "shifted" else int(found.because in _UNTESTED)
 
 
 _UNTESTED = {"failed": "the test failed; see the log", "killed": "two processes that read for it were killed"}

@@ -70,10 +70,10 @@ def tell_the_night(run_id: int) -> Told:
     settings = Settings.load()
     engine, now = open_database(settings), datetime.now(UTC)
     lapse(engine, settings, now)  # what nobody decided in time is told as refused
-    renew_pages(engine, settings)
     with reading(engine) as c:
         night = look_back(c, settings, now)
     publish_tonight(tonight(night))
+    renew_pages(engine, settings)
     return Told(
         tuple(night.alarms),
         sum(one.for_review for one in night.classifiers),

@@ -4,13 +4,16 @@
     the job's reports, one a patient, and where these are few the last that were answered before
 
 The worker that comes first reads a sample of the job and decides for all chunks; the others wait for it.
-What it reads is stored as any other vector, so it costs no report a second reading. Where the test finds
-another population, nothing is answered without a person: the promise of `tasks.ml.conformal` is not made.
+What it reads is stored as any other vector, so it costs no report a second reading (but where a student
+answers, whose reports have no vector: then at most FILLED_TO of them a job). Where the test finds another
+population, nothing is answered without a person: the promise of `tasks.ml.conformal` is not made.
 """
 
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -29,6 +32,7 @@ from db.predictions import Scored
 from db.scoring import Job
 from db.shift import State, Verdict
 from tasks.answering import read
+from tasks.cascade import BY
 from tasks.ml.familiarity import scores
 from tasks.ml.predictor import Predictor
 from tasks.ml.shift import PATIENTS_MAX, PATIENTS_MIN, Population, compare
@@ -44,6 +48,9 @@ REPORTS_A_PATIENT = 4  # so many rows are looked through for each patient that i
 TEXTS_A_PAGE = 64  # encoded, stored, and the lease renewed
 POLL_S = 0.5
 
+# what tests apart; it is given the job's number and the worker whose lease it is
+COMMAND = (sys.executable, "-m", "tasks.shift_apart")
+
 
 def verdict(engine: Engine, settings: Settings, job: Job, model: Model, predictor: Predictor) -> Verdict:
     """What was decided of the job; tested here where it is due and no other worker is at it."""
@@ -54,12 +61,16 @@ def verdict(engine: Engine, settings: Settings, job: Job, model: Model, predicto
             tester = shift.tester_of(c, job.id)
         if known is not None:
             return known
-        gone = {tester} if tester is not None and (tester == worker or is_dead(tester)) else set[str]()
+        gone = {tester} if tester is not None and is_dead(tester) else set[str]()
         with writing(engine) as c:
+            # a retry of the step in the same process: it lives, and still bears the name on its former lease
+            shift.give_back(c, job.id, worker)
             now = scoring.lease_clock(c)
-            mine = shift.claim(c, job.id, worker, settings.scoring.lease, now, gone=gone)
-        if mine:
-            _test(engine, settings, job, model, predictor, worker)
+            tries = shift.claim(c, job.id, worker, settings.scoring.lease, now, gone=gone)
+        if tries == 1:
+            decide(engine, settings, job, model, predictor, worker)
+        elif tries:
+            _test_apart(engine, job, worker)
         else:
             time.sleep(POLL_S)
 
@@ -72,7 +83,7 @@ def withheld(scored: Iterable[Scored]) -> list[Scored]:
     ]
 
 
-def _test(
+def decide(
     engine: Engine, settings: Settings, job: Job, model: Model, predictor: Predictor, worker: str
 ) -> None:
     """Decide and record; whatever ends this early gives the test back, and what fails for good says so."""
@@ -91,6 +102,22 @@ def _test(
     with writing(engine) as c:
         shift.record(c, job.id, worker, found, scoring.lease_clock(c))
     _tell(job, found)
+
+
+def _test_apart(engine: Engine, job: Job, worker: str) -> None:
+    """A worker died over it: once more, where a report can kill nothing but a process of its own."""
+    process = subprocess.Popen([*COMMAND, str(job.id), worker])
+    try:
+        code = process.wait()
+    finally:
+        # Ctrl-C, or the end of this process: the other one gives the test back
+        process.terminate()
+        process.wait()
+    if code != 0:
+        log.warning("job %d: a process that tested for a shift ended with code %d", job.id, code)
+        with writing(engine) as c:
+            ended = Verdict("untested", "killed" if code < 0 else "failed")
+            shift.end(c, job.id, ended, scoring.lease_clock(c))
 
 
 def _give_back(engine: Engine, job: Job, worker: str) -> None:
@@ -147,7 +174,8 @@ def _night(engine: Engine, settings: Settings, job: Job, encoder_sha: str) -> tu
         before: Sequence[tuple[int, str]] = ()
         if len(patients) < FILLED_TO:
             since = datetime.now(UTC) - EARLIER
-            before = shift.earlier(c, job.classifier, job.model_id, encoder_sha, sources, since, most)
+            asked = (job.classifier, job.model_id, encoder_sha, sources, since, most)
+            before = shift.earlier(c, *asked, by_student=BY)
     chosen = _one_each(waits)
     earlier = _one_each([one for one in before if one[1] not in patients])
     return chosen, earlier[: max(0, FILLED_TO - len(chosen))]

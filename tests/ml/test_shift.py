@@ -96,6 +96,20 @@ def test_a_label_without_a_calibration_report_takes_no_part() -> None:
     assert compare(known, truth, night, 0).p_value < 0.01
 
 
+def test_a_new_way_of_writing_rings_until_most_calibration_reports_are_written_so() -> None:
+    night, _ = population(100, 1, apart=6.0)
+    (old, first), (new, second) = population(80, 2), population(80, 3, apart=6.0)
+    found = []
+    for share in (0.2, 0.9):
+        of_new = np.arange(80) < 80 * share
+        mixed = Population(
+            np.where(of_new[:, None], new.vectors, old.vectors),
+            np.where(of_new[:, None], new.probabilities, old.probabilities),
+        )
+        found.append(compare(mixed, np.where(of_new, second, first), night, 0).p_value < 1e-4)
+    assert found == [True, False]
+
+
 def test_the_same_night_is_judged_alike_every_time() -> None:
     known, truth = population(80, 3)
     night, _ = population(90, 4)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from db import predictions, shift
 from db.engine import reading, writing
-from db.shift import Verdict
-from db.tables import prediction, shift_test
+from db.shift import Because, Told, Verdict
+from db.tables import feature, prediction, shift_test
 from db.views import VIEWS
+from tasks import alarms, shift_apart
 from tasks import shift as tested
 from tasks.doctor import doctor
 from tasks.monitor import look_back
@@ -21,6 +23,7 @@ from tasks.scorer import ScoreSummary, load_scorer, work_on
 from tasks.settings import Settings
 from tasks.tonight import tonight
 from tasks.verify import verify_prediction
+from tasks.workers import worker_name
 from tests.scoring.hospital import CLASSIFIER, WORDS, Hospital
 
 PATIENTS = 44
@@ -86,6 +89,26 @@ def test_a_night_of_another_population_goes_to_a_person_and_an_alike_one_does_no
         f"{CLASSIFIER}: the reports of job {job_id}"
     ]
     assert "**another population**" in page
+    with writing(both.engine) as c:  # a job of several nights, decided in the first
+        c.execute(shift_test.update().values(at=both.now - timedelta(days=999)))
+    assert any("unlike" in one for one in page_of(both)[0])
+
+
+def test_a_job_of_before_there_were_tests_is_told_as_not_tested(both: Hospital) -> None:
+    model_id = calibrated(both)
+    both.receive(5)
+    job = both.cut(model_id)
+    with writing(both.engine) as c:
+        c.execute(delete(shift_test))
+    assert work_on(both.engine, both.settings, job).review == 0
+    assert f"of job {job.id}: whether they are another population was **not tested**" in page_of(both)[1]
+
+
+def test_of_several_jobs_the_worst_is_told() -> None:
+    found = [Verdict("untested", "failed"), Verdict("alike"), Verdict("untested", "few_reports")]
+    told = list(alarms.shifts([Told(number, CLASSIFIER, one) for number, one in enumerate(found)]))
+    assert len(told) == 1
+    assert "job 0 could not be tested" in told[0]
 
 
 def test_switched_off_the_same_night_is_answered_and_the_page_says_that_nothing_was_tested(
@@ -209,6 +232,69 @@ def test_a_test_that_fails_keeps_no_report_from_being_scored_and_is_told(
     assert found is not None
     assert (told.written, found.because) == (PATIENTS, "failed")
     assert any("the test failed" in one and "paciente" not in one for one in page_of(hospital)[0])
+
+
+@pytest.mark.parametrize(
+    ("program", "because"),
+    [("import os; os.kill(os.getpid(), 9)", "killed"), ("import sys; sys.exit(5)", "failed")],
+)
+def test_what_a_worker_died_over_is_tested_in_a_process_of_its_own(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, program: str, because: Because
+) -> None:
+    model_id = calibrated(hospital)
+    hospital.receive(PATIENTS, words=OTHERS)
+    job = hospital.cut(model_id)
+    with writing(hospital.engine) as c:
+        assert shift.claim(c, job.id, "w0", LEASE, hospital.now) == 1
+    monkeypatch.setattr(tested, "COMMAND", (sys.executable, "-c", program))
+    assert work_on(hospital.engine, hospital.settings, job).review == 0
+    with reading(hospital.engine) as c:
+        assert shift.verdict_of(c, job.id) == Verdict("untested", because)
+
+
+def test_the_process_of_its_own_decides_for_who_waits(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    hospital.receive(PATIENTS, words=OTHERS)
+    job = hospital.cut(model_id)
+    with writing(hospital.engine) as c:
+        assert shift.claim(c, job.id, "waits", LEASE, hospital.now)
+    monkeypatch.setattr(Settings, "load", lambda: hospital.settings)
+    shift_apart.main(job.id, "waits")
+    with reading(hospital.engine) as c:
+        found = shift.verdict_of(c, job.id)
+    assert found is not None
+    assert found.state == "shifted"
+
+
+def test_a_retry_in_the_process_that_could_not_give_the_test_back_is_no_death(hospital: Hospital) -> None:
+    model_id = calibrated(hospital)
+    hospital.receive(PATIENTS, words=OTHERS)
+    job = hospital.cut(model_id)
+    with writing(hospital.engine) as c:
+        assert shift.claim(c, job.id, worker_name(), LEASE, hospital.now)
+    assert work_on(hospital.engine, asking(hospital), job).review == PATIENTS
+
+
+def test_what_a_student_answered_before_is_among_what_a_small_job_is_tested_with(both: Hospital) -> None:
+    model_id = calibrated(both)
+    both.receive(PATIENTS)
+    _, _, before = answer(both, model_id)
+    with writing(both.engine) as c:
+        of_before = select(prediction.c.report_version_id).where(prediction.c.job_id == before)
+        c.execute(delete(feature).where(feature.c.report_version_id.in_(of_before)))
+    both.receive(5)
+    _, found, _ = answer(both, model_id)
+    assert found is not None
+    assert found.because == "few_reports", "what has no vector is not read for others"
+    by_student = prediction.update().where(prediction.c.job_id == before)
+    with writing(both.engine) as c:
+        c.execute(by_student.values(backend="torch-fp32/model-12"))
+    both.receive(5)
+    _, found, _ = answer(both, model_id)
+    assert found is not None
+    assert (found.state, found.patients, found.earlier_patients) == ("alike", 10 + PATIENTS, 5 + PATIENTS)
 
 
 def test_a_worker_that_lost_the_test_decides_nothing(both: Hospital) -> None:

@@ -1,0 +1,43 @@
+"""A job's test for a shift in a process of its own: `python -m tasks.shift_apart JOB WORKER`.
+
+A worker died over the test before. If one of the reports in its sample kills whatever reads it, it ends this
+process and not the night: WORKER, who holds the test's lease and waits, then records that nothing was tested.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from db import models, scoring
+from db.engine import reading
+from db.errors import LaudosError
+from tasks.database import open_database
+from tasks.errors import safe_form
+from tasks.scorer import load_predictor
+from tasks.settings import Settings
+from tasks.shift import decide
+
+
+def main(job_id: int, worker: str) -> None:
+    """Test in the name of the worker that waits."""
+    settings = Settings.load()
+    engine = open_database(settings)
+    with reading(engine) as c:
+        job = scoring.get(c, job_id)
+        model = None if job is None else models.get(c, job.model_id)
+    if job is None or model is None:
+        raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
+    predictor = load_predictor(engine, settings, job.classifier, model)
+    decide(engine, settings, job, model, predictor, worker)
+
+
+if __name__ == "__main__":
+    # as `laudos` itself: the test is given back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        main(int(sys.argv[1]), sys.argv[2])
+    except Exception as error:
+        told = safe_form(error)
+        print(f"laudos: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
