@@ -71,12 +71,6 @@ def record(c: Connection, run_id: int, audited: AuditedSet, now: datetime) -> No
     c.execute(insert(synthetic_set).values(**asdict(audited), run_id=run_id, created_at=now))
 
 
-def exam_of(c: Connection, set_id: int) -> str | None:
-    """The generator that wrote a set; None where there is no such set."""
-    found: str | None = c.scalar(select(synthetic_set.c.exam).where(synthetic_set.c.id == set_id))
-    return found
-
-
 def state_of(c: Connection, source_id: int, sha: str) -> State | None:
     """What an earlier audit of exactly this set came to; None where there was none."""
     ours = (synthetic_set.c.source_id == source_id, synthetic_set.c.sha == sha)

@@ -21,14 +21,18 @@ class Exercises:
 
 
 def exercises_of(settings: Settings, asked: ClassifierSettings) -> Exercises:
-    """On the training rows that the synthetic reports were written from; the same from the same settings."""
+    """On the training rows that the synthetic reports were written from; the same from the same settings.
+
+    Raises KeyError for a label of the exam that is none of the classifier's ("laudos synthesize" refuses it).
+    """
     exam, count = asked.synthetic.exam, exercises_for(asked)
     if not count:
         return Exercises([], np.array([], np.int64))
     rows = training_rows(generator(exam).rows(), asked.synthetic.reserved_share)
     given = list(exercises(exam, count=count, seed=settings.seed, rows=rows))
+    place = {label: number for number, label in enumerate(asked.labels)}
     named = (asked.label_values.get(one.label, one.label) for one in given)
-    return Exercises([one.text for one in given], np.array([asked.labels.index(label) for label in named]))
+    return Exercises([one.text for one in given], np.array([place[label] for label in named]))
 
 
 def exercises_for(asked: ClassifierSettings) -> int:

@@ -24,15 +24,23 @@ SECONDS: Final = "seconds"
 
 
 def last_complete(folder: Path, fingerprint: str) -> Path | None:
-    """The newest whole checkpoint of this very training; what is not of it is removed."""
-    usable = []
+    """The newest whole checkpoint of this very training; what is not of it is removed.
+
+    So is one whose best weights are gone: a kill between a better checkpoint's rotation and its mark may
+    have taken both.
+    """
+    whole = {}
     for path in folder.glob("checkpoint-*"):
         mark = path / COMPLETE
         if mark.is_file() and mark.read_text() == fingerprint:
-            usable.append(path)
+            whole[step_of(path)] = path
         else:
             shutil.rmtree(path)
-    return max(usable, key=step_of, default=None)
+    for step in sorted(whole, reverse=True):
+        if state_in(whole[step]).best_global_step in (None, *whole):
+            return whole[step]
+        shutil.rmtree(whole.pop(step))
+    return None
 
 
 def newest(folder: Path) -> Path | None:
@@ -62,6 +70,11 @@ def ending_of(state: TrainerState) -> Ending | None:
     """Why it ended before its last step; None where it did not."""
     entries: list[dict[str, Any]] = state.log_history
     return next((cast(Ending, one[ENDED]) for one in entries if ENDED in one), None)
+
+
+def has_ended(state: TrainerState) -> bool:
+    """Whether no step is left: all were taken, or it ended before."""
+    return state.global_step >= state.max_steps or ending_of(state) is not None
 
 
 def seconds_of(state: TrainerState) -> float:

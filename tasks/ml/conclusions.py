@@ -17,7 +17,7 @@ METHOD = "conclusions-1"  # raise the number when the same headings find other s
 
 # what may stand before a heading on its line: "3. ", "- ", "** "
 _MARKUP = re.compile(r"[\W\d_]*")
-_SENTENCE_ENDED = re.compile(r"(?:^|[.;:!?)])\s+\Z")
+_SENTENCE_ENDS = tuple(".;:!?)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def _is_heading(text: str, found: re.Match[str]) -> bool:
     words = text[start : found.end("words")]
     if found["sign"] != ":":
         return False
-    return words.isupper() or (words[0].isupper() and _SENTENCE_ENDED.search(before) is not None)
+    said = before.rstrip()
+    return words.isupper() or (words[0].isupper() and said != before and said.endswith(_SENTENCE_ENDS))
 
 
 class _Levelled(dict[int, str]):

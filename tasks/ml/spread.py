@@ -28,7 +28,8 @@ def window_starts(tokens: int, room: int, stride: int, kept: Sequence[tuple[int,
 
 def _is_whole(section: tuple[int, int], starts: Sequence[int], room: int) -> bool:
     first, end = section[0], min(section[1], section[0] + room)
-    return any(start <= first and end <= start + room for start in starts)
+    # of the windows that begin before it, the last reaches farthest
+    return end <= starts[bisect(starts, first) - 1] + room
 
 
 def _place_for(section: tuple[int, int], held: Sequence[int], room: int, advance: int) -> int:

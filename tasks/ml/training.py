@@ -27,6 +27,7 @@ from tasks.ml.checkpoints import (
     HELD,
     at_step,
     ending_of,
+    has_ended,
     last_complete,
     points,
     seconds_of,
@@ -219,8 +220,11 @@ def _trained_on(
 
 
 def _run(trainer: Guarded, checkpoint: Path | None) -> TrainerState:
-    """To its end, which a run that was killed after it had ended has reached already."""
-    if checkpoint is not None and ending_of(state := state_in(checkpoint)) is not None:
+    """To its end, which a run that was killed after it had ended has reached already.
+
+    Trainer takes a step more where the last one is not the last of an epoch.
+    """
+    if checkpoint is not None and has_ended(state := state_in(checkpoint)):
         trainer.take(checkpoint)
         return state
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

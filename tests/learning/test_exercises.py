@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from db.tables import report
+from tasks.reproduce import reproduce
 from tests.learning.retraining import challenge, weights_of
 from tests.learning.world import TRAINING, World
 
 
-def test_exercises_teach_body_and_head_and_leave_nothing_in_the_database(
+def test_exercises_teach_body_and_head_leave_nothing_in_the_database_and_are_set_again(
     world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(range(60))
-    taught = {"training_labels": ["source", "synthetic"]}
+    taught: dict[str, Any] = {"training_labels": ["source", "synthetic"]}
     plain = reconfigured(world, **taught, training=TRAINING | {"lessons": 0})
+    # of the exercises alone: the world's reports bear labels already
+    taught["label_values"] = {"benigno": "maligno", "maligno": "benigno"}
     more = reconfigured(world, **taught, training=TRAINING | {"lessons": 0, "exercises": 24})
     without, with_them = (challenge(one).model_id for one in (plain, more))
     before, after = weights_of(world, without), weights_of(world, with_them)
     assert before.keys() == after.keys()
     assert all(before[name] != after[name] for name in before if name.endswith("weight"))
     assert world.count(report) == 60
+    again = reproduce(more.engine, more.settings, with_them)
+    assert (again.same, again.differences) == (True, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerState
 
 from tasks.ml.body_training import BodyTraining, TrainLog
+from tasks.ml.checkpoints import COMPLETE, last_complete
 from tasks.ml.errors import UnfitData
 from tasks.ml.held_out import HeldOut
 from tasks.ml.training import train_body
@@ -142,6 +145,18 @@ def test_a_training_that_has_ended_early_takes_no_step_more(
     assert again.resumed_from_step == log.steps
     assert again.record == log.record
     assert same(first, second)
+
+
+def test_a_checkpoint_whose_best_weights_are_gone_is_not_taken_up(tmp_path: Path) -> None:
+    for step, best in ((4, None), (8, 6), (6, 6)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        TrainerState(global_step=step, best_global_step=best).save_to_json(str(folder / "trainer_state.json"))
+        (folder / COMPLETE).write_text("this one")
+    assert last_complete(tmp_path, "this one") == tmp_path / "checkpoint-8"
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    assert last_complete(tmp_path, "this one") == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-8").exists()
 
 
 @pytest.fixture
