@@ -212,7 +212,9 @@ def _soonest(engine: Engine, settings: Settings, model: Model, predictor: Predic
         log.warning("no other back end could be tried (%s): %s answers", type(error).__name__, REFERENCE)
         return REFERENCE
     admitted = [one for one in found if one.refused is None and is_full_precision(one.backend)]
-    return min(admitted, key=lambda one: one.seconds(reports)).backend
+    # none where the reference itself found too little memory
+    soonest = min(admitted, key=lambda one: one.seconds(reports), default=None)
+    return REFERENCE if soonest is None else soonest.backend
 
 
 def _others() -> list[Backend]:

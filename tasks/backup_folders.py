@@ -114,3 +114,7 @@ def _copy(folder: Path, to: Path, check: Callable[[Path, str | None], str], sha:
     except BrokenArtifact:
         shutil.rmtree(to, ignore_errors=True)
         raise
+    except OSError:
+        shutil.rmtree(to, ignore_errors=True)
+        check(folder, sha)  # fails where the retention rules, which wait for no back-up, took it away
+        raise

@@ -119,14 +119,15 @@ def _student(
 def offered(engine: Engine, settings: Settings, model: Model, champion: Predictor) -> Offer:
     """What was found of the champion's student on this machine, tried where it was not.
 
-    Where too little could be proven it is tried again once there is a tenth more to prove it with.
+    Where too little could be proven it is tried again once there is enough more to prove it with.
     Raises LaudosError where it has none, or there is nothing to try it on; MlError for one that is broken.
     """
     asked = _Asked.of(engine, settings, model, champion)
     kept = kept_in(asked.kept_in)
     if kept is not None and not more_may_be_proven(engine, settings, model, kept):
         return kept
-    offer = tried(engine, settings, model, champion, asked.student.id, asked.load(settings))
+    tests = 0 if kept is None else kept.tests
+    offer = tried(engine, settings, model, champion, asked.student.id, asked.load(settings), tests)
     write_atomically(asked.kept_in, (json.dumps(asdict(offer), indent=1) + "\n").encode())
     return offer
 

@@ -1,6 +1,8 @@
 """Whether a student may answer before a champion: both read calibration reports, and are compared.
 
-Tried once for each champion, student, back end and machine (tasks/cascade.py); what was found is a file.
+Tried for each champion, student, back end and machine (tasks/cascade.py); what was found is a file. A student
+that too little could be proven of is tried again with more patients, and the file counts its tests: together
+they may fail as seldom as one alone (tasks.ml.cascade.error_of).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import heapq
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -21,7 +23,7 @@ from db.errors import LaudosError
 from db.models import Model
 from db.predictions import Scored
 from tasks.answering import answers, read
-from tasks.ml.cascade import PAYS_FROM, Choice, choose, is_sure, too_few_patients
+from tasks.ml.cascade import PAYS_FROM, Choice, choose, error_of, is_sure, too_few_patients
 from tasks.ml.isolation import PROBE
 from tasks.ml.predictor import Predictor
 from tasks.ml.splits import split_of, unit_interval
@@ -30,36 +32,49 @@ from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
-READ_MAX = 10_000  # calibration reports, one a patient: five other decisions among them may be promised
+READ_MAX = 10_000  # calibration reports, one a patient
 TIMED = 1000  # of these
-MORE_PERCENT = 10  # of them: so many more may prove what those that there were did not
+# so many more patients are worth another trial: where too few were called critical, and where the two were
+# compared. That spends error, and a few more prove nothing: the decisions that differed are still among them
+MORE_PERCENT, TESTED_MORE_PERCENT = 10, 100
 
 
 @dataclass(frozen=True)
 class Offer:
     """What a trial found: how sure the student must be, how it agreed, and how many times as fast it all is.
 
-    `refused`: why it is not offered; None: it is.
+    `refused`: why it is not offered; None: it is. `patients`: whose reports were read; `tests`: how often the
+    two were compared so far. A file of before these were counted says neither, and is not tried again: one
+    test had all of the error.
     """
 
     student_id: int
     choice: Choice
     times_as_fast: float
     refused: str | None
+    patients: int = READ_MAX
+    tests: int = 1
 
 
 _OFFER = TypeAdapter(Offer)
 
 
 def tried(
-    engine: Engine, settings: Settings, model: Model, champion: Predictor, student_id: int, student: Predictor
+    engine: Engine,
+    settings: Settings,
+    model: Model,
+    champion: Predictor,
+    student_id: int,
+    student: Predictor,
+    tests: int,
 ) -> Offer:
     """Both networks on calibration reports of hospital patients: an offer, or why there is none.
 
-    Raises LaudosError where these are too few, or a network fails on them.
+    tests: how often they were compared before. Raises LaudosError where the reports are too few, or a network
+    fails on them.
     """
-    texts = calibration(engine, settings, model)
-    if lacking := too_few_patients(len(texts)):
+    texts, allowed = calibration(engine, settings, model), error_of(tests + 1)
+    if lacking := too_few_patients(len(texts), allowed):
         raise LaudosError(lacking)  # and not kept: there may be more of them tomorrow
     batch_tokens = settings.scoring.batch_tokens
     try:
@@ -70,9 +85,11 @@ def tried(
         raise LaudosError(f"a network fails on calibration reports ({type(error).__name__})") from None
     # what makes the champion fail goes into quarantine, what makes the student fail is left to it
     both = sorted(small.keys() & large.keys())
-    choice = choose([small[at] for at in both], [large[at] for at in both], champion.facts.critical)
+    answers_of = [small[at] for at in both], [large[at] for at in both]
+    choice = choose(*answers_of, champion.facts.critical, allowed)
+    found = Offer(student_id, choice, 1.0, choice.refused, len(texts), tests + choice.tested)
     if choice.refused is not None:
-        return Offer(student_id, choice, 1.0, choice.refused)
+        return found
     left = [
         text
         for at, text in enumerate(texts[:TIMED])
@@ -81,7 +98,7 @@ def tried(
     left_s = _read(champion, left, batch_tokens)[1] if left else 0.0
     times = champion_s / (student_s + left_s)
     slow = f"it is {times:.2f} times as fast, and pays from {PAYS_FROM:g}" if times < PAYS_FROM else None
-    return Offer(student_id, choice, times, slow)
+    return replace(found, times_as_fast=times, refused=slow)
 
 
 def _read(predictor: Predictor, texts: Sequence[str], batch_tokens: int) -> tuple[dict[int, Scored], float]:
@@ -104,7 +121,7 @@ def calibration(engine: Engine, settings: Settings, model: Model) -> list[str]:
     with reading(engine) as c:
         chosen = heapq.nsmallest(READ_MAX, _one_each(c, settings, model), key=_drawn)
         texts = snapshots.texts(c, chosen)
-    return [texts[version] for version in chosen]
+    return [texts[version] for version in chosen if version in texts]
 
 
 def _one_each(c: Connection, settings: Settings, model: Model) -> list[int]:
@@ -120,12 +137,12 @@ def _one_each(c: Connection, settings: Settings, model: Model) -> list[int]:
 def more_may_be_proven(engine: Engine, settings: Settings, model: Model, kept: Offer) -> bool:
     """Whether the student was refused for want of proof, and so many patients came since that it is worth
     another trial. One that is too slow stays refused: more reports make it no faster."""
-    then = kept.choice.agreement.reports
+    then, more = kept.patients, TESTED_MORE_PERCENT if kept.choice.tested else MORE_PERCENT
     if kept.choice.refused is None or then >= READ_MAX:
         return False
     with reading(engine) as c:
         now = len(_one_each(c, settings, model))
-    return now >= min(READ_MAX, then + max(1, then * MORE_PERCENT // 100))
+    return now >= min(READ_MAX, then + max(1, then * more // 100))
 
 
 def _drawn(version: int) -> float:

@@ -4,7 +4,8 @@ The small network, the student, answers where it is sure enough; the champion re
 enough is chosen by testing, from the strictest confidence on, whether what is promised would hold, and by
 stopping at the first that does not pass: each promise then holds with 95 % certainty, whatever the networks
 (fixed sequence testing: Angelopoulos, Bates, Candès, Jordan & Lei 2021, "Learn then test: calibrating
-predictive algorithms to achieve risk control", arXiv 2110.01052).
+predictive algorithms to achieve risk control", arXiv 2110.01052). A student that is tested again on more
+reports gets another chance to pass by luck: the error is spent over all of its tests together (`error_of`).
 
 It takes no label, only reports that both read; one of each patient, for several of one are not independent.
 """
@@ -22,7 +23,7 @@ from scipy.stats import beta, binom
 from tasks.ml.backends import OTHER_DECISIONS_MAX
 
 CRITICAL_LOST_MAX = 0.01  # of the reports to which the champion gives the critical label
-ERROR = 0.05  # how likely a promise may be to fail
+ERROR = 0.05  # how likely a promise may be to fail, over all tests of a student together
 # how likely a cascade that only just keeps its promises may be to fail by what any one night has counted;
 # over many nights it is likelier, and far less for one that keeps them easily
 AUDIT_ERROR = 0.01
@@ -56,11 +57,11 @@ class Agreement:
         """The same of the critical reports."""
         return _at_most(self.critical_lost, self.critical)
 
-    def proves(self) -> bool:
-        """Whether both promises hold with 95 % certainty each."""
+    def proves(self, error: float) -> bool:
+        """Whether both promises hold, each but for so small a chance."""
         return (
-            _chance_of_so_few(self.other_decisions, self.reports, OTHER_DECISIONS_MAX) <= ERROR
-            and _chance_of_so_few(self.critical_lost, self.critical, CRITICAL_LOST_MAX) <= ERROR
+            _chance_of_so_few(self.other_decisions, self.reports, OTHER_DECISIONS_MAX) <= error
+            and _chance_of_so_few(self.critical_lost, self.critical, CRITICAL_LOST_MAX) <= error
         )
 
     def breach(self) -> str | None:
@@ -80,26 +81,38 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Choice:
-    """How sure the student must be, and how the two agreed at that; `refused`: why it may not answer."""
+    """How sure the student must be, and how the two agreed at that; `refused`: why it may not answer.
+
+    `tested`: their answers were compared. Where reports are too few they are not, and no error is spent.
+    """
 
     confidence: float
     agreement: Agreement
     refused: str | None = None
+    tested: bool = True
 
 
-def reports_needed(share: float) -> int:
+def error_of(test: int) -> float:
+    """How likely a promise may be to fail by a student's n-th test: a half of ERROR, a sixth, a twelfth, ...
+
+    However many there are, these add up to ERROR at most.
+    """
+    return ERROR / (test * (test + 1))
+
+
+def reports_needed(share: float, error: float) -> int:
     """The fewest reports, not one of them otherwise, with which `share` at most can be promised."""
-    return math.ceil(math.log(ERROR) / math.log1p(-share))
+    return math.ceil(math.log(error) / math.log1p(-share))
 
 
-def too_few_patients(reports: int) -> str | None:
+def too_few_patients(reports: int, error: float) -> str | None:
     """Why so many reports, one a patient, cannot prove anything, before any is read; None: they may."""
-    return too_few(reports, OTHER_DECISIONS_MAX, "patients' calibration reports")
+    return too_few(reports, OTHER_DECISIONS_MAX, error, "patients' calibration reports")
 
 
-def too_few(found: int, share: float, whose: str) -> str | None:
+def too_few(found: int, share: float, error: float, whose: str) -> str | None:
     """Why these cannot prove that the share is kept; None where they may."""
-    needed = reports_needed(share)
+    needed = reports_needed(share, error)
     if found >= needed:
         return None
     return f"{found:,} {whose} are too few to promise anything: {needed:,} are needed"
@@ -134,18 +147,21 @@ def agreement(
     return Agreement(len(champion), sum(one.label == critical for one in champion), answered, other, lost)
 
 
-def choose(student: Sequence[Answer], champion: Sequence[Answer], critical: str) -> Choice:
-    """The least confidence at which both promises are proven; refused where none is, or too few are read."""
+def choose(student: Sequence[Answer], champion: Sequence[Answer], critical: str, error: float) -> Choice:
+    """The least confidence at which both promises are proven; refused where none is, or too few are read.
+
+    error: how likely each may be to fail by this test.
+    """
     strictest = agreement(student, champion, critical, CONFIDENCES[0])
-    lacking = too_few_patients(strictest.reports) or too_few(
-        strictest.critical, CRITICAL_LOST_MAX, "reports that the champion calls critical"
+    lacking = too_few_patients(strictest.reports, error) or too_few(
+        strictest.critical, CRITICAL_LOST_MAX, error, "reports that the champion calls critical"
     )
     if lacking is not None:
-        return Choice(1.0, strictest, lacking)
+        return Choice(1.0, strictest, lacking, tested=False)
     chosen = None
     for confidence in CONFIDENCES:
         read = agreement(student, champion, critical, confidence)
-        if not read.proves():
+        if not read.proves(error):
             break
         chosen = Choice(confidence, read)
     if chosen is None or chosen.agreement.answered == 0:

@@ -21,6 +21,7 @@ from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
 from db.tables import prediction, report
 from tasks.backup import back_up, restore
+from tasks.backup_folders import copy_encoders
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.ml.errors import BrokenArtifact
@@ -68,6 +69,25 @@ def encoders(hospital: Hospital) -> list[Path]:
         write_manifest(folder)
         made.append(folder)
     return made
+
+
+def test_an_encoder_that_retention_takes_away_while_it_is_copied_stops_no_back_up(
+    configure: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = configure(**TABLES)
+    folder = pretrained_folder(settings) / "some-encoder"
+    folder.mkdir(parents=True)
+    write_json(folder / "pretraining.json", {})
+    write_manifest(folder)
+
+    def interrupted(source: Path, _to: Path) -> None:
+        shutil.rmtree(source)
+        source.stat()
+
+    monkeypatch.setattr(shutil, "copytree", interrupted)
+    copied, [left_out] = copy_encoders(settings, tmp_path / "kept")
+    assert copied == []
+    assert "some-encoder is not there" in left_out
 
 
 @contextmanager

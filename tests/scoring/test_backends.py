@@ -341,6 +341,17 @@ def test_what_workers_died_over_is_read_by_the_reference_where_auto_chose_anothe
     assert loaded == ["openvino-fp32", REFERENCE]
 
 
+def test_where_memory_was_too_short_even_for_the_reference_it_answers_all_the_same(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = hospital.cut(calibrated(hospital))
+    as_torch_reads(monkeypatch)
+    monkeypatch.setattr(backends, "WORTH_TRYING", 1)
+    found = [Trial(one, backends.NO_MEMORY) for one in (REFERENCE, "openvino-fp32")]
+    monkeypatch.setattr(backends, "trials", lambda *_: found)
+    assert load_scorer(hospital.engine, hospital.settings, job).predictor.backend == REFERENCE
+
+
 def champion(hospital: Hospital) -> Model:
     with reading(hospital.engine) as c:
         found = champion_of(c, CLASSIFIER)

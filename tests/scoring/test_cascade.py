@@ -41,7 +41,7 @@ REPORTS = 60  # enough of their patients are in the calibration split
 @pytest.fixture(autouse=True)
 def _easily_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handful of reports proves enough; every backlog is worth a trial, and every speed pays."""
-    monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.4)
+    monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.5)
     monkeypatch.setattr(promises, "CRITICAL_LOST_MAX", 0.9)
     monkeypatch.setattr(cascade, "WORTH_TRYING", 1)
     monkeypatch.setattr(cascade_trial, "PAYS_FROM", 0.0)
@@ -130,7 +130,7 @@ def test_it_is_off_by_default_and_tried_once(hospital: Hospital, monkeypatch: py
 @pytest.mark.parametrize(
     ("constant", "value", "why"),
     [
-        ((promises, "OTHER_DECISIONS_MAX"), 0.001, "2,995 are needed"),
+        ((promises, "OTHER_DECISIONS_MAX"), 0.001, "3,688 are needed"),
         ((cascade_trial, "PAYS_FROM"), 1e6, "times as fast, and pays from"),
         ((cascade, "WORTH_TRYING"), 1000, "not worth a trial"),
     ],
@@ -355,6 +355,40 @@ def test_a_student_refused_for_want_of_critical_reports_is_tried_again_when_ther
     hospital.receive(REPORTS)
     assert score(hospital, champion_id, settings).by_student > 0
     assert json.loads(kept.read_bytes())["refused"] is None
+
+
+def test_a_student_that_was_compared_is_tried_again_with_twice_the_patients_and_less_of_the_error(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that makes a network fail must not have both of them read all others every night."""
+    champion_id, _ = with_student(hospital, head=0)
+    settings = with_cascade(hospital)
+    model, predictor = champion_of(hospital, champion_id)
+    errors: list[float] = []
+
+    def differing(small: list[Scored], _large: Any, _critical: str, error: float) -> promises.Choice:
+        errors.append(error)
+        return promises.Choice(1.0, promises.Agreement(len(small) - 1, 5, 0, 5, 5), "they differ")
+
+    monkeypatch.setattr(cascade_trial, "choose", differing)
+
+    def offered() -> cascade_trial.Offer:
+        return cascade.offered(hospital.engine, settings, model, predictor)
+
+    first = offered()
+    patients = len(cascade_trial.calibration(hospital.engine, settings, model))
+    assert (first.refused, first.patients, first.tests) == ("they differ", patients, 1)
+    hospital.receive(REPORTS // 2)
+    assert offered() == first
+    hospital.receive(2 * REPORTS)
+    assert offered().tests == 2
+    assert errors == [promises.ERROR / 2, promises.ERROR / 6]
+    with monkeypatch.context() as full:
+        full.setattr(cascade_trial, "READ_MAX", first.patients)
+        assert not cascade_trial.more_may_be_proven(hospital.engine, settings, model, first)
+    before_it_was_counted = {"student_id": 1, "choice": vars(first.choice), "times_as_fast": 1.0}
+    old = cascade_trial._OFFER.validate_python({**before_it_was_counted, "refused": "they differ"})
+    assert not cascade_trial.more_may_be_proven(hospital.engine, settings, model, old)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"student_id": 1, "refused": null}', b"\xff[", b"[1]"])
