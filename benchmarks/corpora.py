@@ -117,14 +117,13 @@ def write_settings(folder: Path, train: Rows) -> None:
     (folder / "laudos.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def classifier_settings(question: str, train: Rows, *, beat_baselines: bool = True) -> str:
+def classifier_settings(question: str, train: Rows) -> str:
     """What laudos.toml says of a classifier that asks a question of a frozen MiniLM."""
     lines = [
         f"labels = {json.dumps(labels_of(question, train))}",
         f"critical = {json.dumps(CRITICAL[question])}",
         "sensitivity_floor = 0.0",
-        # a quick look has few patients in its holdout
-        f"promotion = {{holdout_patients_min = 5, beat_baselines = {json.dumps(beat_baselines)}}}",
+        "promotion = {holdout_patients_min = 5}",  # a quick look has few patients in its holdout
         'training_labels = ["source"]',
         f"encoder = {json.dumps(str(encoder_folder()))}",
         "training = {window_tokens = 256, stride_tokens = 64}",
