@@ -73,7 +73,7 @@ def _one_round(before: Path, folder: Path, names: Sequence[str]) -> float:
         )
     seconds, scored = zip(*(_scored(run_id, name) for name in names), strict=True)
     first, *others = scored
-    # the first job's own are encoded for its test of a shift, or as they are scored: either way before the others
+    # all are encoded with the first job, some of them for its test of a shift
     if first.written < REPORTS or any(one.encoded or one.written != first.written for one in others):
         raise SystemExit("the four did not share one encoding; nothing was measured")
     engine.dispose()
