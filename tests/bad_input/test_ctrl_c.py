@@ -132,7 +132,7 @@ def test_ctrl_c_in_any_part_of_a_night_is_told_in_one_line_and_the_next_night_co
         before = max((row[0] for row in runs(engine)), default=0)
         process = started()
         stop_within(part, float(rng.uniform(0, 0.5)), process, engine, before)
-        process.join(150)  # a signal that was dropped within a step is obeyed at its end: on a busy machine, later
+        process.join(150)  # a signal that a step dropped is obeyed at its end
         assert (process.exitcode, told.read_text()) == (130, STOPPED)
         ended = runs(engine, before)
         assert ended[0][1:] == ("nightly", "failed", "KeyboardInterrupt: stopped from outside")
