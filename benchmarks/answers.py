@@ -41,7 +41,7 @@ from sqlalchemy import Engine
 
 from benchmarks import backlogs
 from benchmarks.backlogs import CLASSIFIER, LABELS, fill, new_model
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.scoring_ground import MIXES, House, build, champion, receive, store_vectors, texts
 from benchmarks.trained_here import ASKED_PER_ROW, CRITICAL, EXAM, model_like_the_demos, written
 from benchmarks.trained_here import LABELS as TASK_LABELS
@@ -294,9 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in asked.only or parts:
         figures |= parts[name]()
     figures = expecting(figures, EXPECTED)
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:.4f} to {figure.high:.4f})"
-        print(f"{name:50} {figure.value:10.4f} {figure.unit} {ends}")
+    tell(figures)
     if asked.reports == REPORTS and asked.rows is None and asked.only is None:
         print(f"wrote {write('answers', COMMAND, figures)}")
 

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from benchmarks import unlike
 from benchmarks.corpora import Rows, corpus, encoder_folder
 from benchmarks.corpora import _split as split_of_row
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from benchmarks.trained_here import ASKED_PER_ROW, LABELS, Reports, model_like_the_demos, written
 from tasks.ml.conformal import Thresholds, decide, fit_thresholds, prediction_sets
 from tasks.ml.encoder import EncoderSpec, load_encoder
@@ -243,9 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=("demo", "institutions", "tcga"))
     asked = parser.parse_args(arguments)
     figures = _measure(asked)
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:.4f} to {figure.high:.4f})"
-        print(f"{name:58} {figure.value:8.4f} {ends}")
+    tell(figures)
     if asked.rows is None and asked.splits >= SPLITS:
         print(f"wrote {add('conformal', COMMAND, figures)}")
 

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
 from tasks.ml.splits import split_of
@@ -246,9 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         figures = measure(folder.resolve(), *corpus(asked.limit))
-    for name, figure in figures.items():
-        interval = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
-        print(f"{name:40} {figure.value:.3f}{interval}")
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {add('corpora', COMMAND, figures)}")
 

@@ -43,7 +43,7 @@ from sqlalchemy import Engine
 
 from benchmarks import corpora
 from benchmarks.demo import CLASSIFIER, laudos
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from db import ledger, models
 from db.engine import reading, writing
 from db.models import Model
@@ -313,9 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found |= quality(task, ground, asked.seeds, not asked.no_control) | cost(task, ground)
         ground.engine.dispose()
     found = worst(found) | found
-    for name, figure in found.items():
-        between = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
-        print(f"{name:32} {figure.value:.3f}{between}")
+    tell(found)
     if asked.characters == CHARACTERS:
         more = [f"--seeds {asked.seeds}"] * (asked.seeds != SEEDS) + ["--no-control"] * asked.no_control
         print(f"wrote {add('distillation', ' '.join([COMMAND, *more]), found)}")

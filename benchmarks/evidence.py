@@ -32,7 +32,7 @@ import torch
 
 from benchmarks.attribution import Floats, attention, gradient_x_input, occlusion, read, without
 from benchmarks.carryover import split_for
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, tell, write
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.evidence import Network, Span, evidence, sentences
 from tasks.ml.features import Vectors, encode
@@ -103,9 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = compared(found, [one.row_key for one in reports])
     for name, spent in seconds.items():
         figures[f"seconds_{name}"] = Figure(spent / len(reports), "s a report", n=len(reports))
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:+.4f} to {figure.high:+.4f})"
-        print(f"{name:40} {figure.value:+.4f} {ends}")
+    tell(figures)
     if (asked.reports_per_row, asked.epochs) == (TAUGHT_PER_ROW, None):
         print(f"wrote {write('evidence', COMMAND, figures)}")
 

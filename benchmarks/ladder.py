@@ -32,7 +32,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.corpora import CRITICAL, QUESTIONS, Rows, corpus, encoder_folder
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.baselines import baselines
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.evaluation import evaluate
@@ -226,9 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if rung == BEST:
                 figures |= scores(f"tcga_{question}", answers, asked)
             where = torch.cuda.get_device_name() if torch.cuda.is_available() else "processor"
-            for name, figure in figures.items():
-                ends = "" if figure.low is None else f"({figure.low:.3f} to {figure.high:.3f})"
-                print(f"{name:45} {figure.value:.3f} {ends}", flush=True)
+            tell(figures)
             print(f"  {seconds:.0f} s ({where})", flush=True)
             if whole:
                 add("corpora", COMMAND, expecting(figures, EXPECTED))

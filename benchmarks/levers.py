@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.carryover import Asked, Floats, Trial
 from benchmarks.lever_texts import LEVERS
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from benchmarks.synthesis import SEEDS, aurocs, halves, over_rows, ran
 from tasks.ml.ranking import ranked_areas
 
@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = {"grammar_only_auroc": aurocs("grammar_only", found[""])["grammar_only_auroc"]}
     for name in levers:
         figures |= against(name, found[name], found[""])
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:+.4f} to {figure.high:+.4f})"
-        print(f"{name:34} {figure.value:+.4f} {ends}", flush=True)
+    tell(figures)
     add("levers", COMMAND, figures)
 
 

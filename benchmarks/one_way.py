@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from benchmarks.carryover import CRITICAL, EXAM, LABELS, Asked, Floats, Trial, Written, split_for, written
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.synthesis import over_rows
 from tasks.ml.baselines import tfidf
 from tasks.ml.behaviour.run import run_suite
@@ -81,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trials.append(found)
         pairs.append(right)
     figures = expecting(told(trials, pairs, sizes), EXPECTED)
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:+.4f} to {figure.high:+.4f})"
-        print(f"{name:28} {figure.value:.4f} {figure.unit} {ends}")
+    tell(figures)
     if asked.rows is None and asked.seeds == SEEDS:
         print(f"wrote {write('one_way', COMMAND, figures)}")
 

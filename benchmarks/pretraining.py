@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import corpora
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.intake_rows import patient_key
 from tasks.ml.comparison import beside, gain
 from tasks.ml.encoder import EncoderSpec, load_encoder
@@ -221,9 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = with_next_sentence(max(asked.reports), asked.passes)
     else:
         figures = measure(asked.reports, asked.passes)
-    for name, figure in figures.items():
-        between = "" if figure.low is None else f" ({figure.low:.2f} to {figure.high:.2f})"
-        print(f"{name:24} {figure.value:.3f}{between}")
+    tell(figures)
     if (tuple(asked.reports), asked.passes) == (SIZES, PASSES):
         print(f"wrote {add('pretraining', command, figures)}")
 

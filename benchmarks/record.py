@@ -38,6 +38,14 @@ def expecting(figures: Mapping[str, Figure], expected: Mapping[str, str]) -> dic
     return {key: replace(one, expected=expected.get(key, one.expected)) for key, one in figures.items()}
 
 
+def tell(figures: Mapping[str, Figure]) -> None:
+    """Print what was read, a line each, as soon as it is known."""
+    widest = max(map(len, figures), default=0)
+    for name, figure in figures.items():
+        ends = "" if figure.low is None else f" ({figure.low:.4g} to {figure.high:.4g})"
+        print(f"{name:{widest}} {figure.value:10.4g} {figure.unit}{ends}", flush=True)
+
+
 def write(name: str, command: str, figures: Mapping[str, Figure]) -> Path:
     """Keep the figures of one benchmark, with the machine and the commit they were read on."""
     return _keep(name, {**_read_with(command), "figures": _plain(figures)})

@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from benchmarks import corpora
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from tasks.intake_rows import patient_key
 from tasks.ml.review_order import review_order, uncertainty
 from tasks.ml.splits import split_of
@@ -138,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     asked = parser.parse_args(arguments)
     figures = measure(asked.repeats)
-    for name, figure in figures.items():
-        between = "" if figure.low is None else f" ({figure.low:.2f} to {figure.high:.2f})"
-        print(f"{name:20} {figure.value:.3f}{between}")
+    tell(figures)
     if asked.repeats == REPEATS:
         print(f"wrote {write('review_order', COMMAND, figures)}")
 

@@ -33,7 +33,7 @@ import torch
 
 from benchmarks import scoring_bulk
 from benchmarks.backlogs import CLASSIFIER
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from benchmarks.scoring_ground import MIXES, House, Network, build, champion, receive, store_vectors, texts
 from tasks import estimate
 from tasks.database import open_database
@@ -195,9 +195,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     for part in asked.only or parts:
         figures = parts[part](asked.scale)
-        for name, figure in figures.items():
-            ends = "" if figure.low is None else f"({figure.low:.4g} to {figure.high:.4g})"
-            print(f"{name:40} {figure.value:10.4g} {figure.unit} {ends}", flush=True)
+        tell(figures)
         if asked.scale == 1.0:
             add("scoring", COMMAND, figures)
 

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.corpora import Rows, corpus, encoder_folder
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.trained_here import ASKED_PER_ROW, ERRORS, EXAM, Reports, model_like_the_demos, written
 from tasks.ml.conformal import decide, fit_thresholds, prediction_sets, reports_needed
 from tasks.ml.encoder import EncoderSpec, load_encoder
@@ -377,9 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in asked.only or parts:
         figures |= parts[name]()
     figures = expecting(figures, EXPECTED)
-    for name, figure in figures.items():
-        ends = "" if figure.low is None else f"({figure.low:.4f} to {figure.high:.4f})"
-        print(f"{name:58} {figure.value:8.4f} {ends}")
+    tell(figures)
     if asked.rows is None and asked.only is None and asked.splits >= SPLITS and asked.years >= YEARS:
         print(f"wrote {write('shift', COMMAND, figures)}")
 

@@ -28,7 +28,7 @@ from os import cpu_count
 import numpy as np
 
 from benchmarks.carryover import EXAM, Asked, Floats, Trial, run
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from tasks.ml.behaviour.run import SuiteRun, headline
 from tasks.ml.behaviour.suite import load_suite
 from tasks.ml.ranking import ranked_areas
@@ -105,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     for part in asked.only or parts:
         figures = parts[part](asked.seeds, asked.workers)
-        for name, figure in figures.items():
-            ends = "" if figure.low is None else f"({figure.low:.4g} to {figure.high:.4g})"
-            print(f"{name:44} {figure.value:10.4g} {ends}", flush=True)
+        tell(figures)
         add("synthesis", COMMAND, figures)
 
 
