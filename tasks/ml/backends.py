@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from tasks.ml.bfloat16 import no_bfloat16
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.errors import BackendUnavailable
 from tasks.ml.features import Heard, Reader, heard_by, last_read, reader_of
@@ -28,7 +29,6 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 REFERENCE: Backend = "torch-fp32"  # what trains, evaluates and calibrates
 
 GPU_BATCH_TOKENS = 65_536  # fewer leave a large GPU waiting for the next batch
-BFLOAT16 = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities names them
 OTHER_DECISIONS_MAX = 0.001  # of the reports
 # of any probability, against the reference. Full precision only adds up in another order
 DIFFERENCE_MAX = {"fp32": 1e-4, "bf16": 0.03}
@@ -69,16 +69,10 @@ def why_not(backend: Backend) -> str | None:
     """What this machine lacks for a back end; None where it can run."""
     if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
         return "OpenVINO is not installed; run: pip install 'laudos[fast]'"
-    if backend.startswith("cuda"):
-        if not torch.cuda.is_available():
-            return "torch finds no GPU (the default install is torch for processors only)"
-        if backend.endswith("bf16") and not torch.cuda.is_bf16_supported(including_emulation=False):
-            return "this GPU has no arithmetic on bfloat16"
-        return None
-    # emulated elsewhere, far slower than full precision
-    has = torch.cpu.get_capabilities()
-    if backend.endswith("bf16") and not any(has.get(name) for name in BFLOAT16):
-        return "this processor has no arithmetic on bfloat16 (avx512_bf16, amx_bf16)"
+    if backend.startswith("cuda") and not torch.cuda.is_available():
+        return "torch finds no GPU (the default install is torch for processors only)"
+    if backend.endswith("bf16"):
+        return no_bfloat16("cuda" if backend.startswith("cuda") else "cpu")
     return None
 
 

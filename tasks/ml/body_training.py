@@ -26,7 +26,7 @@ class BodyTraining:
     batch_windows: int = 32
     accumulate_batches: int = 1  # so many of them make one step
     last_layers: int | None = None  # only so many learn, and what comes after them; None: every weight
-    mixed_precision: bool = False  # bfloat16 autocast, where a GPU has it; a processor computes in float32
+    mixed_precision: bool = False  # bfloat16 where GPU or processor computes in it, else float32
     head_steps: float = 1.0  # of head and attention, in learning rates: they begin from nothing
     layer_decay: float = 1.0  # learning rate of a layer, in those of the one above it
     warmup_share: float = 0.1  # of the steps; linear decay to zero afterwards

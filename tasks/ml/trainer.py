@@ -26,6 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from tasks.ml.bfloat16 import Device, no_bfloat16
 from tasks.ml.body_training import BodyTraining, Ending
 from tasks.ml.checkpoints import (
     COMPLETE,
@@ -181,12 +182,15 @@ def arguments(
     config: BodyTraining, folder: Path, steps: int, seed: int, *, checkpoints: int
 ) -> TrainingArguments:
     """What Trainer is told of all this; `checkpoints`: so many are kept at once, of them the best."""
+    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
+    mixed = config.mixed_precision and no_bfloat16(device) is None
     told = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_windows,
         gradient_accumulation_steps=config.accumulate_batches,
-        bf16=config.mixed_precision and torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        bf16=mixed,
+        use_cpu=mixed and device == "cpu",  # else Trainer takes bfloat16 for a GPU's
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip_norm,

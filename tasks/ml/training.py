@@ -38,6 +38,7 @@ from tasks.ml.disk import room_in
 from tasks.ml.encoder import check_window, encoder_sha
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Progress
+from tasks.ml.fused_attention import fused_attention
 from tasks.ml.held_out import HeldOut
 from tasks.ml.label_loss import label_loss
 from tasks.ml.layers import only_last_trained
@@ -188,6 +189,7 @@ def _trained_on(
         room_in(folder),
         only_last_trained(model, config.last_layers),
         config_kept(model),
+        fused_attention(model),
     ):
         trainer = Guarded(
             model=model,

@@ -34,7 +34,7 @@ from tests.ml.conftest import LABELS, SHARED, STRIDE, WINDOW, Network, bare_netw
 CONFIG = BodyTraining(
     window_tokens=WINDOW,
     stride_tokens=STRIDE,
-    epochs=12.0,
+    epochs=16.0,
     learning_rate=2e-3,
     batch_windows=8,
     head_steps=5.0,
