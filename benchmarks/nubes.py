@@ -1,7 +1,7 @@
 """Negation, uncertainty and section of Spanish clinical sentences (NUBes), beside TF-IDF.
 
     python -m benchmarks.nubes                   every sentence; some five minutes of one core
-    python -m benchmarks.nubes --encoder minilm  minutes on a GPU, two hours of two cores
+    python -m benchmarks.nubes --encoder minilm  minutes on a GPU, an hour of a core with AMX; resumable
     python -m benchmarks.nubes --limit 900       a quick look, recorded nowhere
 
 A network from scratch; or MiniLM (English) that went on learning from the training sentences, trained whole
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
+from transformers import AutoModelForSequenceClassification
 
 from benchmarks.corpora import Missing, corpora_folder, encoder_folder
 from benchmarks.ladder import Network, continued, take_over
@@ -37,6 +39,7 @@ from tasks.ml.resampling import Ints
 from tasks.ml.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.nubes"
+KEPT = Path(__file__).parent / "kept"
 SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}
 BODIES = (("neg", "unc"), ("section",))  # the questions that each body is taught together
 NAMES = {"neg": "negation", "unc": "uncertainty", "section": "section"}
@@ -90,31 +93,44 @@ def sentences(limit: int | None = None) -> dict[str, Sentences]:
     return found
 
 
-def answered(splits: dict[str, Sentences], questions: Sequence[str], encoder: str) -> dict[str, np.ndarray]:
+def answered(
+    splits: dict[str, Sentences], questions: Sequence[str], encoder: str, work: Path
+) -> dict[str, np.ndarray]:
     """What one body and a head a question answer the holdout: question -> (sentences, labels)."""
-    taught = splits["train"]
-    joint = taught.of(questions)
-    labels = sorted(set(joint))
-    with tempfile.TemporaryDirectory(prefix="laudos-nubes-") as folder:
-        network = beginner(encoder, taught.texts, labels, Path(folder))
-        train_body(
-            *network, taught.texts, _numbers(joint, labels),
-            config=TRAINING if encoder == "scratch" else FINE_TUNING,
-            checkpoint_folder=Path(folder) / "training", seed=0,
-        )  # fmt: skip
-    vectors = {
-        split: encode(*network, some.texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
-        for split, some in splits.items()
-    }
+    vectors = read_by_one_body(splits, questions, encoder, work)
     found = {}
     for question in questions:
-        names = sorted(set(taught.said[question]))
+        names = sorted(set(splits["train"].said[question]))
         truth = {split: _numbers(some.said[question], names) for split, some in splits.items()}
         head = fit_head(
             vectors["train"], truth["train"], len(names), vectors["calibration"], truth["calibration"]
         )
         found[question] = probabilities(head, vectors["holdout"])
     return found
+
+
+def read_by_one_body(
+    splits: dict[str, Sentences], questions: Sequence[str], encoder: str, work: Path
+) -> dict[str, np.ndarray]:
+    """(sentences, hidden) of each split, read by a body taught these questions; kept in `work`."""
+    path = work / f"{encoder}-{'-'.join(questions)}.npz"
+    if not path.exists():
+        taught = splits["train"]
+        joint = taught.of(questions)
+        labels = sorted(set(joint))
+        network = beginner(encoder, taught.texts, labels, work)
+        train_body(
+            *network, taught.texts, _numbers(joint, labels),
+            config=TRAINING if encoder == "scratch" else FINE_TUNING,
+            checkpoint_folder=work / path.stem, seed=0,
+        )  # fmt: skip
+        read = {
+            split: encode(*network, some.texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors
+            for split, some in splits.items()
+        }
+        np.savez_compressed(path, **read)
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def beginner(encoder: str, texts: Sequence[str], labels: Sequence[str], work: Path) -> Network:
@@ -125,15 +141,20 @@ def beginner(encoder: str, texts: Sequence[str], labels: Sequence[str], work: Pa
             texts, labels, SPEC, seed=0, patients=[str(number) for number in range(len(texts))]
         )
     network = load_encoder(EncoderSpec("folder", str(encoder_folder()), attention=True), labels)
-    take_over(network, continued(texts, PRETRAINING, work))
+    pretrained = work / "minilm-pretrained"
+    if not pretrained.is_dir():
+        continued(texts, PRETRAINING, work).save_pretrained(pretrained)
+    take_over(network, AutoModelForSequenceClassification.from_pretrained(pretrained, local_files_only=True))
     return network
 
 
-def measure(splits: dict[str, Sentences], encoder: str) -> dict[str, Figure]:
+def measure(splits: dict[str, Sentences], encoder: str, work: Path) -> dict[str, Figure]:
     """Every figure, ours and TF-IDF's."""
     figures = {}
     mine = "" if encoder == "scratch" else f"_{encoder}"
-    ours = {question: told for body in BODIES for question, told in answered(splits, body, encoder).items()}
+    ours = {
+        question: told for body in BODIES for question, told in answered(splits, body, encoder, work).items()
+    }
     for question, name in NAMES.items():
         names = sorted(set(splits["train"].said[question]))
         taught, truth = (_numbers(splits[one].said[question], names) for one in ("train", "holdout"))
@@ -177,11 +198,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for encoder in asked.encoder or ENCODERS[:1]:
         if encoder == "scratch":
             torch.set_num_threads(1)  # steps too small to share
-        figures = expecting(measure(sentences(asked.limit), encoder), EXPECTED)
+        with tempfile.TemporaryDirectory(prefix="laudos-nubes-") as folder:
+            work = Path(folder) if asked.limit else kept_folder()
+            figures = expecting(measure(sentences(asked.limit), encoder, work), EXPECTED)
         for name, figure in figures.items():
             print(f"{name:53} {figure.value:.4f}", flush=True)
         if asked.limit is None:
             print(f"wrote {add('corpora', COMMAND, figures)}")
+
+
+def kept_folder() -> Path:
+    """Where what was trained by these settings is kept: a benchmark that is stopped goes on there."""
+    settings = repr((SPEC, TRAINING, FINE_TUNING, PRETRAINING))
+    folder = KEPT / f"nubes-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 if __name__ == "__main__":
