@@ -1,7 +1,7 @@
 """Negation, uncertainty and section of Spanish clinical sentences (NUBes), beside TF-IDF.
 
     python -m benchmarks.nubes                   every sentence; some five minutes of one core
-    python -m benchmarks.nubes --encoder minilm  minutes on a GPU, an hour of a core with AMX; resumable
+    python -m benchmarks.nubes --encoder minilm  minutes on a GPU, two hours of a core with AMX; resumable
     python -m benchmarks.nubes --limit 900       a quick look, recorded nowhere
 
 A network from scratch; or MiniLM (English) that went on learning from the training sentences, trained whole
@@ -46,8 +46,10 @@ NAMES = {"neg": "negation", "unc": "uncertainty", "section": "section"}
 WINDOW, STRIDE = 128, 32
 SPEC = EncoderSpec(window_tokens=WINDOW, vocabulary=8000)
 TRAINING = BodyTraining(window_tokens=WINDOW, stride_tokens=STRIDE, epochs=4.0, learning_rate=5e-4)
-FINE_TUNING = replace(TRAINING, epochs=6.0, learning_rate=2e-4, head_steps=5.0, mixed_precision=True)
-PRETRAINING = replace(FINE_TUNING, stride_tokens=0, learning_rate=5e-4, batch_windows=128, head_steps=1.0)
+FINE_TUNING = replace(TRAINING, epochs=3.0, learning_rate=2e-4, head_steps=5.0, mixed_precision=True)
+PRETRAINING = replace(
+    FINE_TUNING, epochs=6.0, stride_tokens=0, learning_rate=5e-4, batch_windows=128, head_steps=1.0
+)
 ENCODERS = ("scratch", "minilm")
 
 # written down after trying lengths of training and sizes on the calibration sample
