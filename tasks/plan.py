@@ -30,6 +30,7 @@ BEFORE_THERE_WAS_A_CHOICE = {
     "loss": "plain",
     "early_stopping": None,
     "max_minutes": None,
+    "mixed_precision": False,
     "exercises": 0,
 }
 # what decides the body; the rest of the configuration only moves the head or its thresholds

@@ -197,6 +197,7 @@ def _facts(
         "read": asdict(learnt.stored),
         "asked": "whole words" if learnt.whole_words else "pieces of words",
         "steps": learnt.log.steps,
+        "precision": learnt.log.precision,
         "losses": [list(point) for point in learnt.log.losses],
         "exam": {"reports": learnt.exam_reports, "before": before, "after": after},
         "pairs": None if learnt.pairs is None else dict(zip(("asked", "right"), learnt.pairs, strict=True)),

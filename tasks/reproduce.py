@@ -25,6 +25,7 @@ from tasks.database import open_database
 from tasks.evaluate import model_row
 from tasks.ledger import code_revision
 from tasks.ml.artifact import LaudosJson, publish, read_facts
+from tasks.ml.bfloat16 import device_here, no_bfloat16
 from tasks.ml.errors import MlError
 from tasks.ml.machine import BATCHES, THREADS, as_many_threads, machine_of
 from tasks.ml.sameness import Comparison, compare_folders
@@ -135,6 +136,19 @@ def _in_the_way(engine: Engine, settings: Settings, model: Model, snapshot: Snap
         yield Difference("texts", f"{len(items):,} reports", told)
     if missing := lost(engine, settings, model):
         yield missing
+    yield from _other_arithmetic(settings, model)
+
+
+def _other_arithmetic(settings: Settings, model: Model) -> Iterator[Difference]:
+    """A network that was trained in bfloat16 comes out another where that would be float32."""
+    try:
+        stages = read_facts(folder_of(settings, model)).training.values()
+    except MlError:  # told of already
+        return
+    why = no_bfloat16(device_here())
+    if why is not None and any(stage.get("precision") == "bfloat16" for stage in stages):
+        told = f"{why}, without which it cannot come to the same weights"
+        yield Difference("precision", "trained in bfloat16", told)
 
 
 def _circumstances(

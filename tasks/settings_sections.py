@@ -116,6 +116,11 @@ class TrainingSettings(Strict):
         gt=0,
         description="the training of a whole network ends after so many, with the best it has by then",
     )
+    mixed_precision: bool = Field(
+        default=False,
+        description="a whole network is trained in bfloat16 where the machine computes in it: faster, other "
+        "last digits (docs/training.md)",
+    )
     pooling: Literal["network", "max", "attention"] = Field(
         default="network",
         description="what the head reads: what the network's own does, and of several windows the mean; "

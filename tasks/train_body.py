@@ -14,6 +14,7 @@ from tasks.encoders import encoder_folder
 from tasks.exercises import exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
+from tasks.ml.bfloat16 import device_here, no_bfloat16
 from tasks.ml.body_training import how_it_ended
 from tasks.ml.conclusions import shipped
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
@@ -133,9 +134,12 @@ def _reports(
 
 
 def as_it_ended(config: BodyTraining, record: Mapping[str, Any] | None) -> BodyTraining:
-    """As `config`, but to the step where a limit of time had ended it, if one had; and without a limit."""
-    step = record["steps"] if record and record["ended"] == "time" else None
-    return replace(config, max_seconds=None, ends_at_step=step)
+    """As `config`, in the precision that was computed in, and without a limit of time: to the step where one
+    had ended it, if one had."""
+    known = record or {}
+    step = known["steps"] if known.get("ended") == "time" else None
+    mixed = known.get("precision") == "bfloat16"
+    return replace(config, max_seconds=None, ends_at_step=step, mixed_precision=mixed)
 
 
 def short_of(asked: ClassifierSettings, stages: Mapping[str, Stage]) -> tuple[str, ...]:
@@ -145,8 +149,10 @@ def short_of(asked: ClassifierSettings, stages: Mapping[str, Stage]) -> tuple[st
 
 
 def told_of(what: str, asked: ClassifierSettings, log: TrainLog) -> tuple[str, ...]:
-    """Notes on a training that was interrupted, short of memory, or ended before its last step."""
+    """Notes on a training that was interrupted, or ended early, or was short of memory or of bfloat16."""
     notes = _resumed(what, log) + crowded(asked.training.batch_reports, log)
+    if asked.training.mixed_precision and log.precision == "float32":
+        notes += (f"{what}: computed in float32, because {no_bfloat16(device_here())}",)
     if log.ended == "complete" and log.kept_step == log.steps:
         return notes
     return *notes, f"{what}: {how_it_ended(**log.record)}"
@@ -198,6 +204,7 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         loss=training.loss,
         patience=training.early_stopping,
         max_seconds=None if training.max_minutes is None else 60 * training.max_minutes,
+        mixed_precision=training.mixed_precision,
         head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
     )
 

@@ -60,6 +60,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: group_of[item] not in slow)
 
 
+Capable = Callable[[bool], None]
+
+
+@pytest.fixture
+def capable(monkeypatch: pytest.MonkeyPatch) -> Capable:
+    """Say of this processor that it has arithmetic on bfloat16, or none; torch emulates what it lacks."""
+    import torch
+
+    from tasks.ml.bfloat16 import PROCESSORS
+
+    really = torch.cpu.get_capabilities()
+
+    def say(has: bool) -> None:
+        told = {**really, **dict.fromkeys(PROCESSORS, False), PROCESSORS[0]: has}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+
+    return say
+
+
 @pytest.fixture
 def now() -> datetime:
     return datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -6,9 +6,21 @@ from typing import Literal
 
 import torch
 
+from tasks.ml.body_training import Precision
+
 PROCESSORS = ("avx512_bf16", "amx_bf16")  # as torch.cpu.get_capabilities names them
 
 Device = Literal["cpu", "cuda"]
+
+
+def precision(mixed: bool) -> Precision:
+    """What a network is trained in here, `mixed` where bfloat16 is wanted."""
+    return "bfloat16" if mixed and no_bfloat16(device_here()) is None else "float32"
+
+
+def device_here() -> Device:
+    """What trains a network on this machine."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def no_bfloat16(device: Device) -> str | None:

@@ -12,6 +12,8 @@ from tasks.ml.conclusions import ConclusionHeadings
 Loss = Literal["plain", "balanced", "focal"]
 # complete: every step; early: held-out reports grew no better; time: its limit was reached
 Ending = Literal["complete", "early", "time"]
+# bfloat16: products of matrices in it, sums and weights in float32
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class TrainLog:
     kept_step: int
     held_losses: tuple[tuple[int, float], ...]
     seconds: float  # of all its runs, but for work that a kill took away
+    precision: Precision  # that it was really computed in
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -72,16 +75,19 @@ class TrainLog:
             "planned_steps": self.planned_steps,
             "kept_step": self.kept_step,
             "ended": self.ended,
+            "precision": self.precision,
         }
 
 
-def how_it_ended(steps: int, planned_steps: int, kept_step: int, ended: Ending) -> str:
+def how_it_ended(
+    steps: int, planned_steps: int, kept_step: int, ended: Ending, precision: Precision = "float32"
+) -> str:
     """Such as "ended at step 40 of 100, because time was up; the weights of step 40 are kept"."""
     told = {
         "complete": f"all {steps:,} steps were taken",
         "early": f"ended at step {steps:,} of {planned_steps:,}, because held-out reports grew no better",
         "time": f"ended at step {steps:,} of {planned_steps:,}, because time was up",
     }[ended]
-    if kept_step == steps:
-        return told
-    return f"{told}; the weights of step {kept_step:,} are kept, the best on held-out reports"
+    if kept_step != steps:
+        told += f"; the weights of step {kept_step:,} are kept, the best on held-out reports"
+    return told if precision == "float32" else f"{told} (computed in {precision})"

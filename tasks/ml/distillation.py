@@ -150,10 +150,11 @@ class Likeness:
         with torch.no_grad():
             shown = self.teacher.to(mask.device)(**asked, output_hidden_states=True)
         found = model(**asked, output_hidden_states=True)
+        logits, states = found.logits.float(), found.hidden_states[-1].float()
         return (
-            self.recipe.soft_weight * softened(found.logits, shown.logits, self.recipe.temperature)
-            + self.recipe.hidden_weight * turned(found.hidden_states[-1], shown.hidden_states[-1], mask)
-            + self.recipe.label_weight * mistaken(found.logits, labels)
+            self.recipe.soft_weight * softened(logits, shown.logits.float(), self.recipe.temperature)
+            + self.recipe.hidden_weight * turned(states, shown.hidden_states[-1].float(), mask)
+            + self.recipe.label_weight * mistaken(logits, labels)
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import ScalarFormatter
 
-from tasks.ml.body_training import Ending, how_it_ended
+from tasks.ml.body_training import Ending, Precision, how_it_ended
 from tasks.ml.document import Block, Heading, Paragraph, Picture
 from tasks.ml.pictures import MODEL, REVIEW, paper, png
 
@@ -25,13 +25,14 @@ class Learnt:
     planned_steps: int
     kept_step: int
     ended: Ending
+    precision: Precision = "float32"
 
 
 def learnt_blocks(stages: Sequence[Learnt]) -> list[Block]:
     """A section of a model's report; none where its network was not trained with it."""
     blocks: list[Block] = []
     for one in stages:
-        told = how_it_ended(one.steps, one.planned_steps, one.kept_step, one.ended)
+        told = how_it_ended(one.steps, one.planned_steps, one.kept_step, one.ended, one.precision)
         blocks.append(Paragraph(f"{one.name.capitalize()}: {told}."))
         if one.losses:
             kept = one.kept_step if one.kept_step != one.steps else None

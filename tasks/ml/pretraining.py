@@ -121,7 +121,7 @@ def pretrain(
     """Train every weight of `spelling` in place on the store's windows.
 
     batch_of: what is asked of windows by their number, in an epoch (Pairs.batch); default: their masks.
-    As resumable, and as repeatable, as train_body, and raises what that raises. On a GPU in bfloat16.
+    As resumable, and as repeatable, as train_body, and raises what that raises.
     """
     if not len(store.lengths):
         raise UnfitData("the store holds no window; more reports are needed")

@@ -26,8 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from tasks.ml.bfloat16 import Device, no_bfloat16
-from tasks.ml.body_training import BodyTraining, Ending
+from tasks.ml.body_training import BodyTraining, Ending, Precision
 from tasks.ml.checkpoints import (
     COMPLETE,
     ENDED,
@@ -74,6 +73,7 @@ class Guarded(Trainer):  # type: ignore[misc]
     order: LengthGrouped
     objective: Objective | None
     config_of_training: BodyTraining
+    precision: Precision
 
     def create_optimizer(self, model: PreTrainedModel | None = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
@@ -84,10 +84,12 @@ class Guarded(Trainer):  # type: ignore[misc]
         return self.order
 
     def compute_loss(self, model: PreTrainedModel, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.objective is None:
-            found = super().compute_loss(model, inputs, *args, **kwargs)
-        else:
-            found = self.objective.loss(model, inputs)
+        # Trainer's own way (bf16) would leave the network in bfloat16 for whoever reads with it afterwards
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            if self.objective is None:
+                found = super().compute_loss(model, inputs, *args, **kwargs)
+            else:
+                found = self.objective.loss(model, inputs)
         loss = found[0] if isinstance(found, tuple) else found
         if not torch.isfinite(loss):
             raise _diverged("the loss is no longer a number", self.args, self.state.global_step + 1)
@@ -182,15 +184,11 @@ def arguments(
     config: BodyTraining, folder: Path, steps: int, seed: int, *, checkpoints: int
 ) -> TrainingArguments:
     """What Trainer is told of all this; `checkpoints`: so many are kept at once, of them the best."""
-    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
-    mixed = config.mixed_precision and no_bfloat16(device) is None
     told = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_windows,
         gradient_accumulation_steps=config.accumulate_batches,
-        bf16=mixed,
-        use_cpu=mixed and device == "cpu",  # else Trainer takes bfloat16 for a GPU's
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip_norm,

@@ -20,6 +20,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
 from tasks.ml.attentive import attention_of
+from tasks.ml.bfloat16 import precision
 from tasks.ml.body_training import BodyTraining as BodyTraining
 from tasks.ml.body_training import TrainLog as TrainLog
 from tasks.ml.checkpoints import (
@@ -172,7 +173,7 @@ def _halvings(config: BodyTraining) -> Iterator[BodyTraining]:
 
 
 def _of(material: Material, config: BodyTraining) -> str:
-    return f"{material.fingerprint} {config.batch_windows}"
+    return f"{material.fingerprint} {config.batch_windows} {precision(config.mixed_precision)}"
 
 
 def _trained_on(
@@ -200,6 +201,7 @@ def _trained_on(
             callbacks=[Keeper(order, steps_an_epoch, config, watch)],
         )
         trainer.order, trainer.objective, trainer.config_of_training = order, material.objective, config
+        trainer.precision = precision(config.mixed_precision)
         # every loss here is the mean of a batch: a step takes the mean of its batches, not their sum
         trainer.model_accepts_loss_kwargs = False
         state = _run(trainer, checkpoint)
@@ -218,6 +220,7 @@ def _trained_on(
         kept_step=best,
         held_losses=points(state, HELD),
         seconds=seconds_of(state),
+        precision=trainer.precision,
     )
 
 
