@@ -37,7 +37,7 @@ def pretrain(
         bool, typer.Option("--next-sentence", help="Of a BERT, ask also which part of a report follows.")
     ] = False,
     accumulate: Annotated[
-        int, typer.Option(min=1, help="So many batches make one step, where memory is short.")
+        int, typer.Option(min=1, help="So many batches make one step: fewer steps, each surer of its way.")
     ] = 1,
     as_json: AsJson = False,
 ) -> None:

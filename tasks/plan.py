@@ -31,6 +31,7 @@ BEFORE_THERE_WAS_A_CHOICE = {
     "early_stopping": None,
     "max_minutes": None,
     "mixed_precision": False,
+    "batch_tokens": 16_384,  # there was no limit, and no batch of the default size is larger
     "exercises": 0,
 }
 # what decides the body; the rest of the configuration only moves the head or its thresholds

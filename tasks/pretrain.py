@@ -105,7 +105,7 @@ def make_encoder(
             f"a pre-training that was interrupted went on at step {log.resumed_from_step} of {log.steps}",
         )
     return replace(
-        _told(settings, name, facts, reused=False), notes=notes + crowded(training.batch_windows, log)
+        _told(settings, name, facts, reused=False), notes=notes + crowded(training.batch_tokens, log)
     )
 
 

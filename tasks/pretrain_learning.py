@@ -57,7 +57,8 @@ class Learnt:
 def training_of(wanted: ClassifierSettings, asked: Asked) -> BodyTraining:
     """Window and batch are the classifier's own."""
     found = pretraining(body_training(wanted, 1), scratch=wanted.encoder == "scratch")
-    return replace(found, epochs=asked.epochs or found.epochs, accumulate_batches=asked.accumulate_batches)
+    batch = found.batch_windows * asked.accumulate_batches
+    return replace(found, epochs=asked.epochs or found.epochs, batch_windows=batch)
 
 
 def learn(

@@ -87,7 +87,13 @@ class TrainingSettings(Strict):
         description="reports on mixed specimens that the network reads among the others: where findings "
         "do not go together, each must be read (docs/variety.md)",
     )
-    batch_reports: int = Field(default=32, ge=1)
+    batch_reports: int = Field(default=32, ge=1, description="reports, or windows of them, that a step reads")
+    batch_tokens: int = Field(
+        default=16_384,
+        ge=64,
+        description="tokens of them held at once, padding included, or one window that is longer: memory "
+        "grows with it, what is learnt does not depend on it (docs/training.md)",
+    )
     last_layers: int | None = Field(
         default=None,
         ge=1,

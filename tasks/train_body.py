@@ -144,13 +144,13 @@ def as_it_ended(config: BodyTraining, record: Mapping[str, Any] | None) -> BodyT
 
 def short_of(asked: ClassifierSettings, stages: Mapping[str, Stage]) -> tuple[str, ...]:
     """Where memory was too short for the batches of a training, which gives other weights."""
-    wanted = asked.training.batch_reports
+    wanted = asked.training.batch_tokens
     return tuple(told for stage in stages.values() for told in crowded(wanted, stage.log))
 
 
 def told_of(what: str, asked: ClassifierSettings, log: TrainLog) -> tuple[str, ...]:
     """Notes on a training that was interrupted, or ended early, or was short of memory or of bfloat16."""
-    notes = _resumed(what, log) + crowded(asked.training.batch_reports, log)
+    notes = _resumed(what, log) + crowded(asked.training.batch_tokens, log)
     if asked.training.mixed_precision and log.precision == "float32":
         notes += (f"{what}: computed in float32, because {no_bfloat16(device_here())}",)
     if log.ended == "complete" and log.kept_step == log.steps:
@@ -166,10 +166,10 @@ def _resumed(what: str, log: TrainLog) -> tuple[str, ...]:
 
 
 def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
-    """A note where memory was short of the batches that were wanted."""
-    if log.batch_windows == wanted:
+    """A note where memory was too short for as many tokens at once as were wanted."""
+    if log.batch_tokens == wanted:
         return ()
-    return (f"memory ran out with batches of {wanted}: trained in batches of {log.batch_windows}",)
+    return (f"memory ran out with {wanted:,} tokens at once: trained with {log.batch_tokens:,}",)
 
 
 def lessons_for(asked: ClassifierSettings) -> int:
@@ -199,6 +199,7 @@ def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,
+        batch_tokens=training.batch_tokens,
         last_layers=None if scratch else training.last_layers,
         layer_decay=1.0 if scratch else training.layer_decay,
         loss=training.loss,

@@ -25,8 +25,8 @@ class BodyTraining:
     conclusions: ConclusionHeadings | None = None  # whose sections lie whole in a window; None: of none
     epochs: float = 5.0
     learning_rate: float = 1e-3  # for a network from scratch; 1.5e-3 learnt visibly worse (one run)
-    batch_windows: int = 32
-    accumulate_batches: int = 1  # so many of them make one step
+    batch_windows: int = 32  # a step; with attention over whole reports so many of those
+    batch_tokens: int = 16_384  # held at once, padding included, or one row that is longer
     last_layers: int | None = None  # only so many learn, and what comes after them; None: every weight
     mixed_precision: bool = False  # bfloat16 where GPU or processor computes in it, else float32
     head_steps: float = 1.0  # of head and attention, in learning rates: they begin from nothing
@@ -60,7 +60,7 @@ class TrainLog:
     windows: int
     resumed_from_step: int
     losses: tuple[tuple[int, float], ...]
-    batch_windows: int  # fewer than asked for where memory ran out
+    batch_tokens: int  # held at once: fewer than asked for where memory ran out
     ended: Ending
     kept_step: int
     held_losses: tuple[tuple[int, float], ...]

@@ -30,6 +30,7 @@ from tasks.ml.layers import layer_stack
 from tasks.ml.narrowing import narrow_config, narrowed
 from tasks.ml.quiet import quietly
 from tasks.ml.training import BodyTraining, TrainLog, train_body
+from tasks.ml.training_rows import Batch, share
 from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
 
 NO_LABEL = -100  # what torch's cross-entropy leaves out
@@ -144,18 +145,30 @@ class Likeness:
     recipe: Recipe
     sha: str
 
-    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: PreTrainedModel, batch: Batch, step: Sequence[Batch]) -> torch.Tensor:
         labels, mask = batch["labels"], batch["attention_mask"]
         asked = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad():
             shown = self.teacher.to(mask.device)(**asked, output_hidden_states=True)
         found = model(**asked, output_hidden_states=True)
         logits, states = found.logits.float(), found.hidden_states[-1].float()
+        # means over a batch, each of another number of things
+        soft = softened(logits, shown.logits.float(), self.recipe.temperature) * share(batch, step)
+        hidden = turned(states, shown.hidden_states[-1].float(), mask) * share(batch, step, _tokens)
+        labelled = mistaken(logits, labels) * share(batch, step, _labelled)
         return (
-            self.recipe.soft_weight * softened(logits, shown.logits.float(), self.recipe.temperature)
-            + self.recipe.hidden_weight * turned(states, shown.hidden_states[-1].float(), mask)
-            + self.recipe.label_weight * mistaken(logits, labels)
+            self.recipe.soft_weight * soft
+            + self.recipe.hidden_weight * hidden
+            + self.recipe.label_weight * labelled
         )
+
+
+def _tokens(batch: Batch) -> int:
+    return int(batch["attention_mask"].sum())
+
+
+def _labelled(batch: Batch) -> int:
+    return int((batch["labels"] != NO_LABEL).sum())
 
 
 def softened(ours: torch.Tensor, theirs: torch.Tensor, temperature: float) -> torch.Tensor:

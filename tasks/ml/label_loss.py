@@ -1,4 +1,4 @@
-"""Losses that listen to rare labels: weights by label, and the focal loss.
+"""The loss of labels, and how it listens to rare ones: weights by label, and the focal loss.
 
 Either bends the probabilities that the network itself gives. That does no harm here: the published head is
 fitted afterwards on the network's vectors, unweighted, and calibrated (head.py), so that what is left of the
@@ -7,6 +7,7 @@ weights is how far apart the vectors of rare reports lie from the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tasks.ml.body_training import Loss
+from tasks.ml.training_rows import Batch, share
 from tasks.ml.windows import Ints
 
 # of the focal loss (Lin et al. 2017, "Focal loss for dense object detection"), the authors' choice
@@ -25,7 +27,7 @@ GAMMA: Final = 2.0
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """Mean over a batch of -weight * (1 - p) ** gamma * log(p), p being what the true label is given."""
+    """Mean over a step of -weight * (1 - p) ** gamma * log(p), p being what the true label is given."""
 
     weights: tuple[float, ...]  # one a label; 1 on average over the reports that teach
     gamma: float
@@ -34,7 +36,7 @@ class LabelLoss:
     def sha(self) -> str:
         return repr(self)
 
-    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: PreTrainedModel, batch: Batch, step: Sequence[Batch]) -> torch.Tensor:
         asked = {name: tensor for name, tensor in batch.items() if name != "labels"}
         labels = batch["labels"]
         found = functional.log_softmax(model(**asked).logits.float(), dim=-1)
@@ -42,13 +44,11 @@ class LabelLoss:
         weights = torch.tensor(self.weights, device=true.device)[labels]
         if self.gamma:
             weights = weights * (1 - true.exp()) ** self.gamma
-        return -(weights * true).mean()
+        return -(weights * true).mean() * share(batch, step)
 
 
-def label_loss(loss: Loss, labels_idx: Ints, n_labels: int) -> LabelLoss | None:
-    """How `loss` listens to labels as frequent as these; None for the network's own cross-entropy."""
-    if loss == "plain":
-        return None
+def label_loss(loss: Loss, labels_idx: Ints, n_labels: int) -> LabelLoss:
+    """How `loss` listens to labels as frequent as these; plain: cross-entropy."""
     weights = np.ones(n_labels)
     if loss == "balanced":
         there = np.unique(labels_idx)

@@ -31,6 +31,7 @@ from tasks.ml.masks import NOT_ASKED, Masks
 from tasks.ml.quiet import quietly
 from tasks.ml.token_store import TokenStore
 from tasks.ml.training import BodyTraining, Material, TrainLog, train_on
+from tasks.ml.training_rows import Batch
 from tasks.ml.windows import token_budget_batches, windows_of
 
 EXAM_LOGITS = 50_000_000  # held at once, as if every token were asked for
@@ -147,16 +148,19 @@ def pretrain(
 
 @dataclass(frozen=True)
 class Spelling:
-    """Cross-entropy (nats) of the words asked for, and of what follows where that is: means over a batch."""
+    """Cross-entropy (nats) of the words asked for, and of what follows where that is: means over a step."""
 
     sha: str
 
-    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, model: PreTrainedModel, batch: Batch, step: Sequence[Batch]) -> torch.Tensor:
+        def asked(what: str) -> int:
+            return max(1, sum(int((one[what] != NOT_ASKED).sum()) for one in step))
+
         found = answered(model, batch)
-        loss = functional.cross_entropy(found.said, found.truth, reduction="sum") / max(1, len(found.truth))
+        loss = functional.cross_entropy(found.said, found.truth, reduction="sum") / asked("labels")
         if found.follows is not None:
-            asked = max(1, int((batch["follows"] != NOT_ASKED).sum()))
-            loss = loss + functional.cross_entropy(found.follows, batch["follows"], reduction="sum") / asked
+            wrong = functional.cross_entropy(found.follows, batch["follows"], reduction="sum")
+            loss = loss + wrong / asked("follows")
         return loss
 
 

@@ -7,7 +7,7 @@ holds that, so that a run that was killed goes on, or has ended, as one that was
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,20 +41,24 @@ from tasks.ml.errors import TrainingDiverged
 from tasks.ml.features import Progress
 from tasks.ml.memory import give_back
 from tasks.ml.rates import rates_of, set_rates
-from tasks.ml.training_rows import LengthGrouped
+from tasks.ml.training_rows import Batch, LengthGrouped
 
 TRIM_STEPS = 4  # between two returns of freed memory
+PASSES = "passes"  # what a step is given: batches, one of which is held in memory at a time
 
 
 class Objective(Protocol):
-    """Another loss than the labels' cross-entropy."""
+    """What is made small."""
 
     @property
     def sha(self) -> str:
         """Of all that the loss depends on besides network and batch: another one is another training."""
 
-    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Of `batch` (input_ids, attention_mask, labels; owner of whole reports), a number to make small."""
+    def loss(self, model: PreTrainedModel, batch: Batch, step: Sequence[Batch]) -> torch.Tensor:
+        """What `batch` (input_ids, attention_mask, labels; owner of whole reports) adds to a step's loss.
+
+        `step`: all its passes, of which `batch` is one; they add up to what they would be in one.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,7 @@ class Guarded(Trainer):  # type: ignore[misc]
     """Trainer with an order of batches that is a function of seed and epoch, and an eye on the loss."""
 
     order: LengthGrouped
-    objective: Objective | None
+    objective: Objective
     config_of_training: BodyTraining
     precision: Precision
 
@@ -83,17 +87,21 @@ class Guarded(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         return self.order
 
-    def compute_loss(self, model: PreTrainedModel, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # Trainer's own way (bf16) would leave the network in bfloat16 for whoever reads with it afterwards
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.objective is None:
-                found = super().compute_loss(model, inputs, *args, **kwargs)
-            else:
-                found = self.objective.loss(model, inputs)
-        loss = found[0] if isinstance(found, tuple) else found
+    def training_step(self, model: PreTrainedModel, inputs: Any, *_: Any) -> torch.Tensor:
+        """The loss of a step; its gradient is the sum of its passes', of which one is held at a time."""
+        model.train()
+        passes = self._prepare_inputs(inputs)[PASSES]
+        loss = torch.stack([self._pass(model, batch, passes) for batch in passes]).sum()
         if not torch.isfinite(loss):
             raise _diverged("the loss is no longer a number", self.args, self.state.global_step + 1)
-        return found
+        return loss
+
+    def _pass(self, model: PreTrainedModel, batch: Batch, step: Sequence[Batch]) -> torch.Tensor:
+        # Trainer's own way (bf16) would leave the network in bfloat16 for whoever reads with it afterwards
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            loss = self.objective.loss(model, batch, step)
+        self.accelerator.backward(loss)
+        return loss.detach()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Keep the history; Trainer would print it."""
@@ -188,7 +196,6 @@ def arguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_windows,
-        gradient_accumulation_steps=config.accumulate_batches,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         max_grad_norm=config.clip_norm,

@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
@@ -45,14 +44,14 @@ from tasks.ml.label_loss import label_loss
 from tasks.ml.layers import only_last_trained
 from tasks.ml.memory import give_back, is_out_of_memory
 from tasks.ml.quiet import quietly
-from tasks.ml.trainer import Guarded, Keeper, Objective, Watch, arguments, config_kept
-from tasks.ml.training_rows import LengthGrouped, rows_of
+from tasks.ml.trainer import PASSES, Guarded, Keeper, Objective, Watch, arguments, config_kept
+from tasks.ml.training_rows import Batch, LengthGrouped, in_passes, rows_of
 from tasks.ml.windows import Ints, Windows, windows_of
 
 READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 
 # rows of a data set, and the number of the epoch -> what the network is given
-Collate = Callable[[list[dict[str, Any]], int], dict[str, torch.Tensor]]
+Collate = Callable[[list[dict[str, Any]], int], Batch]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +59,14 @@ class Material:
     """What a network learns from, as tokens: one row each, `lengths` their tokens.
 
     `collate(rows, epoch)` makes a batch; the same ones must give the same. `fingerprint` must tell everything
-    that the weights depend on. `objective`: what is made small instead of the network's own loss. `judge`:
-    how good the network is by now, a number of which less is better.
+    that the weights depend on. `judge`: how good the network is by now, a number of which less is better.
     """
 
     rows: Dataset
     lengths: Ints
     collate: Collate
     fingerprint: str
-    objective: Objective | None = None
+    objective: Objective
     judge: Callable[[], float] | None = None
 
 
@@ -142,38 +140,40 @@ def train_on(
 ) -> TrainLog:
     """`train_body` for what is tokens already. A checkpoint is taken up where it bears the fingerprint.
 
-    Where memory runs out, the training begins again with batches of half the size, two of them a step, and
-    halves those in turn: a step sees the same number of rows. Raises what ran out when one row is too many.
+    Where memory runs out, the training begins again with half of the tokens at once, and halves those in
+    turn: a step sees the same rows. Raises what ran out when one row is too many.
     """
     began_s = monotonic()
     begun = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     marks = {mark.read_text() for mark in checkpoint_folder.glob(f"checkpoint-*/{COMPLETE}")}
+    budgets = list(_budgets(config, material.lengths))
     # a run that was killed may have run out of memory before
-    known = next((one for one in _halvings(config) if _of(material, one) in marks), config)
-    for smaller in _halvings(known):
+    known = next((at for at, one in enumerate(budgets) if _of(material, one) in marks), 0)
+    for smaller in budgets[known:]:
         watch = Watch(_of(material, smaller), began_s, progress, material.judge)
         try:
             return _trained_on(model, material, smaller, checkpoint_folder, seed, watch)
         except Exception as error:
-            if smaller.batch_windows == 1 or not is_out_of_memory(error):
+            if smaller is budgets[-1] or not is_out_of_memory(error):
                 raise
         # out of the except block: the exception's frames hold the tensors that took the memory
         model.load_state_dict(begun)
         give_back()
-    raise AssertionError("the last of the halvings returns or raises")
+    raise AssertionError("the last of the budgets returns or raises")
 
 
-def _halvings(config: BodyTraining) -> Iterator[BodyTraining]:
-    """As asked for, then in batches of half the size, two of them a step, and so on: a step sees as much."""
+def _budgets(config: BodyTraining, lengths: Ints) -> Iterator[BodyTraining]:
+    """As asked for, then with half of the tokens at once, and so on, until the longest row is alone."""
     yield config
-    rows, batch = config.batch_windows * config.accumulate_batches, config.batch_windows
-    while batch > 1:
-        batch //= 2
-        yield replace(config, batch_windows=batch, accumulate_batches=round(rows / batch))
+    longest = int(lengths.max())
+    tokens = min(config.batch_tokens, config.batch_windows * longest)
+    while tokens > longest:
+        tokens = max(longest, tokens // 2)
+        yield replace(config, batch_tokens=tokens)
 
 
 def _of(material: Material, config: BodyTraining) -> str:
-    return f"{material.fingerprint} {config.batch_windows} {precision(config.mixed_precision)}"
+    return f"{material.fingerprint} {config.batch_tokens} {precision(config.mixed_precision)}"
 
 
 def _trained_on(
@@ -181,7 +181,7 @@ def _trained_on(
 ) -> TrainLog:
     checkpoint = last_complete(folder, watch.fingerprint)
     order = LengthGrouped(material.lengths, config.batch_windows, seed)
-    steps_an_epoch = math.ceil(len(order.batches(0)) / config.accumulate_batches)
+    steps_an_epoch = len(order.batches(0))
     steps = max(1, math.ceil(config.epochs * steps_an_epoch))
     # one to go on from, should the newest be half-written; and the best
     kept = 2 if watch.judge is None else 3
@@ -197,13 +197,13 @@ def _trained_on(
             args=arguments(config, folder, steps, seed, checkpoints=kept),
             train_dataset=material.rows,
             # one process collates as it computes, so that the order's epoch is the batch's
-            data_collator=lambda drawn: material.collate(drawn, order.epoch),
+            data_collator=lambda drawn: {
+                PASSES: [material.collate(one, order.epoch) for one in in_passes(drawn, config.batch_tokens)]
+            },
             callbacks=[Keeper(order, steps_an_epoch, config, watch)],
         )
         trainer.order, trainer.objective, trainer.config_of_training = order, material.objective, config
         trainer.precision = precision(config.mixed_precision)
-        # every loss here is the mean of a batch: a step takes the mean of its batches, not their sum
-        trainer.model_accepts_loss_kwargs = False
         state = _run(trainer, checkpoint)
         best = state.best_global_step or state.global_step
         if best != state.global_step:
@@ -215,7 +215,7 @@ def _trained_on(
         windows=len(material.lengths),
         resumed_from_step=0 if checkpoint is None else step_of(checkpoint),
         losses=points(state, "loss"),
-        batch_windows=config.batch_windows,
+        batch_tokens=config.batch_tokens,
         ended=ending_of(state) or "complete",
         kept_step=best,
         held_losses=points(state, HELD),

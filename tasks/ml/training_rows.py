@@ -1,8 +1,9 @@
-"""What a network is trained on: rows of token ids with a label each, and the order they are read in."""
+"""What a network is trained on: rows of token ids with a label each, the order they are read in, and how
+many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 
 from tasks.ml.windows import Ints, Windows, padded
+
+Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,31 @@ def _collated_reports(rows: list[dict[str, Any]], pad_id: int) -> dict[str, torc
     ids, mask = padded(windows, pad_id)
     labels = torch.tensor([row["labels"] for row in rows])
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "owner": torch.tensor(owner)}
+
+
+def in_passes(rows: Sequence[dict[str, Any]], tokens: int) -> list[list[dict[str, Any]]]:
+    """The rows of a step, in their order, as many together as take so many tokens, padding included."""
+    passes: list[list[dict[str, Any]]] = []
+    windows = longest = 0
+    for row in rows:
+        ids = row["input_ids"]
+        whole_report = len(ids) > 0 and not np.isscalar(ids[0])
+        lengths = [len(one) for one in ids] if whole_report else [len(ids)]
+        windows, longest = windows + len(lengths), max(longest, *lengths)
+        if not passes or windows * longest > tokens:
+            passes.append([])
+            windows, longest = len(lengths), max(lengths)
+        passes[-1].append(row)
+    return passes
+
+
+def rows_in(batch: Batch) -> int:
+    return len(batch["labels"])
+
+
+def share(batch: Batch, step: Sequence[Batch], counted: Callable[[Batch], int] = rows_in) -> float:
+    """Of all that is counted in a step's passes, the part that is in this one of them."""
+    return counted(batch) / max(1, sum(counted(one) for one in step))
 
 
 class LengthGrouped(Sampler[int]):  # type: ignore[misc]

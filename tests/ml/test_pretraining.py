@@ -40,7 +40,7 @@ from tests.ml.conftest import LABELS, written
 
 root = Path(sys.argv[1])
 texts, _ = written(60, seed=1, words=(5, 60))
-config = BodyTraining(48, 0, epochs=3, learning_rate=2e-3, batch_windows=4, accumulate_batches=2,
+config = BodyTraining(48, 0, epochs=3, learning_rate=2e-3, batch_windows=8, batch_tokens=200,
                       checkpoint_every_steps=4)
 
 def train(folder, kill_at, answer):

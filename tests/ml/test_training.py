@@ -197,17 +197,17 @@ def test_only_the_last_layers_and_what_comes_after_them_learn(network: Network, 
 
 
 class Crowded(BertForSequenceClassification):
-    """Runs out of memory, in torch's words, with more than four windows at once."""
+    """Runs out of memory, in torch's words, with more than so many tokens at once."""
 
-    most = 4
+    most = 160
 
     def forward(self, input_ids: torch.Tensor, **rest: Any) -> Any:
-        if len(input_ids) > self.most:
+        if input_ids.numel() > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return super().forward(input_ids=input_ids, **rest)
 
 
-def test_where_memory_runs_out_smaller_batches_make_the_same_steps(
+def test_where_memory_runs_out_smaller_passes_make_the_same_steps(
     tiny: Callable[[], Network], tmp_path: Path
 ):
     texts, labels = written(24, 1)
@@ -229,9 +229,9 @@ def test_where_memory_runs_out_smaller_batches_make_the_same_steps(
     with pytest.raises(KeyboardInterrupt):
         crowded(6)
     log = crowded(None)
-    assert (log.batch_windows, log.resumed_from_step) == (4, 4)  # and it was not begun anew
+    assert (log.batch_tokens <= 160, log.resumed_from_step) == (True, 4)  # and it was not begun anew
     roomy = train_body(*tiny(), texts, labels, config=CONFIG, checkpoint_folder=tmp_path / "roomy", seed=1)
-    assert (log.steps, roomy.batch_windows) == (roomy.steps, 8)
+    assert (log.steps, roomy.batch_tokens) == (roomy.steps, CONFIG.batch_tokens)
 
 
 def test_where_there_are_more_gpus_a_step_reads_no_more(
@@ -250,16 +250,15 @@ def test_where_there_are_more_gpus_a_step_reads_no_more(
     assert torch.equal(trained("two"), one)
 
 
-def test_a_batch_of_odd_size_is_cut_into_as_many_parts_as_make_the_same_steps(
-    tiny: Callable[[], Network], tmp_path: Path
-):
+def test_memory_for_a_single_window_is_enough(tiny: Callable[[], Network], tmp_path: Path) -> None:
     model, tokenizer = tiny()
+    taught = written(12, 1)
     network = Crowded(model.config)
-    network.most = 1
-    config, taught = replace(CONFIG, epochs=1, batch_windows=3), written(12, 1)
+    network.most = min(WINDOW, max(len(tokenizer(text)["input_ids"]) for text in taught[0]))
+    config = replace(CONFIG, epochs=1, batch_windows=3)
     log = train_body(network, tokenizer, *taught, config=config, checkpoint_folder=tmp_path / "a", seed=1)
     roomy = train_body(*tiny(), *taught, config=config, checkpoint_folder=tmp_path / "b", seed=1)
-    assert (log.batch_windows, log.steps) == (1, roomy.steps)
+    assert (log.batch_tokens, log.steps) == (network.most, roomy.steps)
 
 
 def test_an_encoder_that_was_begun_again_is_the_one_that_is_saved(
@@ -269,17 +268,17 @@ def test_an_encoder_that_was_begun_again_is_the_one_that_is_saved(
     network = attentive(model, seed=1)  # of a family that knows no use_cache, which Trainer sets
     read = network.forward
 
-    def crowded(labels: torch.Tensor, **rest: Any) -> Any:
-        if len(labels) > 4:
+    def crowded(input_ids: torch.Tensor, **rest: Any) -> Any:
+        if input_ids.numel() > 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return read(labels=labels, **rest)
+        return read(input_ids=input_ids, **rest)
 
     monkeypatch.setattr(network, "forward", crowded)
     log = train_body(
         network, tokenizer, *written(16, 1, words=(5, 20)),
         config=replace(CONFIG, epochs=1), checkpoint_folder=tmp_path / "steps", seed=1,
     )  # fmt: skip
-    assert log.batch_windows == 4
+    assert log.batch_tokens <= 100
     save((network, tokenizer), tmp_path / "saved")
     loaded = load_classifier(str(tmp_path / "saved"), local_files_only=True)
     assert encoder_sha(*loaded, WINDOW, STRIDE) == encoder_sha(network, tokenizer, WINDOW, STRIDE)
