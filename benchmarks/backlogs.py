@@ -68,13 +68,13 @@ def new_model(engine: Engine, encoder_sha: str = "e" * 64) -> int:
     return model_id
 
 
-def cut(engine: Engine, model_id: int, chunk_reports: int) -> Job:
-    """All that waits for the model, in chunks of so many reports."""
+def cut(engine: Engine, model_id: int, largest: int, smallest: int | None = None) -> Job:
+    """All that waits for the model, in chunks of so many reports, falling to `smallest` (None: all alike)."""
     now = datetime.now(UTC)
     with writing(engine) as c:
         job_id = backlog.cut(
-            c, CLASSIFIER, model_id, sources=None, chunks=100_000, chunk_reports_min=chunk_reports,
-            run_id=_run(c, "classify", now), now=now,
+            c, CLASSIFIER, model_id, sources=None, chunk_reports_min=smallest or largest,
+            chunk_reports_max=largest, run_id=_run(c, "classify", now), now=now,
         )  # fmt: skip
         job = None if job_id is None else scoring.get(c, job_id)
     if job is None:

@@ -46,8 +46,8 @@ ESTIMATED = {"short": 6000, "natural": 2000, "long": 1000}
 
 # written down before the first run
 EXPECTED = {
-    "flow_over_engine": ".93 to .97: chunks of 128 reports pad a little more than the whole at once",
-    "flow_over_engine_processor_time": ".93 to .97",
+    "flow_over_engine": ".93 to .96: 1.2 % more is computed than of the whole at once, where it was 5",
+    "flow_over_engine_processor_time": ".93 to .96",
     "flow_setup": "1 to 3: the model, and Prefect's two tasks",
     "estimate_error": ".03 to .1 on a quiet machine",
     "estimate_error_processor_time": ".02 to .08",

@@ -4,7 +4,7 @@
 of a few texts over and over), scored by one worker under a real head; against encoding a sample of ordinary
 reports with the same MiniLM. Both per report, on one thread.
 **workers**: `laudos worker` processes on PostgreSQL, each pinned to a core of its own, one and two by turns;
-reports a second from the moment each of them may have ended a chunk to the last chunk.
+reports a second from the moment when all of them are at work to the end of the last chunk.
 **dask**: the same with workers of a Dask scheduler on loopback; scheduler and asking process have no core of
 their own.
 **flat**: a worker with a model as fast as a hash: time per report at several sizes of the backlog.
@@ -19,10 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, text
 
 from benchmarks import backlogs
 from benchmarks.backlogs import CLASSIFIER, fill
@@ -40,6 +41,17 @@ from tasks.settings import Settings
 
 ENCODED = 60  # by the MiniLM: 150 ms each on a slow core
 SIZES = (10_000, 100_000, 1_000_000)
+
+# PostgreSQL keeps who claimed a chunk, and when: laudos itself forgets both once it is done
+CLAIMS = (
+    "CREATE TABLE claimed (seq integer, worker text, claimed_at timestamptz)",
+    """CREATE FUNCTION claimed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO claimed VALUES (NEW.seq, NEW.leased_by, clock_timestamp()); RETURN NEW; END $$""",
+    """CREATE TRIGGER claimed AFTER UPDATE ON score_chunk FOR EACH ROW
+    WHEN (NEW.state = 'leased' AND OLD.state <> 'leased') EXECUTE FUNCTION claimed()""",
+)
+READ = """SELECT reports, worker, claimed_at, done_at FROM score_chunk JOIN claimed USING (seq)
+    WHERE job_id = :job"""
 
 # written down before the first run
 EXPECTED = {
@@ -121,8 +133,11 @@ def _two_over_one(
         settings = build(folder, url, "demo").settings()
         engine = open_database(settings)
         receive(engine, texts(max(600, int(4000 * scale)), MIXES["natural"], seed=6))
+        with writing(engine) as c:
+            for statement in CLAIMS:
+                c.execute(text(statement))
         for hands in (1, 2, 2, 1, 1, 2):
-            job = _cut_anew(engine, settings.scoring.chunk_reports_min)
+            job = _cut_anew(engine, settings)
             run(folder, engine, job, cores[:hands])
             rates[hands].append(_rate(engine, job, hands))
         engine.dispose()
@@ -148,27 +163,38 @@ def _started(words: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
 
 
-def _cut_anew(engine: Engine, chunk_reports: int) -> Job:
-    """A job of all reports, none of which has been scored or encoded."""
+def _cut_anew(engine: Engine, settings: Settings) -> Job:
+    """A job of all reports, none of which has been scored or encoded, in chunks as `laudos classify` cuts."""
     with writing(engine) as c:
+        c.execute(text("DELETE FROM claimed"))
         for table in (prediction, feature, score_chunk, score_job):
             c.execute(delete(table))
-    return backlogs.cut(engine, _champion_id(engine), chunk_reports)
+    sizes = settings.scoring.chunk_reports_max, settings.scoring.chunk_reports_min
+    return backlogs.cut(engine, _champion_id(engine), *sizes)
 
 
 def _rate(engine: Engine, job: Job, hands: int) -> float:
-    """Reports a second of a job that so many workers did."""
+    """Reports a second of a job that so many workers did.
+
+    Their start is left out: what counts begins with the first chunk of the last one to come. Of what the
+    others were reading then, the share of its time that came after counts.
+    """
     with reading(engine) as c:
-        ended = c.execute(
-            select(score_chunk.c.done_at, score_chunk.c.reports)
-            .where(score_chunk.c.job_id == job.id, score_chunk.c.state == "done")
-            .order_by(score_chunk.c.done_at)
-        ).all()
-    if sum(row.reports for row in ended) != job.reports:
+        chunks = c.execute(text(READ), {"job": job.id}).all()
+    if sum(row.reports for row in chunks) != job.reports:
         raise SystemExit(f"job {job.id} is not done")
-    # the workers' start is left out: what counts begins when as many chunks have ended as there are workers
-    first, rest = ended[hands - 1], ended[hands:]
-    return float(sum(row.reports for row in rest) / (rest[-1].done_at - first.done_at).total_seconds())
+    first: dict[str, datetime] = {}
+    for row in sorted(chunks, key=lambda row: row.claimed_at):
+        first.setdefault(row.worker, row.claimed_at)
+    if len(first) != hands:
+        raise SystemExit(f"{len(first)} of {hands} workers came in time")
+    began, ended = max(first.values()), max(row.done_at for row in chunks)
+    read = sum(
+        row.reports * min(1.0, (row.done_at - began) / (row.done_at - row.claimed_at))
+        for row in chunks
+        if row.done_at > began
+    )
+    return float(read / (ended - began).total_seconds())
 
 
 def flat(scale: float) -> dict[str, Figure]:

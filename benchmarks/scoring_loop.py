@@ -54,8 +54,7 @@ def cut(engine: Engine, settings: Settings) -> Job:
     now = datetime.now(UTC)
     with writing(engine) as c:
         job_id = backlog.cut(
-            c, CLASSIFIER, model_id, sources=None, chunks=settings.scoring.chunks,
-            chunk_reports_min=settings.scoring.chunk_reports_min,
+            c, CLASSIFIER, model_id, sources=None, chunk_reports_min=settings.scoring.chunk_reports_min,
             chunk_reports_max=settings.scoring.chunk_reports_max, run_id=1, now=now,
         )  # fmt: skip
         job = None if job_id is None else scoring.get(c, job_id)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text, update
 
+from db.cutting import levels, seq_of
 from db.quarantine import SCORING_FAILED, Refused, add
 from db.tables import (
     champion,
@@ -83,16 +84,15 @@ def cut(
     model_id: int,
     *,
     sources: Sequence[str] | None,
-    chunks: int,
     chunk_reports_min: int,
-    chunk_reports_max: int | None = None,
+    chunk_reports_max: int,
     run_id: int,
     now: datetime,
 ) -> int | None:
     """Cut the backlog into ranges of version ids; the job's id, None if nothing waits.
 
-    At most `chunks`, of `chunk_reports_min` reports or more each; but more of them where one would hold
-    more than `chunk_reports_max`: a worker has a whole chunk in memory.
+    Of `chunk_reports_max` reports or fewer each, for a worker has a whole chunk in memory, falling to
+    `chunk_reports_min` (db/cutting.py).
 
     Call `hold_champion` first in the same transaction: it keeps two runs from cutting the same backlog.
     """
@@ -108,21 +108,17 @@ def cut(
     )
     job_id = int(c.execute(job.returning(score_job.c.id)).scalar_one())
     c.execute(insert(shift_test).values(job_id=job_id))
-    pieces = chunks_for(reports, chunks, chunk_reports_min, chunk_reports_max)
     versions = waiting(model_id, sources).subquery()
-    tiles = select(versions.c.id, func.ntile(pieces).over(order_by=versions.c.id).label("seq")).subquery()
+    number = func.row_number().over(order_by=versions.c.id).label("number")
+    numbered = select(versions.c.id, number).subquery()
+    seq = seq_of(numbered.c.number, levels(reports, chunk_reports_min, chunk_reports_max))
+    cut = select(numbered.c.id, seq.label("seq")).subquery()
     ranges = select(
-        literal(job_id), tiles.c.seq, func.min(tiles.c.id), func.max(tiles.c.id), func.count()
-    ).group_by(tiles.c.seq)
+        literal(job_id), cut.c.seq, func.min(cut.c.id), func.max(cut.c.id), func.count()
+    ).group_by(cut.c.seq)
     columns = ["job_id", "seq", "first_version_id", "last_version_id", "reports"]
     c.execute(insert(score_chunk).from_select(columns, ranges))
     return job_id
-
-
-def chunks_for(reports: int, chunks: int, chunk_reports_min: int, chunk_reports_max: int | None) -> int:
-    """Into how many chunks `cut` cuts so many reports."""
-    pieces = max(1, min(chunks, reports // chunk_reports_min))
-    return pieces if chunk_reports_max is None else max(pieces, -(-reports // chunk_reports_max))
 
 
 def hold_champion(c: Connection, classifier: str) -> None:

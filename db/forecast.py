@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Subquery, exists, func, insert, select
 
 from db import backlog, features, scoring
+from db.cutting import Level, seq_of
 from db.features import Feature
 from db.predictions import Scored
 from db.tables import feature, report_version, score_chunk, score_job
@@ -25,7 +26,7 @@ class Backlog:
     model_id: int
     encoder_sha: str
     sources: Sequence[str] | None
-    chunks: int
+    chunks: tuple[Level, ...]
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ def texts(c: Connection, version_ids: Sequence[int]) -> list[str]:
     return [found.get(version) or "" for version in version_ids]
 
 
-def middle_chunk(c: Connection, asked: Backlog) -> tuple[int, int]:
-    """The ends of a chunk, both included: two version ids. Something must wait."""
+def large_chunk(c: Connection, asked: Backlog) -> tuple[int, int]:
+    """The ends of one of the largest chunks, both included: two version ids. Something must wait."""
     cut = _cut(asked)
-    ends = select(func.min(cut.c.id), func.max(cut.c.id)).where(cut.c.seq == (asked.chunks + 1) // 2)
+    middle = (asked.chunks[0].chunks + 1) // 2
+    ends = select(func.min(cut.c.id), func.max(cut.c.id)).where(cut.c.seq == middle)
     first, last = c.execute(ends).one()
     return int(first), int(last)
 
@@ -109,16 +111,16 @@ def _cut(asked: Backlog) -> Subquery:
         feature.c.report_version_id == report_version.c.id,
         feature.c.sketch.is_not(None),
     )
-    seq = func.ntile(asked.chunks).over(order_by=report_version.c.id)
-    return (
+    numbered = (
         backlog.waiting(asked.model_id, asked.sources)
         .with_only_columns(
             *(report_version.c[name] for name in ("id", "raw_sha", "cleaning_revision")),
             known.label("known"),
-            seq.label("seq"),
+            func.row_number().over(order_by=report_version.c.id).label("number"),
         )
         .subquery()
     )
+    return select(numbered, seq_of(numbered.c.number, asked.chunks).label("seq")).subquery()
 
 
 def _same_text(cut: Subquery) -> tuple[ColumnElement[Any], ...]:

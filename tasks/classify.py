@@ -49,7 +49,6 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
             classifier,
             champion.model.id,
             sources=asked.sources,
-            chunks=settings.scoring.chunks,
             chunk_reports_min=settings.scoring.chunk_reports_min,
             chunk_reports_max=settings.scoring.chunk_reports_max,
             run_id=run_id,

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from db import backlog, features, scoring, status
 from db import forecast as tables
+from db.cutting import levels
 from db.engine import reading, rehearsing
 from db.features import Feature
 from db.forecast import Backlog, Waiting
@@ -104,7 +105,8 @@ def estimate(
         if waits.reports
         else _Tried(0.0, forecast([], 0), 0.0, 0, writing=False)
     )
-    plan, one_more = (_plan(tried, hands, asked.chunks, price_per_hour) for hands in (workers, workers + 1))
+    largest = min(1.0, asked.chunks[0].reports / waits.reports) if waits.reports else 0.0
+    plan, one_more = (_plan(tried, hands, largest, price_per_hour) for hands in (workers, workers + 1))
     return Estimate(
         classifier=name,
         model_id=champion.model.id,
@@ -127,10 +129,10 @@ def estimate(
 
 
 def as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> Backlog:
-    """The backlog, in as many chunks as `laudos classify` would cut it into."""
+    """The backlog, in the chunks that `laudos classify` would cut it into."""
     sources, cutting = settings.classifier(classifier).sources, settings.scoring
     reports = backlog.count(c, model.id, sources)
-    chunks = backlog.chunks_for(reports, cutting.chunks, cutting.chunk_reports_min, cutting.chunk_reports_max)
+    chunks = levels(reports, cutting.chunk_reports_min, cutting.chunk_reports_max)
     # at reduced precision every text is read again: under no encoder's name lies a vector for it
     stored = settings.scoring.backend == "auto" or is_full_precision(settings.scoring.backend)
     return Backlog(model.id, model.encoder_sha if stored else "", sources, chunks)
@@ -181,7 +183,8 @@ class _Trial:
         with reading(self.engine) as c:
             sample = tables.sample(c, self.asked, self.waits.texts, SAMPLE_TEXTS)
         versions, characters = list(sample), np.array(list(sample.values()), np.int64)
-        chunk_texts = max(1, round(self.waits.texts / self.asked.chunks))
+        new = self.waits.texts / self.waits.reports
+        chunk_texts = max(1, round(new * self.asked.chunks[0].reports))
         made: list[Feature | Scored] = []
         readings: list[Reading] = []
         began = time.perf_counter()
@@ -210,7 +213,7 @@ class _Trial:
         What a student answered is written as it is: its share of the sample is its share of the chunk.
         """
         with reading(self.engine) as c:
-            first, last = tables.middle_chunk(c, self.asked)
+            first, last = tables.large_chunk(c, self.asked)
             jobs = status.jobs(c, scoring.lease_clock(c), unfinished=True, classifier=self.classifier)
         at_work = any(job.workers for job in jobs)
         began = time.perf_counter()
@@ -232,10 +235,11 @@ class _Trial:
         return took_s * self.waits.reports / max(1, len(texts)), not at_work
 
 
-def _plan(tried: _Tried, workers: int, chunks: int, price_per_hour: float | None) -> Plan:
-    hands = min(workers, chunks)
-    seconds = tried.start_s + (tried.encode.seconds + tried.rest_s) / hands
-    half_s = None if tried.encode.half_s is None else tried.encode.half_s / hands
+def _plan(tried: _Tried, workers: int, largest: float, price_per_hour: float | None) -> Plan:
+    """`largest`: the share of all reports that the largest chunk holds, which one worker reads."""
+    share = max(1 / workers, largest)
+    seconds = tried.start_s + (tried.encode.seconds + tried.rest_s) * share
+    half_s = None if tried.encode.half_s is None else tried.encode.half_s * share
     cost = None if price_per_hour is None else price_per_hour * workers * seconds / 3600
     low, high = (None, None) if half_s is None else (max(0.0, seconds - half_s), seconds + half_s)
     return Plan(workers, seconds, low, high, cost)

@@ -283,9 +283,10 @@ class ClassifierSettings(Strict):
 
 
 class ScoringSettings(Strict):
-    chunks: int = Field(default=200, ge=1, le=100_000, description="pieces a backlog is cut into")
-    chunk_reports_min: int = Field(default=128, ge=1, description="but of so many reports at least")
-    chunk_reports_max: int = Field(default=1000, ge=1, description="and of so many at most")
+    chunk_reports_max: int = Field(
+        default=1000, ge=1, description="the pieces of a backlog begin with so many reports each, at most"
+    )
+    chunk_reports_min: int = Field(default=64, ge=1, description="and end with so many")
     batch_tokens: int = Field(
         default=4096,
         ge=64,

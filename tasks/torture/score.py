@@ -29,10 +29,11 @@ TOLERANCE = 1e-3  # a network's answer moves a little with the texts beside it
 
 def run(world: Scratch, load: Load) -> Result:
     learning.teach(world)
-    _configure(world, chunks=1, lease=f"{LATE_LEASE_S}s")
+    _configure(world, LATE_REPORTS, LATE_REPORTS, lease=f"{LATE_LEASE_S}s")
     for number in range(load.rounds):
         _late(world, f"late{number}-")
-    _configure(world, chunks=max(CHUNKS_MIN, load.rows // REPORTS_A_CHUNK), lease="60s")
+    largest = max(1, min(REPORTS_A_CHUNK, load.rows // CHUNKS_MIN))
+    _configure(world, max(1, largest // 4), largest, lease="60s")
     few = load.rows // REAL_SHARE
     real = Load(rows=few, kills=1 + few // REPORTS_A_KILL, workers=2)
     herds = _until_all_blows_fell(world, load)
@@ -74,8 +75,9 @@ def _herd(world: Scratch, prefix: str, load: Load, model: Model) -> Herd:
     return herd
 
 
-def _configure(world: Scratch, *, chunks: int, lease: str) -> None:
-    world.configure(**learning.keys(world.hospital.url, chunks=chunks, chunk_reports_min=1, lease=lease))
+def _configure(world: Scratch, smallest: int, largest: int, *, lease: str) -> None:
+    chunks = {"chunk_reports_min": smallest, "chunk_reports_max": largest}
+    world.configure(**learning.keys(world.hospital.url, **chunks, lease=lease))
 
 
 def _receive(world: Scratch, prefix: str, reports: int) -> int:

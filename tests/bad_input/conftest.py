@@ -101,6 +101,6 @@ def house(
         database=database_url,
         sources={"his": source},
         classifiers=TABLES["classifiers"],
-        scoring={"chunks": 50, "chunk_reports_min": 20},
+        scoring={"chunk_reports_min": 20, "chunk_reports_max": 20},
     )
     return House(open_database(settings), settings, now, tmp_path / "hospital.db")

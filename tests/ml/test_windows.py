@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.spread import window_starts
-from tasks.ml.windows import PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
+from tasks.ml.windows import PASS_SHARE, PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 
@@ -92,6 +93,37 @@ def test_batches_hold_every_window_once_and_keep_the_budget(lengths, budget):
     batches = token_budget_batches(lengths, budget)
     assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
     assert all(len(batch) == 1 or lengths[batch].max() * len(batch) <= budget for batch in batches)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(1, 200))
+def test_no_other_way_to_cut_the_sorted_windows_costs_less(lengths, budget):
+    def cost(batches):
+        return sum(max(1, max(batch)) * len(batch) + PASS_SHARE * budget for batch in batches)
+
+    ordered = sorted(lengths, reverse=True)
+    ways = []
+    for cuts in product((False, True), repeat=len(ordered) - 1):
+        at = [0, *(place for place, cut in enumerate(cuts, 1) if cut), len(ordered)]
+        way = [ordered[first:end] for first, end in pairwise(at)]
+        if all(len(batch) == 1 or batch[0] * len(batch) <= budget for batch in way):
+            ways.append(cost(way))
+    found = token_budget_batches(np.asarray(lengths, np.int64), budget)
+    assert cost([[lengths[at] for at in batch] for batch in found]) == pytest.approx(min(ways))
+
+
+def test_few_reports_of_many_lengths_are_hardly_padded():
+    lengths = np.exp(np.random.default_rng(0).normal(5.5, 0.6, 64)).astype(np.int64)
+
+    def computed(batches):
+        return sum(lengths[batch].max() * len(batch) for batch in batches) / lengths.sum()
+
+    # as full as the budget allows, which was the rule before
+    order, full, start = np.argsort(-lengths, kind="stable"), [], 0
+    while start < len(order):
+        full.append(order[start : start + max(1, 3072 // lengths[order[start]])])
+        start += len(full[-1])
+    assert computed(full) > 1.08
+    assert computed(token_budget_batches(lengths, 3072)) < 1.05
 
 
 def test_a_report_of_two_million_characters_is_read_whole_and_never_tokenised_at_once(tiny, monkeypatch):

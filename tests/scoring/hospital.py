@@ -31,7 +31,7 @@ LABELS = ["benigno", "maligno"]
 WINDOW, STRIDE = 24, 4
 TABLES: dict[str, Any] = {
     "classifiers": {CLASSIFIER: {"labels": LABELS, "critical": "maligno"}},
-    "scoring": {"chunks": 50, "chunk_reports_min": 4, "lease": "60s"},
+    "scoring": {"chunk_reports_min": 4, "chunk_reports_max": 4, "lease": "60s"},
 }
 WORDS = [
     "paciente",
@@ -152,11 +152,11 @@ class Hospital:
         self._promote(model_id)
         return model_id
 
-    def cut(self, model_id: int) -> Job:
+    def cut(self, model_id: int, smallest: int = 4, largest: int = 4) -> Job:
         with writing(self.engine) as c:
             job_id = backlog.cut(
-                c, CLASSIFIER, model_id, sources=None, chunks=50, chunk_reports_min=4, run_id=self.run_id(c),
-                now=self.now,
+                c, CLASSIFIER, model_id, sources=None, chunk_reports_min=smallest,
+                chunk_reports_max=largest, run_id=self.run_id(c), now=self.now,
             )  # fmt: skip
             assert job_id is not None
             job = scoring.get(c, job_id)

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from db import forecast as tables
 from db import models
+from db.cutting import levels
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, metadata, prediction, score_chunk, score_job
@@ -118,7 +119,7 @@ def test_what_a_worker_holds_is_not_tried_to_be_written(both: Hospital) -> None:
 def test_what_is_in_the_sample_stands_for_the_whole(both: Hospital) -> None:
     both.receive(40)
     model_id = both.crown_row()
-    asked = tables.Backlog(model_id, "e" * 64, None, 5)
+    asked = tables.Backlog(model_id, "e" * 64, None, levels(40, 8, 8))
     with reading(both.engine) as c:
         found = tables.waiting(c, asked)
         assert len(tables.sample(c, asked, found.texts, 1000)) == found.texts == 40

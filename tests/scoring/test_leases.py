@@ -77,8 +77,9 @@ def test_nothing_new_is_no_job(both: Hospital) -> None:
     model_id = both.crown_row()
     with writing(both.engine) as c:
         cut = backlog.cut(
-            c, CLASSIFIER, model_id, sources=None, chunks=9, chunk_reports_min=1, run_id=1, now=both.now
-        )
+            c, CLASSIFIER, model_id, sources=None, chunk_reports_min=1, chunk_reports_max=9, run_id=1,
+            now=both.now,
+        )  # fmt: skip
     assert cut is None
 
 
@@ -211,18 +212,6 @@ def test_a_probability_that_is_no_number_is_not_written(both: Hospital, job: Job
         scoring.finish(c, chunk, [scored], encoded=1, backend="test", now=both.now)
     assert both.count(prediction) == 0
     assert both.count(score_chunk, score_chunk.c.state == "done") == 0
-
-
-def test_a_chunk_never_holds_more_than_a_worker_should_have_in_memory(both: Hospital) -> None:
-    both.receive(23)
-    model_id = both.crown_row()
-    with writing(both.engine) as c:
-        backlog.cut(
-            c, CLASSIFIER, model_id, sources=None, chunks=2, chunk_reports_min=1, chunk_reports_max=5,
-            run_id=1, now=both.now,
-        )  # fmt: skip
-    with reading(both.engine) as c:
-        assert list(c.scalars(select(score_chunk.c.reports))) == [5, 5, 5, 4, 4]
 
 
 def test_workers_that_store_the_same_vectors_at_once_keep_one_of_each(both: Hospital) -> None:
