@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from db import audit, offenders
+from db import audit, erasure, offenders
 from db.tables import champion, run, run_batch
 
 
@@ -85,6 +85,13 @@ INVARIANTS = (
         "report",
         _BACKUP,
         offenders.not_the_last_version,
+    ),
+    Invariant(
+        "erased_leave_nothing",
+        "of a report that was erased no text, no vector and no row in quarantine is held",
+        "report",
+        'something brought it back; run "laudos erase" with its id again',
+        erasure.with_something_left,
     ),
     Invariant(
         "predictions_written_once",

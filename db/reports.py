@@ -51,8 +51,9 @@ def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[st
             report.c.external_id,
             report.c.id,
             report.c.current_version,
-            report_version.c.id,
-            report_version.c.raw_sha,
+            # one that was erased before it could be taken in has no version
+            func.coalesce(report_version.c.id, 0),
+            func.coalesce(report_version.c.raw_sha, ""),
             report.c.patient_key,
             report_version.c.source_updated_at,
             report.c.deleted_at.is_not(None),
@@ -63,6 +64,7 @@ def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[st
             report_version,
             (report_version.c.report_id == report.c.id)
             & (report_version.c.version == report.c.current_version),
+            isouter=True,
         )
         .where(report.c.source_id == source_id)
     )

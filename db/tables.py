@@ -101,7 +101,7 @@ run = Table(
         String(32),
         nullable=False,
         comment="ingest, synthesize, retrain, distill, pretrain, classify, monitor, nightly, retry, "
-        "retention",
+        "retention, erase",
     ),
     Column(
         "state",
@@ -170,7 +170,7 @@ report = Table(
         "patient_key",
         String(64),
         nullable=False,
-        comment="sha256 of the patient's id: groups, never names",
+        comment="sha256 of the patient's id: groups, never names; once erased a word that names nobody",
     ),
     Column("current_version", Integer, nullable=False, comment="the version that counts now: its last"),
     Column("created_at", Instant, nullable=False, comment="when it was first taken in"),
@@ -187,7 +187,12 @@ report_version = Table(
     Column("id", Id, primary_key=True, comment="its number: report_version_id elsewhere"),
     Column("report_id", ForeignKey("report.id"), nullable=False, comment="the report whose content it is"),
     Column("version", Integer, nullable=False, comment="1, 2, 3...: no gaps"),
-    Column("raw_sha", String(64), nullable=False, comment="sha256 of the text as it stood at the source"),
+    Column(
+        "raw_sha",
+        String(64),
+        nullable=False,
+        comment="sha256 of the text as it stood at the source; zeros once erased",
+    ),
     Column("text", Text, comment="cleaned text; null once erased, or superseded longer than is asked for"),
     Column("cleaning_revision", Integer, nullable=False, comment="which rules cleaned it"),
     Column("repairs", JSON, nullable=False, comment="what was repaired and how often, by name"),

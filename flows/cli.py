@@ -18,6 +18,7 @@ from flows import (
     cli_behaviour,
     cli_database,
     cli_encoders,
+    cli_erase,
     cli_estimate,
     cli_evidence,
     cli_jobs,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 cli_questions.add_to(app)
 cli_estimate.add_to(app)
+cli_erase.add_to(app)
 cli_jobs.add_to(app)
 cli_backends.add_to(app)
 cli_evidence.add_to(app)

@@ -122,6 +122,11 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
     for split, labels in story.training_set.get("reports", {}).items():
         counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())
         out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
+    if story.erased:
+        out.print(
+            f"{story.erased:,} of the reports that taught it were erased on request since; "
+            '"laudos retrain --how full" makes one that never saw them'
+        )
     for sentence in story.learnt:
         out.print(escape(sentence))
     for one in judged:

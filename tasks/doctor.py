@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine
 
 from db import doctor as promises
-from db import house, offenders
+from db import erasure, house, lessons, models, offenders
 from db.engine import reading
 from tasks import doctor_folders, doctor_machine
 from tasks.database import open_database
 from tasks.findings import Finding as Finding
-from tasks.findings import finding, told
+from tasks.findings import finding, told, violation
 from tasks.settings import Settings
 
 
@@ -41,6 +41,7 @@ def checkup(c: Connection, settings: Settings) -> Iterator[Finding]:
     house.prepare(c)
     yield from _invariants(c)
     yield from _backlogs(c, settings)
+    yield from _erasures(c)
     yield from doctor_folders.examine(c, settings, datetime.now(UTC))
     yield from doctor_machine.examine(c, settings)
 
@@ -72,3 +73,26 @@ def _backlogs(c: Connection, settings: Settings) -> Iterator[Finding]:
             f"report version {told(broken)}",
             f'run "laudos classify --classifier {classifier}"',
         )
+
+
+def _erasures(c: Connection) -> Iterator[Finding]:
+    """Whether the last ones were finished; and, which breaks no promise, which models learnt what is gone."""
+    broken = violation(erasure.unfinished(c))
+    yield finding(
+        "erasures_finished",
+        "what was erased is gone from free pages and files, too",
+        broken,
+        f"erasure of {told(broken)}",
+        '"laudos doctor --repair" does the rest of an erasure',
+        "house",
+    )
+    taught = lessons.taught(models.of_classifier(c), lessons.lessons(c))
+    learnt = ", ".join(f"model {number} ({reports:,})" for number, reports in sorted(taught.items()))
+    notice = f'taught by reports that were erased since: {learnt}; "laudos retrain --how full" replaces them'
+    yield Finding(
+        "models_and_erasures",
+        True,
+        notice if taught else "no model was taught by a report that was erased since",
+        "",
+        "house",
+    )

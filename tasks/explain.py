@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 
-from db import audit, evidence, models, reports, trace
+from db import audit, erasure, evidence, models, reports, trace
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.evidence import Place
@@ -73,6 +73,7 @@ def explain(
     places = places or _computed(engine, settings, traced, text)
     now = datetime.now(UTC)
     with writing(engine) as c:
+        erasure.held_off(c)
         text_of(c, traced)  # it may have been erased while the model read it
         if is_new:
             evidence.put(c, traced.model_id, traced.report_version_id, METHOD, places, now)

@@ -68,7 +68,10 @@ def decide(c: Connection, source_id: int, rows: Sequence[Row], *, whole: bool = 
             for row in rows
             if not fit_id(row.external_id)
         )
-    chosen = _one_a_report(identified, page)
+    # what was erased stays erased whatever its row holds now, and must not come back through the quarantine
+    erased = {name for name, found in known.items() if found.erased}
+    there = [row for row in identified if row.external_id not in erased] if erased else identified
+    chosen = _one_a_report(there, page)
     older = [row for row in chosen if _is_older(row, known)] if known and not whole else []
     earlier = reports.earlier_shas(c, [known[str(row.external_id)].report_id for row in older])
     for row in chosen:
@@ -141,8 +144,8 @@ def _is_older(row: Row, known: Mapping[str, Known]) -> bool:
 def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:
     external_id = str(row.external_id)
     found = page.known.get(external_id)
-    if found is not None and (found.erased or (found.report_id, row.raw_sha) in earlier):
-        return  # unchanged: what was erased stays erased, and an earlier version is not news
+    if found is not None and (found.report_id, row.raw_sha) in earlier:
+        return  # unchanged: an earlier version is not news
     if found is not None and found.raw_sha == row.raw_sha:
         page.standing.append(row)
         page.said[external_id] = row.labels

@@ -12,12 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from db import audit, house, ledger, lock, models, scoring, takeover
+from db import audit, erasure, house, ledger, lock, models, scoring, takeover
 from db import doctor as promises
 from db.engine import reading, writing
 from db.errors import Busy
 from tasks import retention
 from tasks.doctor_machine import gone_runs
+from tasks.erase import finish
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.published import pretraining_facts
 from tasks.model_folders import point_at_champion, pointer_path, points_at
@@ -46,7 +47,7 @@ class _Desk:
 def repair(engine: Engine, settings: Settings, actor: str, say: Say) -> int:
     """Put right what is safe to; how many things. Each has a row of the audit."""
     desk = _Desk(engine, settings, actor, datetime.now(UTC), say)
-    parts = (_crashed_runs, _silent_workers, _finished_jobs, _pointers, _encoders, _leftovers)
+    parts = (_crashed_runs, _silent_workers, _finished_jobs, _pointers, _encoders, _leftovers, _erasures)
     return sum(part(desk) for part in parts)
 
 
@@ -135,3 +136,12 @@ def _leftovers(desk: _Desk) -> int:
     except Busy:
         desk.say("a model is being trained: what killed runs left is not touched now")
         return 0
+
+
+def _erasures(desk: _Desk) -> int:
+    with reading(desk.engine) as c:
+        pending = erasure.unfinished(c)
+    done, left = finish(desk.engine, desk.settings, desk.actor, desk.now, desk.say)
+    for sentence in left:
+        desk.say(sentence)
+    return len(pending) if done else 0

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from db import backlog, features, models, scoring, takeover
+from db import backlog, erasure, features, models, scoring, takeover
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.models import Model
@@ -198,6 +198,7 @@ class Scorer:
         scored = [*answers(predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
         scored = withheld(scored) if self.shifted else scored
         with writing(self.engine) as c:
+            erasure.held_off(c)
             now, backend = scoring.lease_clock(c), predictor.backend
             # what was removed on request while the model read it leaves no trace
             erased = backlog.erased(c, *ends)

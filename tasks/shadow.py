@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
-from db import candidates, features, models, reports, shadow
+from db import candidates, erasure, features, models, reports, shadow
 from db.candidates import Candidate
 from db.engine import reading, writing
 from db.models import Model
@@ -116,6 +116,7 @@ def _page(
     made = read(predictor, missing, settings.scoring.batch_tokens)
     scored = answers(predictor, [*known.values(), *made.fresh.values()])
     with writing(engine) as c:
+        erasure.held_off(c)
         # what was removed on request meanwhile leaves no trace
         there = set(reports.texts(c, list(texts)))
         features.put(c, predictor.encoder_sha, [made.fresh[at] for at in made.fresh if at in there], now)

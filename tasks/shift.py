@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Engine
 
-from db import features, reports, scoring, shift
+from db import erasure, features, reports, scoring, shift
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.features import Feature
@@ -201,6 +201,7 @@ def _vectors(
             texts = reports.texts(c, missing[start : start + TEXTS_A_PAGE])
         made = read(predictor, texts, settings.scoring.batch_tokens)
         with writing(engine) as c:
+            erasure.held_off(c)
             # what was removed on request meanwhile leaves no trace
             there = reports.texts(c, list(made.fresh))
             fresh = {version: one for version, one in made.fresh.items() if version in there}
