@@ -150,7 +150,7 @@ def give_up(
     query = (
         select(report_version.c.id, report.c.source_id, report.c.external_id, report_version.c.raw_sha)
         .join(report, report.c.id == report_version.c.report_id)
-        .where(report_version.c.id.in_(version_ids))
+        .where(report_version.c.id.in_(version_ids), report.c.erased_at.is_(None))
         .order_by(report_version.c.id)
     )
     for row in c.execute(query).all():

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from db.among import among, chunks
-from db.lessons import ERASED_SHA, lessons
+from db.lessons import BEGUN, ERASED_SHA, lessons
 from db.tables import (
     audit,
     evidence,
@@ -44,7 +44,7 @@ from db.tables import (
     source,
 )
 
-BEGUN, FINISHED = "erased", "erasure_finished"  # actions of the audit
+FINISHED: Final = "erasure_finished"  # the action of the audit that follows BEGUN
 _READ_OFF_IT: Final = (evidence, shadow_prediction, feature, label, patient_group)
 TOUCHED: Final = (report, report_version, quarantine, *_READ_OFF_IT)
 

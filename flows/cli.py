@@ -1,9 +1,9 @@
 """The `laudos` command: starts a flow, or answers a question.
 
-Exit codes: 0 done; 1 it failed, or `doctor`, `verify`, `reproduce` or `synth audit` found something; 2
-configuration or usage; 3 something must come first (the message names the command); 4 another run holds the
-lock; 5 the database refused; 130 Ctrl-C; 143 ended by a service manager. Prefect, torch and SQL are imported
-inside the commands, so that `--help` is quick.
+Exit codes: 0 done; 1 it failed, `doctor`, `verify`, `reproduce` or `synth audit` found something, or `erase`
+was given an id of which nothing is held; 2 configuration or usage; 3 something must come first (the message
+names the command); 4 another run holds the lock; 5 the database refused; 130 Ctrl-C; 143 ended by a service
+manager. Prefect, torch and SQL are imported inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations

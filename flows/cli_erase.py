@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def erase(
     """Erase reports on request: text, vectors, labels, quarantine; and tell which models they taught."""
     if reports_from == patients_from == "-":
         raise typer.BadParameter("standard input holds the ids of reports or of patients, not both")
-    if "-" in (reports_from, patients_from) and not (yes or dry_run):
+    if "-" in (reports_from, patients_from) and not (yes or dry_run or lift):
         raise typer.BadParameter("with ids from standard input nobody can be asked: say --yes or --dry-run")
     settings = ready()
     from tasks import erase as steps
@@ -64,7 +65,7 @@ def erase(
     found = steps.look(settings, request)
     if not dry_run:
         if not yes and (found.held.reports or found.held.quarantined):
-            _tell(found)
+            _tell(found, err=as_json)  # stdout holds one document and nothing else
             typer.confirm("Erase this for good?", abort=True, err=as_json)
         found = steps.erase(settings, request, by, because, lambda line: typer.echo(line, err=True))
     show(found, as_json, _tell)
@@ -94,9 +95,9 @@ def _lines(name: str | None) -> Iterator[str]:
             raise typer.BadParameter(f"{name} cannot be read as text ({type(error).__name__})") from None
 
 
-def _tell(found: Erasure) -> None:
+def _tell(found: Erasure, *, err: bool = False) -> None:
     held, done = found.held, found.run_id is not None
-    say = typer.echo
+    say = partial(typer.echo, err=err)
     say(
         f"{'erased' if done else 'to be erased'}: {held.reports:,} reports ({held.erased_before:,} of them "
         f"were before) with {held.versions:,} versions, {held.vectors:,} vectors and {held.labels:,} labels; "

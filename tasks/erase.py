@@ -20,7 +20,7 @@ from db.engine import reading, writing
 from db.erasure import Found, Held
 from db.errors import Busy, ConfigurationError
 from db.source_values import as_key
-from db.sqlite_copy import copies_beside, path_of
+from db.sqlite_copy import ENDING, copies_beside, path_of
 from tasks.approval import BECAUSE_MAX
 from tasks.database import open_database
 from tasks.intake_rows import patient_key
@@ -89,7 +89,7 @@ def erase(settings: Settings, request: Request, by: str | None, because: str, sa
             if found:
                 erasure.erase(c, found, now)
                 counts = {**asdict(story.held), "barred": story.barred, "models": len(story.models)}
-                _record(c, actor, erasure.BEGUN, f"run {run.id}", now, **counts, because=because)
+                _record(c, actor, lessons.BEGUN, f"run {run.id}", now, **counts, because=because)
         finished, left = finish(engine, settings, actor, now, say)
     return replace(story, run_id=run.id, finished=finished, left=left)
 
@@ -200,9 +200,11 @@ def _story(c: Connection, request: Request, found: Found, known: set[str]) -> Er
 
 
 def _copies(engine: Engine) -> list[Path]:
-    """Of an SQLite file, what upgrades have left beside it: older states, reports and all."""
+    """Of an SQLite file, what upgrades have left beside it, whole or not: older states, reports and all."""
     database = path_of(engine) if engine.dialect.name == "sqlite" else None
-    return [] if database is None else copies_beside(database)
+    if database is None:
+        return []
+    return [*copies_beside(database), *database.parent.glob(f".{database.name}.*{ENDING}.partial*")]
 
 
 def _scratch(c: Connection, settings: Settings) -> Iterator[Path]:

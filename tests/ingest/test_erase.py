@@ -32,6 +32,7 @@ from tests.ingest.conftest import Desk, Hospital, row
 
 HOUR = timedelta(hours=1)
 CANARY = "Xilofonista zarolho"
+OLDER = "Oboísta estrábico"
 WHY = "request 17/2026"
 
 
@@ -210,6 +211,17 @@ def bytes_of(desk: Desk) -> bytes:
     return b"".join(one.read_bytes() for one in sorted(path.parent.glob(f"{path.name}*")) if one.is_file())
 
 
+def leave_in_free_space(desk: Desk) -> None:
+    """A copy of a text as SQLite leaves it where a page was split or a row moved."""
+    with closing(sqlite3.connect(str(desk.engine.url.database))) as c:
+        c.execute("PRAGMA secure_delete = OFF")
+        c.execute("CREATE TABLE moved AS SELECT ?", [OLDER * 1000])
+        c.execute("DROP TABLE moved")
+        c.commit()
+        c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert OLDER.encode() in bytes_of(desk)
+
+
 @pytest.fixture
 def on_sqlite(full: Desk) -> Desk:
     if full.engine.dialect.name != "sqlite":
@@ -221,15 +233,19 @@ def test_no_byte_of_an_erased_text_stays_in_the_file_or_beside_it(on_sqlite: Des
     path = Path(str(on_sqlite.engine.url.database))
     copied = path.with_name(f"{path.name}.0009-20260101T000000.000000Z.backup")
     copied.write_bytes(bytes_of(on_sqlite))
-    assert CANARY.encode() in bytes_of(on_sqlite)
+    leave_in_free_space(on_sqlite)
     go(on_sqlite, "1", "3")
+    assert OLDER.encode() not in bytes_of(on_sqlite), "what pages that were freed long ago still held"
     assert not copied.exists(), "what an upgrade left beside it holds it, too"
     assert CANARY.encode() not in bytes_of(on_sqlite)
     assert b"Outro laudo" in bytes_of(on_sqlite), "the search is blind"
 
 
-def test_a_plain_update_would_leave_the_bytes(on_sqlite: Desk) -> None:
+def test_a_plain_update_would_leave_the_bytes(on_sqlite: Desk, hospital: Hospital, now: datetime) -> None:
+    hospital.add(row("9", now + 2 * HOUR, f"{CANARY} " * 60))
+    on_sqlite.ingest(now + 2 * HOUR)
     with writing(on_sqlite.engine) as c:
+        c.exec_driver_sql("PRAGMA secure_delete = OFF")  # as most builds of SQLite have it
         c.execute(update(report_version).values(text=None))
     assert on_sqlite.texts()["1"] == [None, None]
     assert CANARY.encode() in bytes_of(on_sqlite)
