@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine
@@ -22,6 +20,7 @@ from tasks.database import open_database
 from tasks.evaluate import model_row, probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
 from tasks.loss_curves import Stage
+from tasks.ml.artifact import LaudosJson
 from tasks.ml.comparison import beside, share_kept
 from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, student_of, students_training
 from tasks.ml.layers import layer_stack
@@ -130,7 +129,7 @@ def make_student(
     stage = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
     model_id, encoded = publish_challenger(
         engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
-        Made(run_id, ACTOR, "full", config, sha, {"training": stage}), now,
+        Made(run_id, ACTOR, "full", config, sha, shown.facts.long_reports, {"training": stage}), now,
     )  # fmt: skip
     notes = told_of("distillation", asked, stage.log)
     return replace(told, model_id=model_id, encoded=encoded, notes=notes)
@@ -167,7 +166,7 @@ def learn(
     more: Unlabelled,
     recipe: Recipe,
     checkpoints: Path,
-    again: Mapping[str, Any] | None = None,
+    again: LaudosJson | None = None,
 ) -> Stage:
     """Teach the student in place; what a killed run left in `checkpoints` is taken up.
 
@@ -175,9 +174,9 @@ def learn(
     """
     texts = taught.texts + more.texts
     labels = np.concatenate([taught.labels_idx, np.full(len(more.texts), NO_LABEL)])
-    config = students_training(body_training(asked, len(texts)))
+    config = students_training(body_training(asked, len(texts), (again or shown.facts).long_reports))
     if again is not None:
-        config = as_it_ended(config, again.get("training"))
+        config = as_it_ended(config, again.training.get("training"))
     read = course(texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     with progress_bar("teaching the student") as progress:
         log = distil(

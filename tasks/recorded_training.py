@@ -64,7 +64,9 @@ def network_of(
         student, stage = _student(engine, recorded, asked, model, taught, folder)
         return student, "distilled again", {"training": stage}
     if model.trained == "full":
-        body = trained_body(recorded, asked, taught, folder / "checkpoints", _ended(recorded, model))
+        body = trained_body(
+            recorded, asked, taught, folder / "checkpoints", read_facts(folder_of(recorded, model))
+        )
         return body.network, "trained again", body.stages
     base = _same_body(engine, recorded, model)
     if base is None and asked.encoder != "scratch":
@@ -74,11 +76,6 @@ def network_of(
     base = base or model
     loaded = Predictor.load(folder_of(recorded, base), base.manifest_sha)
     return (loaded.model, loaded.tokenizer), f"{whose}, as frozen", {}
-
-
-def _ended(settings: Settings, model: Model) -> Mapping[str, Any]:
-    """How each stage of its training ended, for one that is to end there, too."""
-    return read_facts(folder_of(settings, model)).training
 
 
 def lost(engine: Engine, settings: Settings, model: Model) -> Difference | None:
@@ -126,5 +123,6 @@ def _student(
     recipe = Recipe(**{field.name: (whole | said)[field.name] for field in fields(Recipe)})
     student = student_of(shown.model, recipe.layers, recipe.inner_share)
     checkpoints = folder / "checkpoints"
-    stage = learn(recorded, asked, shown, student, taught, more, recipe, checkpoints, _ended(recorded, model))
+    again = read_facts(folder_of(recorded, model))
+    stage = learn(recorded, asked, shown, student, taught, more, recipe, checkpoints, again)
     return (student, shown.tokenizer), stage

@@ -105,7 +105,17 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
     asked = recorded.classifier(model.classifier)
     snapshot, taught, calibration = taught_by(engine, asked, model.snapshot_id)
     network, body, stages = network_of(engine, recorded, asked, model, taught, folder)
-    fitted = fit_on_body(engine, recorded, asked, network, taught, calibration, facts.created_at, keep=False)
+    fitted = fit_on_body(
+        engine,
+        recorded,
+        asked,
+        network,
+        taught,
+        calibration,
+        facts.long_reports,
+        facts.created_at,
+        keep=False,
+    )
     again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, stages, facts.created_at)
     published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity)
     compared = compare_folders(folder_of(recorded, model), published.path)

@@ -28,6 +28,7 @@ from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, probabilities
+from tasks.ml.long_reports import LongReports
 from tasks.ml.machine import machine_of
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
@@ -77,6 +78,7 @@ def train_planned(
     asked = settings.classifier(classifier)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     notes = planned.notes
+    long_reports = long_reports_of(asked)
     stages: Mapping[str, Stage] = {}
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
@@ -86,9 +88,10 @@ def train_planned(
     elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
         network = base.model, base.tokenizer
+        long_reports = base.facts.long_reports  # the headings of today would ask for other vectors
     else:
         network = load_encoder(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
-    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, stages)
+    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, long_reports, stages)
     model_id, encoded = publish_challenger(
         engine, settings, classifier, snapshot, network, taught, calibration, made, now
     )
@@ -109,7 +112,7 @@ def taught_by(engine: Engine, asked: ClassifierSettings, snapshot_id: int) -> tu
 class Made:
     """By which run and command a challenger was made, and how: what its row and the audit say of it.
 
-    `stages`: of the training of its network, where that was trained for it.
+    `long_reports`: as its network was trained to read them. `stages`: of that training, where it was for it.
     """
 
     run_id: int
@@ -117,6 +120,7 @@ class Made:
     trained: models.Trained
     config: Mapping[str, Any]
     config_sha: str
+    long_reports: LongReports
     stages: Mapping[str, Stage]
 
 
@@ -133,7 +137,7 @@ def publish_challenger(
 ) -> tuple[int, int]:
     """Head, thresholds, folder and row of a network; the model's id, and how many reports were encoded."""
     asked = settings.classifier(classifier)
-    fitted = fit_on_body(engine, settings, asked, network, taught, calibration, now)
+    fitted = fit_on_body(engine, settings, asked, network, taught, calibration, made.long_reports, now)
     published = publish(
         models_folder(settings) / classifier,
         f"run{made.run_id}-{made.trained}",
@@ -180,6 +184,7 @@ class Fitted:
     thresholds: Thresholds
     familiarity: Familiarity
     encoder_sha: str
+    long_reports: LongReports
     encoded: int
 
 
@@ -190,6 +195,7 @@ def fit_on_body(
     network: Network,
     taught: Part,
     calibration: Part,
+    long_reports: LongReports,
     now: datetime,
     *,
     keep: bool = True,
@@ -200,8 +206,7 @@ def fit_on_body(
     """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    longer = long_reports_of(asked)
-    sha = encoder_sha(model, tokenizer, window, stride, longer)
+    sha = encoder_sha(model, tokenizer, window, stride, long_reports)
     read = partial(
         encode,
         model,
@@ -209,7 +214,7 @@ def fit_on_body(
         window_tokens=window,
         stride_tokens=stride,
         batch_tokens=settings.scoring.batch_tokens,
-        long_reports=longer,
+        long_reports=long_reports,
     )
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
@@ -232,7 +237,7 @@ def fit_on_body(
     thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
     pairs = known_pairs(taught.texts, taught.patients)
     familiarity = Familiarity(pairs, fit_limit(pairs, held.sketches))
-    return Fitted(head, thresholds, familiarity, sha, known.encoded + held.encoded)
+    return Fitted(head, thresholds, familiarity, sha, long_reports, known.encoded + held.encoded)
 
 
 def facts_of_fit(
@@ -260,7 +265,7 @@ def facts_of_fit(
         temperature=fitted.head.temperature,
         versions=versions(),
         machine=machine_of(network[0], short_of(asked, stages)),
-        long_reports=long_reports_of(asked),
+        long_reports=fitted.long_reports,
         training=recorded(stages),
     )
 

@@ -14,6 +14,7 @@ from tasks.encoders import encoder_folder
 from tasks.exercises import exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
+from tasks.ml.artifact import LaudosJson
 from tasks.ml.bfloat16 import device_here, no_bfloat16
 from tasks.ml.body_training import how_it_ended
 from tasks.ml.conclusions import shipped
@@ -46,12 +47,12 @@ def trained_body(
     asked: ClassifierSettings,
     taught: Part,
     checkpoints: Path,
-    again: Mapping[str, Any] | None = None,
+    again: LaudosJson | None = None,
 ) -> TrainedBody:
     """The whole network, trained. What a killed run left in `checkpoints` is taken up.
 
-    `again`: what was recorded of a training that is to be made again (laudos.json); it ends where that ended,
-    however long it takes.
+    `again`: what was recorded of a training that is to be made again; it ends where that ended, however long
+    it takes, and cuts long reports by the same headings.
     """
     spec = encoder_spec(asked, settings)
     if spec.kind == "scratch":
@@ -60,19 +61,22 @@ def trained_body(
         network = load_encoder(spec, asked.labels, seed=settings.seed)
     stages: dict[str, Stage] = {}
     notes: tuple[str, ...] = ()
+    long_reports = long_reports_of(asked) if again is None else again.long_reports
     if count := lessons_for(asked):
-        config = lessons_training(body_training(asked, count))
-        config = config if again is None else as_it_ended(config, again.get("lessons"))
+        config = lessons_training(body_training(asked, count, long_reports))
+        config = config if again is None else as_it_ended(config, again.training.get("lessons"))
         log = _lessons(settings, asked, count, network, config, checkpoints / "lessons")
         stages["lessons"] = Stage(log, count)
         notes += told_of("lessons", asked, log)
-    config = body_training(asked, len(taught.ids))
+    config = body_training(asked, len(taught.ids), long_reports)
     if again is not None:
-        config = as_it_ended(config, again.get("training"))
+        config = as_it_ended(config, again.training.get("training"))
     elif config.max_seconds is not None and "lessons" in stages:
         left = config.max_seconds - stages["lessons"].log.seconds
         config = replace(config, max_seconds=max(0.0, left))
-    stages["training"] = _reports(settings, asked, taught, network, config, checkpoints / "reports")
+    stages["training"] = _reports(
+        settings, asked, taught, network, config, long_reports, checkpoints / "reports"
+    )
     notes += told_of("training", asked, stages["training"].log)
     if asked.training.early_stopping is not None and not stages["training"].held_out:
         notes += ("too few patients to hold any out of the training: nothing told whether it grew better",)
@@ -109,6 +113,7 @@ def _reports(
     taught: Part,
     network: Network,
     config: BodyTraining,
+    long_reports: LongReports,
     checkpoints: Path,
 ) -> Stage:
     """The reports of the training split, but for those that are held out where they are to end it."""
@@ -128,7 +133,7 @@ def _reports(
             checkpoint_folder=checkpoints,
             seed=settings.seed,
             progress=progress,
-            held_out=HeldOut(held.texts, held.labels_idx, long_reports_of(asked)) if held.ids else None,
+            held_out=HeldOut(held.texts, held.labels_idx, long_reports) if held.ids else None,
         )
     return Stage(log, len(teaching.ids), len(held.ids))
 
@@ -187,14 +192,19 @@ def augment_for(asked: ClassifierSettings) -> Sequence[Way]:
     return AFTER_LESSONS if lessons_for(asked) else ()
 
 
-def body_training(asked: ClassifierSettings, reports: int) -> BodyTraining:
-    """How the settings have the whole network trained on so many; a pretrained one takes smaller steps."""
+def body_training(
+    asked: ClassifierSettings, reports: int, long_reports: LongReports | None = None
+) -> BodyTraining:
+    """How the settings have the whole network trained on so many; a pretrained one takes smaller steps.
+
+    `long_reports`: where they are read by other headings than those of today.
+    """
     training = asked.training
     scratch = asked.encoder == "scratch"
     return BodyTraining(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
-        conclusions=long_reports_of(asked).conclusions,
+        conclusions=(long_reports or long_reports_of(asked)).conclusions,
         epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),

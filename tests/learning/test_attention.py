@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.ml.artifact import read_facts
 from tasks.ml.attentive import attention_of
 from tasks.ml.conclusions import ConclusionHeadings, shipped
 from tasks.ml.long_reports import LongReports
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
+from tasks.reproduce import reproduce
 from tests.learning.retraining import challenge, distilled, model_of, retrain
 from tests.learning.world import TRAINING, World
 
@@ -67,10 +69,29 @@ def test_a_long_reports_windows_are_those_that_the_model_was_trained_with(
     plain = replace(predictor, facts=replace(predictor.facts, long_reports=LongReports()))
     assert plain.predict([text]) != before
 
-    monkeypatch.undo()
+
+def test_with_later_headings_a_head_a_student_and_a_model_made_again_cut_by_those_of_their_body(
+    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = reconfigured(world, training=TRAINING | {"layers": 2, "windows": "conclusion"})
+    world.add(HOSPITAL)
+    first = retrain(world).trained
+    model = model_of(world, first.model_id)
+    monkeypatch.setattr("tasks.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
+
     world.add(range(60, 66))
-    night = challenge(world, "head")
+    night, again = challenge(world, "head"), challenge(world, "head")
     assert (night.trained, model_of(world, night.model_id).encoder_sha) == ("head", model.encoder_sha)
+    assert night.encoded < 66  # what taught the champion was not read again
+    assert (again.reused, again.model_id) == (True, night.model_id)
+
+    student = model_of(world, distilled(world).model_id)
+    for one in (model, model_of(world, night.model_id), student):
+        assert read_facts(folder_of(world.settings, one)).long_reports.conclusions == shipped()
+    for one in (model, student):
+        assert reproduce(world.engine, world.settings, one.id).differences == []
+    whole = model_of(world, challenge(world, "full").model_id)
+    assert read_facts(folder_of(world.settings, whole)).long_reports != LongReports(shipped())
 
 
 def test_a_model_that_was_recorded_before_there_was_a_choice_is_known_again(world: World) -> None:
