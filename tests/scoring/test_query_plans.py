@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
-from db import scoring
+from db import features, scoring
 from db.engine import reading, writing
 from tasks.scorer import load_scorer
 from tests.scoring.hospital import Hospital
@@ -86,6 +86,17 @@ def test_the_next_chunk_is_found_and_not_sorted_for(both: Hospital) -> None:
     assert "ix_score_chunk_next" in plan
     assert not any(word in plan for word in ("Sort", "TEMP B-TREE"))
     assert any(word in sorted_for for word in ("Sort", "TEMP B-TREE")), "what sorts would not be noticed"
+
+
+def test_scattered_vectors_are_looked_up_and_the_range_between_them_is_not_read(hospital: Hospital) -> None:
+    hospital.receive(2)
+    with statements(hospital.engine) as asked, reading(hospital.engine) as c:
+        features.get(c, "e" * 64, [1, 1_000_000])
+    ((sql, values),) = [one for one in asked if "FROM feature" in one[0]]
+    with reading(hospital.engine) as c:
+        assert "report_version_id=?" in plan_of(c, sql, values)
+        between = "SELECT vector FROM feature WHERE encoder_sha = 'e' AND report_version_id BETWEEN 1 AND 9"
+        assert "report_version_id>?" in plan_of(c, between, ()), "a range that is read would not be noticed"
 
 
 def test_what_goes_through_a_whole_table_would_be_noticed(both: Hospital) -> None:
