@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +25,8 @@ from tasks.torture.patching import replace
 from tasks.torture.scratch import Scratch
 
 SIZE_MIB = 96
+# what a mount is of, and the process that it was made for: how one that was left behind is known
+SOURCE = "laudos-torture-{pid}"
 KIB = 1024
 PAGE_KIB = 4  # of SQLite
 BLOCK = bytes(64 * KIB)
@@ -91,6 +94,7 @@ class Disk:
 @contextmanager
 def small_disk(world: Scratch) -> Iterator[Disk]:
     """The world's folder, and its database on PostgreSQL, lie on a small disk until the end."""
+    unmount_abandoned()
     with ExitStack() as held:
         _close(world)
         if not _mounted(held, world.folder):
@@ -124,19 +128,40 @@ def _mounted(held: ExitStack, folder: Path) -> bool:
     """Whether `folder` became a small disk of its own; what lies there lies there then and afterwards."""
     beside = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="laudos-beside-")))
     shutil.copytree(folder, beside, dirs_exist_ok=True)
-    asked = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "laudos-torture", str(folder)]
+    source = SOURCE.format(pid=os.getpid())
+    asked = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", source, str(folder)]
     if os.geteuid() != 0 or subprocess.run(asked, capture_output=True).returncode != 0:
         return False
 
     def unmount() -> None:
         shutil.rmtree(beside)
         shutil.copytree(folder, beside)
-        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=True)
+        _unmount(folder)
         shutil.copytree(beside, folder, dirs_exist_ok=True)
 
     held.callback(unmount)
     shutil.copytree(beside, folder, dirs_exist_ok=True)
     return True
+
+
+def unmount_abandoned() -> None:
+    """Take away the small disks of scenarios whose process was killed: its number has no process any more."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return  # not on Linux, where none was mounted
+    for source, place, *_ in map(str.split, mounts):
+        found = re.fullmatch(SOURCE.format(pid=r"(\d+)"), source)
+        if found is None or Path("/proc", found[1]).exists():
+            continue
+        folder = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place))
+        with suppress(subprocess.CalledProcessError):  # another user's
+            _unmount(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unmount(folder: Path) -> None:
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=True)
 
 
 def _fill(ballast: Path, room: int) -> None:
