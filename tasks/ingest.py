@@ -62,7 +62,11 @@ def ingest_from(
         size = PageSize(asked.page_rows, asked.page_bytes)
         whole = full or asked.updated_at is None
         read = reader.all_rows(size) if whole else reader.pages(_since(turn, asked.overlap, now), size)
-        values = _values(engine, source_name, turn.source_id, whole=whole) if asked.group_columns else None
+        values = (
+            _values(engine, settings, source_name, turn.source_id, whole=whole)
+            if asked.group_columns
+            else None
+        )
         with ahead(_rows(source_name, read, asked.group_values, values)) as pages:
             (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
@@ -126,13 +130,14 @@ class _Visit:
         return list(self.settings.source(self.source_name).labels)
 
 
-def _values(engine: Engine, source_name: str, source_id: int, *, whole: bool) -> Values:
+def _values(engine: Engine, settings: Settings, source_name: str, source_id: int, *, whole: bool) -> Values:
     """What a source's groups are held against. Of all its rows, what is known does not count: it may be what
     another column said, which they now correct."""
+    most = settings.source(source_name).institutions_max
     if whole:
-        return Values(source_name)
+        return Values(source_name, most)
     with reading(engine) as c:
-        return Values.so_far(c, source_name, source_id)
+        return Values.so_far(c, source_name, most, source_id)
 
 
 def _rows(

@@ -15,8 +15,8 @@ from db.source_reader import SourceRow
 from db.source_values import as_date
 from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
 
-# of one column: what has more is a name or a number of the patient's, and must not come in
-VALUES_MAX: Final = 200
+# of the column of race: what has more is a name or a number of the patient's, and must not come in
+RACES_MAX: Final = 200
 # so far back is looked for what came in on earlier nights: far enough for names, which hardly repeat
 VERSIONS_BACK: Final = 20_000
 
@@ -44,14 +44,17 @@ class Values:
     """The different values of the columns that must hold groups: of all pages of an ingest together, and of
     the newest reports that are known where it goes on from them. They are counted, never shown."""
 
-    def __init__(self, source_name: str, known: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(
+        self, source_name: str, institutions_max: int, known: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
         self._source_name = source_name
+        self._most = {"race": RACES_MAX, "institution": institutions_max}
         self._seen = {name: set((known or {}).get(name, ())) for name in groups.OPEN_ENDED}
 
     @classmethod
-    def so_far(cls, c: Connection, source_name: str, source_id: int) -> Values:
+    def so_far(cls, c: Connection, source_name: str, institutions_max: int, source_id: int) -> Values:
         """With those of the newest reports of the source."""
-        return cls(source_name, groups.newest_values(c, source_id, VERSIONS_BACK))
+        return cls(source_name, institutions_max, groups.newest_values(c, source_id, VERSIONS_BACK))
 
     def admit(self, page: Iterable[Groups | None]) -> None:
         """Count a page's. Raises ConfigurationError where a column holds something else, such as names."""
@@ -60,12 +63,14 @@ class Values:
                 if one is not None and (value := getattr(one, name)) is not None:
                     seen.add(value)
         for name, seen in self._seen.items():
-            if len(seen) > VALUES_MAX:
+            if len(seen) > self._most[name]:
+                where = f"sources.{self._source_name}.{name}"
+                so_many = f"; or raise {where}s_max, where there are so many" if name == "institution" else ""
                 raise ConfigurationError(
-                    f"sources.{self._source_name}.{name}: its column holds {len(seen)} different values or "
+                    f"{where}: its column holds {len(seen)} different values or "
                     "more, which is no group of patients; nothing of this page was taken in. Name another "
                     f'column, and run "laudos ingest --source {self._source_name} --full": it writes the '
-                    "groups of all reports anew, and forgets what earlier pages brought"
+                    f"groups of all reports anew, and forgets what earlier pages brought{so_many}"
                 )
 
 

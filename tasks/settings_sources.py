@@ -45,6 +45,13 @@ class SourceSettings(Strict):
     institution: str | None = Field(
         default=None, description="column with where the report was written; default: the source's name"
     )
+    institutions_max: int = Field(
+        default=200,
+        ge=1,
+        le=5000,
+        description="different institutions that the column may hold; one with more is refused, for it holds "
+        "names of patients: raise it only for a network that is as large",
+    )
     group_values: dict[Literal["sex", "race", "institution"], dict[str, str]] = Field(
         default_factory=dict, description="what the source writes -> what it means, such as '1' = 'male'"
     )

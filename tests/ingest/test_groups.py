@@ -9,7 +9,8 @@ from datetime import date, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from db.engine import reading
+from db import schema
+from db.engine import open_engine, reading
 from db.errors import ConfigurationError
 from db.groups import Groups, newest_values
 from db.ledger import Counts
@@ -108,7 +109,27 @@ def test_a_column_of_names_is_refused_before_anything_of_it_is_stored(
     with pytest.raises(ConfigurationError, match=r"sources\.his\.institution: its column holds 201") as told:
         desk.ingest(now)
     assert "Maria" not in str(told.value)
+    assert "or raise sources.his.institutions_max" in str(told.value)
     assert desk.rows(select(patient_group)) == desk.rows(select(report)) == []
+
+
+def test_a_network_says_how_many_institutions_it_has_and_no_more_come_in(
+    hospital: Hospital, sqlite_url: str, configure: Callable[..., Settings], now: datetime
+) -> None:
+    schema.upgrade(sqlite_url)
+    asked = columns(hospital.url, institution="paciente", race="resultado", institutions_max=300)
+    settings = configure(database=sqlite_url, sources={"his": asked}, classifiers={"paaf": PAAF})
+    desk = Desk(open_engine(sqlite_url), settings)
+    hospital.add(*(row(str(n), now, paciente=f"Unidade {n}", resultado="B") for n in range(300)))
+    assert desk.ingest(now).new == 300
+    hospital.add(row("300", now, paciente="Dona Maria"))
+    with pytest.raises(ConfigurationError, match=r"institution: its column holds 301 different"):
+        desk.ingest(now)
+    hospital.change("300", paciente="Unidade 1")
+    hospital.add(*(row(f"r{n}", now, paciente="Unidade 1", resultado=f"Maria {n}") for n in range(200)))
+    with pytest.raises(ConfigurationError, match=r"race: its column holds 201 different") as told:
+        desk.ingest(now)
+    assert "institutions_max" not in str(told.value)
 
 
 def telling(
