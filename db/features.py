@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, select, text
@@ -14,13 +14,17 @@ from db.tables import as_stored, feature
 
 @dataclass(frozen=True)
 class Feature:
-    """One report version's vector: float32, little-endian bytes. `sketch`: what is kept of its words."""
+    """One report version's vector: float32, little-endian bytes. `sketch`: what is kept of its words.
+
+    `stored_at`: None for one that is not stored yet.
+    """
 
     report_version_id: int
     vector: bytes
     tokens_seen: int
     tokens_total: int
     sketch: bytes
+    stored_at: datetime | None = field(default=None, compare=False)
 
 
 def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> dict[int, Feature]:
@@ -35,6 +39,7 @@ def get(c: Connection, encoder_sha: str, report_version_ids: Sequence[int]) -> d
         feature.c.tokens_seen,
         feature.c.tokens_total,
         feature.c.sketch,
+        feature.c.created_at,
     )
     ours = select(*columns).where(feature.c.encoder_sha == encoder_sha, feature.c.sketch.is_not(None))
     version_id = feature.c.report_version_id

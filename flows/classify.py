@@ -23,7 +23,7 @@ class ClassifySummary:
     `outcome`: scored, nothing to score, unfinished, paused or failed.
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
-    encoder, `identical` ones have the text of one of them, and `from_features` had been read before;
+    encoder, `identical` ones have the text of one of them, `from_features` were read before the job was cut;
     `by_student`: those that a student answered before the champion (`scoring.cascade`); `withheld`: of
     `review`, those that were sure, in a job of another population than calibrated it (`scoring.shift_level`);
     `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from db import backlog, erasure, features, models, scoring, takeover
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn, StaleLease
+from db.features import Feature
 from db.models import Model
 from db.scoring import Chunk, Job
 from tasks.answering import answers
@@ -38,7 +39,8 @@ Found = TypeVar("Found")
 class ScoreSummary:
     """What scoring wrote. `quarantined`: reports that made the model fail.
 
-    `encoded` texts were read by the champion's encoder; `identical` reports have the text of one of them.
+    `encoded` texts were read by the champion's encoder, those among them that the test for a shift read;
+    `identical` reports have the text of one of them; `from_features` were read before the job was cut.
     `by_student`: reports that a student answered before it (tasks/cascade.py). `withheld`: of `review`, those
     that the model was sure of, in a job of another population (tasks/shift.py).
     `elsewhere`: chunks that another worker holds or that are left; `paused`: those of a job that a person
@@ -194,6 +196,7 @@ class Scorer:
         sure = self.student.sure(missing, tokens, beat) if self.student is not None else {}
         left = {version: text for version, text in missing.items() if version not in sure}
         predictor, made = read_on_it(self.settings, self.predictor, left, beat)
+        encoded = made.encoded + self._read_for_the_job(known.values())
         reach("score.chunk.encoded")
         scored = [*answers(predictor, [*known.values(), *made.fresh.values()]), *sure.values()]
         scored = withheld(scored) if self.shifted else scored
@@ -210,7 +213,7 @@ class Scorer:
             if self._keeps_vectors:
                 features.put(c, self.predictor.encoder_sha, kept, now)
             reach("score.finish.features")
-            scoring.finish(c, chunk, predictions, encoded=made.encoded, backend=backend, now=now)
+            scoring.finish(c, chunk, predictions, encoded=encoded, backend=backend, now=now)
             reach("score.finish.predictions")
             backlog.give_up(c, failed, self.job.run_id, now)
         reach("score.finish.committed")
@@ -219,13 +222,17 @@ class Scorer:
         return ScoreSummary(
             written=len(predictions),
             review=sum(one.decision == "review" for one in predictions),
-            encoded=made.encoded,
+            encoded=encoded,
             identical=len(made.fresh) - made.encoded,
-            from_features=len(known),
+            from_features=len(known) + made.encoded - encoded,
             quarantined=len(failed),
             by_student=len(sure),
             withheld=sum(one.review_because == "shifted" for one in predictions),
         )
+
+    def _read_for_the_job(self, known: Iterable[Feature]) -> int:
+        """How many were stored since it was cut: the test for a shift reads a sample of it first."""
+        return sum(one.stored_at is not None and one.stored_at >= self.job.created_at for one in known)
 
     @property
     def _keeps_vectors(self) -> bool:

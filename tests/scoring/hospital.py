@@ -156,7 +156,7 @@ class Hospital:
         with writing(self.engine) as c:
             job_id = backlog.cut(
                 c, CLASSIFIER, model_id, sources=None, chunk_reports_min=smallest,
-                chunk_reports_max=largest, run_id=self.run_id(c), now=self.now,
+                chunk_reports_max=largest, run_id=self.run_id(c), now=scoring.lease_clock(c),
             )  # fmt: skip
             assert job_id is not None
             job = scoring.get(c, job_id)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from db import predictions, shift
 from db.engine import reading, writing
@@ -154,8 +154,15 @@ def test_one_worker_decides_for_all_and_what_it_read_is_not_read_again(
     scorers = [load_scorer(both.engine, both.settings, job, alone=alone) for alone in ways]
     assert [one.shifted for one in scorers] == [True] * 3
     assert len(judged) == 1
+    read_by = func.max(feature.c.created_at)
+    with reading(both.engine) as c:
+        before = c.scalar(select(read_by))
     told = work_on(both.engine, both.settings, job)
-    assert (told.encoded, told.from_features) == (0, PATIENTS)
+    assert (told.encoded, told.from_features) == (PATIENTS, 0), "what the test read was read for the job"
+    with reading(both.engine) as c:
+        assert c.scalar(select(read_by)) == before, "it was read twice"
+    again, _, _ = answer(both, both.crown(head=1))
+    assert (again.encoded, again.from_features) == (0, 2 * PATIENTS)
 
 
 def test_a_small_job_is_tested_with_what_was_answered_before_it_and_without_that_it_is_not(
