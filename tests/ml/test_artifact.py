@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from tasks.ml.artifact import FACTS, MANIFEST, LaudosJson, Published, publish, r
 from tasks.ml.errors import BrokenArtifact, DiskFull
 from tasks.ml.predictor import Predictor
 from tests.ml.conftest import Network
+from tests.ml.killed import told_by
 
 # A publish killed at every single file-system event it causes, one victim an event, until one survives
 KILLED_EVERYWHERE = """
@@ -27,6 +26,7 @@ from tasks.ml.artifact import LaudosJson, publish, verify
 from tasks.ml.conformal import Thresholds
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tests.ml.conftest import LABELS, written
+from tests.ml.killed import in_child
 
 root = Path(sys.argv[1])
 spec = EncoderSpec(window_tokens=48, hidden_size=32, vocabulary=220)
@@ -48,13 +48,7 @@ def victim(kill_at):
 
 killed_before, killed_after = 0, 0
 for kill_at in range(1, 200):
-    child = os.fork()
-    if not child:
-        try:
-            victim(kill_at)
-        finally:
-            os._exit(1 if sys.exc_info()[0] else 0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = in_child(lambda: victim(kill_at))
     if (root / "m").exists():
         verify(root / "m")
         killed_after += code == -9
@@ -97,11 +91,7 @@ def test_laudos_json_comes_back_as_it_went_in(published: Published, tiny, facts_
 
 
 def test_a_publish_killed_anywhere_leaves_the_whole_folder_or_none(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path)], cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    before, after, last = json.loads(done.stdout)
+    before, after, last = told_by(KILLED_EVERYWHERE, tmp_path)
     assert before > 10
     assert after >= 1
     assert last == 0

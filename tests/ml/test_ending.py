@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +19,7 @@ from tasks.ml.errors import UnfitData
 from tasks.ml.held_out import HeldOut
 from tasks.ml.training import train_body
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
+from tests.ml.killed import told_by
 
 CONFIG = BodyTraining(
     WINDOW, STRIDE, epochs=4, learning_rate=4e-3, batch_windows=8, checkpoint_every_steps=5, evaluations=8
@@ -29,7 +27,7 @@ CONFIG = BodyTraining(
 
 # One training to its early end, and one that is killed before and after its best evaluation
 KILLED_AND_RESUMED = """
-import hashlib, json, os, signal, sys
+import json, sys
 from pathlib import Path
 import numpy as np
 from tasks.ml.body_training import BodyTraining
@@ -37,6 +35,7 @@ from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.held_out import HeldOut
 from tasks.ml.training import train_body
 from tests.ml.conftest import LABELS, written
+from tests.ml.killed import in_child, killed_at, sha_of
 
 root = Path(sys.argv[1])
 texts, labels = written(40, seed=1, words=(5, 60))
@@ -45,27 +44,17 @@ held = HeldOut(unlike, np.where(np.arange(20) % 3 == 0, 1 - said, said))
 config = BodyTraining(48, 8, epochs=6, learning_rate=4e-3, batch_windows=8, checkpoint_every_steps=4,
                       evaluations=12, patience=2)
 
-def train(folder, kill_at, answer):
+def train(folder, kill_at):
     model, tokenizer = make_scratch(texts, LABELS, EncoderSpec(window_tokens=48, hidden_size=32), seed=3)
-    kill = lambda done, total: done == kill_at and os.kill(os.getpid(), signal.SIGKILL)
     log = train_body(model, tokenizer, texts, labels, config=config, checkpoint_folder=root / folder, seed=5,
-                     progress=kill, held_out=held)
-    sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
-    answer.write_text(json.dumps([log.resumed_from_step, sha, log.record, log.losses, log.held_losses]))
+                     progress=killed_at(kill_at), held_out=held)
+    told = [log.resumed_from_step, sha_of(model), log.record, log.losses, log.held_losses]
+    root.joinpath(folder + ".json").write_text(json.dumps(told))
 
-def in_child(folder, kill_at, name):
-    child = os.fork()
-    if not child:
-        try:
-            train(folder, kill_at, root / name)
-        finally:
-            os._exit(1 if sys.exc_info()[0] else 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-codes = [in_child("whole", 0, "whole.json")]
+codes = [in_child(lambda: train("whole", 0))]
 [_, _, record, _, _] = json.loads((root / "whole.json").read_text())
-codes += [in_child("cut", record["kept_step"] - 1, "cut.json"), in_child("cut", record["steps"], "cut.json"),
-          in_child("cut", 0, "cut.json")]
+for kill_at in (record["kept_step"] - 1, record["steps"], 0):
+    codes.append(in_child(lambda: train("cut", kill_at)))
 print(json.dumps(codes))
 """
 
@@ -124,12 +113,7 @@ def test_what_is_held_out_changes_no_step(tiny: Callable[[], Network], tmp_path:
 def test_a_killed_training_ends_with_the_weights_and_the_curve_of_one_that_was_not(
     tmp_path: Path,
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_AND_RESUMED, str(tmp_path)],
-        cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == [0, -9, -9, 0]
+    assert told_by(KILLED_AND_RESUMED, tmp_path) == [0, -9, -9, 0]
     whole, cut = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "cut.json"))
     assert whole[0] == 0 < cut[0]
     assert whole[2]["ended"] == "early"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +20,14 @@ from tasks.ml.token_store import FACTS, ROWS, TokenStore, kept_store, write_stor
 from tasks.ml.training import BodyTraining
 from tasks.ml.windows import windows_of
 from tests.ml.conftest import LABELS, WINDOW, Network, bare_network, save, written
+from tests.ml.killed import told_by
 
 CONFIG = BodyTraining(WINDOW, 0, epochs=4, learning_rate=3e-3, batch_windows=8, checkpoint_every_steps=4)
 SCRATCH = EncoderSpec()
 
 # Pre-trains in a child process each: one to the end, one killed twice, one that goes on
 KILLED_AND_RESUMED = """
-import hashlib, json, os, signal, sys
+import json, sys
 from pathlib import Path
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.masks import Masks
@@ -37,35 +35,25 @@ from tasks.ml.pretraining import pretrain, speller
 from tasks.ml.token_store import kept_store, write_store
 from tasks.ml.training import BodyTraining
 from tests.ml.conftest import LABELS, written
+from tests.ml.killed import in_child, killed_at, sha_of
 
 root = Path(sys.argv[1])
 texts, _ = written(60, seed=1, words=(5, 60))
 config = BodyTraining(48, 0, epochs=3, learning_rate=2e-3, batch_windows=8, batch_tokens=200,
                       checkpoint_every_steps=4)
 
-def train(folder, kill_at, answer):
+def train(folder, kill_at):
     body, tokenizer = make_scratch(texts, LABELS, EncoderSpec(window_tokens=48, hidden_size=32), seed=3)
     made = speller(body, EncoderSpec(), seed=3)
     kept = kept_store(root / folder / "tokens")
     store = kept or write_store(root / folder / "tokens", [texts[:30], texts[30:]], tokenizer, 48)
-    kill = lambda done, total: done == kill_at and os.kill(os.getpid(), signal.SIGKILL)
     log = pretrain(made, tokenizer, store, Masks(tokenizer, 5), config=config,
-                   checkpoint_folder=root / folder, seed=5, progress=kill)
-    sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in made.state_dict().values())).hexdigest()
-    answer.write_text(json.dumps([sha, log.steps, log.losses, log.resumed_from_step, kept is not None]))
+                   checkpoint_folder=root / folder, seed=5, progress=killed_at(kill_at))
+    told = [sha_of(made), log.steps, log.losses, log.resumed_from_step, kept is not None]
+    root.joinpath(folder + ".json").write_text(json.dumps(told))
 
-def in_child(folder, kill_at, name):
-    child = os.fork()
-    if not child:
-        try:
-            train(folder, kill_at, root / name)
-        finally:
-            os._exit(1 if sys.exc_info()[0] else 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-codes = [in_child("whole", 0, "whole.json"), in_child("cut", 10, "cut.json"), in_child("cut", 23, "cut.json"),
-         in_child("cut", 0, "cut.json")]
-print(json.dumps(codes))
+victims = (("whole", 0), ("cut", 10), ("cut", 23), ("cut", 0))
+print(json.dumps([in_child(lambda: train(*one)) for one in victims]))
 """
 
 
@@ -166,12 +154,7 @@ def test_perplexity_falls_on_reports_that_taught_nothing(tiny: Callable[[], Netw
 def test_a_killed_pre_training_ends_with_the_weights_and_the_curve_of_one_that_was_not(
     tmp_path: Path,
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_AND_RESUMED, str(tmp_path)],
-        cwd=Path(__file__).parents[2], env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == [0, -9, -9, 0]
+    assert told_by(KILLED_AND_RESUMED, tmp_path) == [0, -9, -9, 0]
     whole, cut = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "cut.json"))
     assert whole[3:] == [0, False]
     assert cut[3:] == [20, True]  # from the second victim's last checkpoint, and on the same store
