@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -23,8 +22,8 @@ from db.engine import reading
 from db.errors import LaudosError
 from db.scoring import Job
 from tasks.database import open_database
-from tasks.errors import safe_form
 from tasks.ml.isolation import PROBE
+from tasks.processes import as_a_process
 from tasks.scorer import ScoreSummary, each_chunk, load_scorer, take_over_silent
 from tasks.settings import Settings
 
@@ -81,8 +80,6 @@ def _heard(lines: IO[str]) -> tuple[bool, ScoreSummary]:
 
 def main(job_id: int) -> None:
     """Score whatever is free of the job, and tell the process that waits of each chunk."""
-    # as `laudos` itself: the chunk is given back
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = Settings.load()
     engine = open_database(settings)
     with reading(engine) as c:
@@ -103,9 +100,4 @@ def _tell(scored: ScoreSummary) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(int(sys.argv[1]))
-    except Exception as error:
-        told = safe_form(error)
-        print(f"laudos: {told}", file=sys.stderr)
-        sys.exit(told.exit_code)
+    as_a_process(lambda: main(int(sys.argv[1])))

@@ -6,14 +6,13 @@ process and not the night: WORKER, who holds the test's lease and waits, then re
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from db import models, scoring
 from db.engine import reading
 from db.errors import LaudosError
 from tasks.database import open_database
-from tasks.errors import safe_form
+from tasks.processes import as_a_process
 from tasks.scorer import load_predictor
 from tasks.settings import Settings
 from tasks.shift import decide
@@ -33,11 +32,4 @@ def main(job_id: int, worker: str) -> None:
 
 
 if __name__ == "__main__":
-    # as `laudos` itself: the test is given back
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        main(int(sys.argv[1]), sys.argv[2])
-    except Exception as error:
-        told = safe_form(error)
-        print(f"laudos: {told}", file=sys.stderr)
-        sys.exit(told.exit_code)
+    as_a_process(lambda: main(int(sys.argv[1]), sys.argv[2]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from tasks.step import flow
 from tasks.stopping import deliver_again, stop_on_signals
 from tests.bad_input.night import QUIET, night
 from tests.flows import town
+from tests.test_layers import ROOT
 
 PARTS = ("ingest", "retrain", "classify")
 STOPPED = "laudos: stopped; what was committed stays, and the next run does the rest\n"
@@ -74,6 +76,30 @@ def test_ctrl_c_that_meets_a_finalizer_is_not_lost(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "unraisablehook", deliver_again)
     with pytest.raises(KeyboardInterrupt):
         finalize_and_wait()
+
+
+STOPPED_IN_A_FINALIZER = """
+import signal, sys, time
+from tasks.processes import as_a_process
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def work():
+    Finalized()
+    time.sleep(float(sys.argv[1]))
+    print("it worked on")
+
+as_a_process(work)
+"""
+
+
+def test_a_process_apart_that_is_ended_in_a_finalizer_ends() -> None:
+    """Whoever started it waits: it would have read the whole rest of the job first."""
+    command = [sys.executable, "-c", STOPPED_IN_A_FINALIZER, "200"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
 
 
 @pytest.fixture

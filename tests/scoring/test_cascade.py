@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -305,7 +304,6 @@ def test_what_a_worker_died_over_is_read_by_the_champion_alone(
     job = hospital.cut(champion_id)
     assert load_scorer(hospital.engine, settings, job).student is not None, "elsewhere it is asked first"
     monkeypatch.setattr(apart.Settings, "load", lambda: settings)
-    monkeypatch.setattr(apart, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=signal.SIGTERM))
     apart.main(job.id)
     assert set(recorded(hospital).values()) == {"torch-fp32"}
     assert len(recorded(hospital)) == REPORTS
