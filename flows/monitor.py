@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tasks.cascade_audit import audit_cascade
 from tasks.database import open_database
 from tasks.errors import LaudosError
+from tasks.form import offer_forms
 from tasks.ledger import recorded_run
 from tasks.monitor import Measured, measure_champion, tell_the_night
 from tasks.settings import Settings
@@ -28,6 +29,7 @@ class MonitorSummary:
 def monitor() -> MonitorSummary:
     """Audit the cascades, measure the champions on labels that arrived since, publish the page `tonight`.
 
+    Whoever waits for a person and has no form in Prefect gets one.
     An audit that fails keeps nobody from the page; it is raised once the page is there.
     """
     settings = Settings.load()
@@ -41,6 +43,7 @@ def monitor() -> MonitorSummary:
                     failures.append(failure)
         measured = tuple(measure_champion(run.id, name) for name in settings.classifiers)
         told = tell_the_night(run.id)
+        offer_forms(settings)
         if failures:
             raise failures[0]
     return MonitorSummary(run.id, told.alarms, told.for_review, told.in_quarantine, measured)

@@ -1,31 +1,40 @@
-"""`classify` as Prefect runs it while a challenger scores along: the champion's answers come first."""
+"""`classify` and `monitor` as Prefect runs them while a challenger scores along: the champion's answers come
+first, and one that is left to a person gets a form.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
 from db import models
-from db.engine import reading
+from db.engine import reading, writing
 from db.tables import prediction, shadow_prediction
+from deployments.schedules import deployments
 from flows.classify import classify
+from flows.monitor import monitor
+from tasks import form
 from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
 from tasks.ml.rules import Verdict
+from tasks.monitor import Measured
 from tasks.promote import record
 from tasks.settings import Settings
+from tests.flows.test_approve import runs_of
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 @pytest.fixture
-def town(configure: Callable[..., Settings], now: datetime) -> Hospital:
+def town(request: pytest.FixtureRequest, configure: Callable[..., Settings], now: datetime) -> Hospital:
     """A champion, and a challenger that is to score ten reports along."""
-    asked = TABLES["classifiers"][CLASSIFIER] | {"promotion": {"shadow_reports": 10}}
+    plan = {"shadow_reports": 10, "approval": getattr(request, "param", "automatic")}
+    asked = TABLES["classifiers"][CLASSIFIER] | {"promotion": plan}
     settings = configure(**TABLES | {"classifiers": {CLASSIFIER: asked}})
     hospital = Hospital(open_database(settings), settings, now)
     hospital.crown()
@@ -62,3 +71,23 @@ def test_a_challenger_reads_what_the_champion_answered_and_one_that_fails_harms_
         answered = c.scalars(select(prediction.c.model_id)).all()
     assert set(answered) == {1}
     assert (len(answered), town.count(shadow_prediction)) == (7, 4)
+
+
+@pytest.mark.parametrize("town", ["person"], indirect=True)
+def test_who_is_left_to_a_person_by_a_damaged_champion_gets_one_form(
+    town: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form, "prefect_server", lambda: "the harness")
+    monkeypatch.setattr("flows.monitor.measure_champion", lambda *_: Measured(CLASSIFIER, None, 0, 0))
+    [made] = [one for one in deployments(town.settings) if one.name == "by-form"]
+    served = made.apply()
+    assert isinstance(served, UUID)
+    before = runs_of(served)
+    monitor()
+    assert runs_of(served, before) == []  # it scores along: nobody is to decide yet
+    with writing(town.engine) as c:
+        models.set_state(c, 1, "tainted")
+    monitor()
+    monitor()
+    [asked] = runs_of(served, before)
+    assert asked.parameters == {"model_id": 2}
