@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -142,6 +143,20 @@ def engine(database_url: str) -> Iterator[Engine]:
         schema.upgrade(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """pytest's own, which hears what is logged whatever the test is the first to ask of Prefect.
+
+    Prefect sets up logging where it is first asked for one of its names, and takes all listeners away.
+    """
+    import prefect.main  # noqa: F401
+
+    root = logging.getLogger()
+    if caplog.handler not in root.handlers:
+        root.addHandler(caplog.handler)
+    return caplog
 
 
 @pytest.fixture(scope="session")
