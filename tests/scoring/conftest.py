@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+import numpy as np
 import pytest
 import torch
 from sqlalchemy import Engine
 
 from db import schema
 from db.engine import open_engine
+from tasks import cascade, cascade_trial
+from tasks.ml import cascade as promises
+from tasks.ml.predictor import Predictor
 from tasks.settings import Settings
-from tests.scoring.hospital import TABLES, Hospital
+from tests.scoring.hospital import TABLES, Hospital, text_of
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +41,24 @@ def hospital(sqlite_url: str, configure: Callable[..., Settings], now: datetime)
     engine = open_engine(sqlite_url)
     yield Hospital(engine, configure(database=sqlite_url, **TABLES), now)
     engine.dispose()
+
+
+@pytest.fixture
+def easily_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handful of reports proves enough; every backlog is worth a trial, and every speed pays."""
+    monkeypatch.setattr(promises, "OTHER_DECISIONS_MAX", 0.5)
+    monkeypatch.setattr(promises, "CRITICAL_LOST_MAX", 0.9)
+    monkeypatch.setattr(cascade, "WORTH_TRYING", 1)
+    monkeypatch.setattr(cascade_trial, "PAYS_FROM", 0.0)
+
+
+@pytest.fixture
+def half_sure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hospital, int], None]:
+    """Lets a model be sure of about half of its reports, however random it is."""
+
+    def of(hospital: Hospital, model_id: int) -> None:
+        told = Predictor.load(hospital.folder_of(model_id)).predict([text_of(number) for number in range(30)])
+        middle = float(np.median([max(one.probabilities.values()) for one in told]))
+        monkeypatch.setattr(promises, "CONFIDENCES", (0.9999, middle))
+
+    return of

@@ -1,0 +1,108 @@
+"""Doctor looks around: at what killed runs left, the disk, the clocks, the pointer and Prefect's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import prefect
+import pytest
+
+from db import scoring
+from tasks.doctor import doctor, examine
+from tasks.model_folders import pointer_path
+from tasks.settings import Settings
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
+
+
+def age(path: Path, hours: float) -> None:
+    then = datetime.now(UTC).timestamp() - hours * 3600
+    os.utime(path, (then, then))
+
+
+def test_what_a_killed_run_left_is_named_at_once_and_wants_care_after_a_day(hospital: Hospital) -> None:
+    root = hospital.folder_of(hospital.crown()).parent
+    (root / "forgotten").mkdir()
+    (root / ".partial-x").mkdir()
+    (root / "somewhere").symlink_to(root / "forgotten")
+    (finding,) = [
+        one for one in examine(hospital.engine, hospital.settings) if one.name == "no_orphan_folders"
+    ]
+    assert finding.ok
+    assert "achado/forgotten (no model has this folder, 0.0 h old)" in finding.found
+    assert "achado/.partial-x (a publish was killed half-way, 0.0 h old)" in finding.found
+    assert "somewhere" not in finding.found
+    age(root / "forgotten", 25)
+    (finding,) = doctor(hospital.settings)
+    assert finding.found.startswith("achado/forgotten (no model has this folder, 25.0 h old); younger than")
+    assert (finding.kind, "laudos models gc" in finding.advice) == ("house", True)
+
+
+def test_a_pointer_that_names_another_model_is_found(hospital: Hospital) -> None:
+    hospital.crown()
+    pointer_path(hospital.settings, CLASSIFIER).write_text("{}")
+    assert [one.name.split(" ")[0] for one in doctor(hospital.settings)] == ["pointer_names_champion"]
+
+
+def test_a_disk_with_too_little_room_is_told(hospital: Hospital, configure: Callable[..., Settings]) -> None:
+    greedy = configure(**TABLES, database=hospital.settings.database, monitoring={"free_space_gib": 1e9})
+    assert [one.name for one in doctor(greedy)] == [
+        "room_on_the_disk (models)",
+        "room_on_the_disk (database)",
+    ]
+
+
+def test_clocks_apart_are_told(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "lease_clock", lambda c: datetime.now(UTC) - timedelta(minutes=5))
+    (finding,) = doctor(hospital.settings)
+    assert finding.found == "the database's clock and this machine's are 300.0 s apart"
+
+
+@pytest.fixture
+def prefect_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """A server that answers whatever it is told to, named in PREFECT_API_URL."""
+    answers: list[bytes] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[-1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://secret:canary@127.0.0.1:{server.server_port}/api")
+        yield answers.append
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "fits"),
+    [(prefect.__version__, True), ("3.0.0", False), ("4.0.0", False), ("<html>", False)],
+)
+def test_a_prefect_server_of_another_version_is_told(
+    hospital: Hospital, prefect_server: Callable[[bytes], None], answer: str, fits: bool
+) -> None:
+    prefect_server(json.dumps(answer).encode())
+    found = {one.name: one for one in examine(hospital.engine, hospital.settings)}["prefect_server_fits"]
+    assert found.ok == fits
+    assert "canary" not in found.found + found.advice
+
+
+def test_a_prefect_server_that_does_not_answer_is_told(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+    (finding,) = doctor(hospital.settings)
+    assert finding.found == "the server in PREFECT_API_URL gave no version (ConnectError)"
