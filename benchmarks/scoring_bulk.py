@@ -33,7 +33,7 @@ from benchmarks.scoring_ground import MIXES, build, champion, receive, store_vec
 from db import models
 from db.engine import reading, writing
 from db.scoring import Job
-from db.tables import feature, prediction, score_chunk, score_job
+from db.tables import feature, prediction, score_chunk, score_job, shift_test
 from tasks.cluster import score_on_cluster
 from tasks.database import open_database
 from tasks.scorer import work_on
@@ -167,7 +167,7 @@ def _cut_anew(engine: Engine, settings: Settings) -> Job:
     """A job of all reports, none of which has been scored or encoded, in chunks as `laudos classify` cuts."""
     with writing(engine) as c:
         c.execute(text("DELETE FROM claimed"))
-        for table in (prediction, feature, score_chunk, score_job):
+        for table in (prediction, feature, score_chunk, shift_test, score_job):
             c.execute(delete(table))
     sizes = settings.scoring.chunk_reports_max, settings.scoring.chunk_reports_min
     return backlogs.cut(engine, _champion_id(engine), *sizes)
@@ -203,7 +203,6 @@ def flat(scale: float) -> dict[str, Figure]:
     expected = EXPECTED["flat_largest_over_smallest"]
     return {
         **{f"flat_per_report_{size}": Figure(took[size], "microseconds", n=size) for size in sizes},
-        "two_dask_workers_over_one": "1.85 to 2.0: scheduler and asking process take a little of both cores",
         "flat_largest_over_smallest": Figure(took[sizes[-1]] / took[sizes[0]], "ratio", expected=expected),
     }
 
