@@ -103,7 +103,7 @@ def classify(built: House) -> Took:
 
 def flow(scale: float, network: Network = "demo") -> dict[str, Figure]:
     """The whole flow's rate as a share of the bare engine's."""
-    made = texts(max(100, int(4000 * scale)), MIXES["natural"], seed=3)
+    made = texts(max(100, int(8000 * scale)), MIXES["natural"], seed=3)
     with house(network, made[:1]) as one:
         setup = sorted((classify(one) for _ in range(3)), key=lambda took: took.wall_s)[1]
     flows, engines = [], []

@@ -3,8 +3,8 @@
 A large chunk is read with less padding, for there are more reports of one length in it; small ones at the
 end let all workers end together. So each round takes half of what is left, as one chunk for each of so many
 workers (factoring: Hummel, Schonberg and Flynn 1992, Communications of the ACM 35(8)). How many will come
-nobody knows when a backlog is cut: one for each two of its largest chunks is provided for, WORKERS at most.
-More than these end within one largest chunk of each other.
+nobody knows when a backlog is cut: one for each two of its largest chunks is provided for, between FEW and
+MANY. More than these end within one largest chunk of each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, literal
 
-WORKERS = 32
+FEW = 4  # a small backlog loses more to a worker without a chunk than to padding
+MANY = 32
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def levels(reports: int, smallest: int, largest: int) -> tuple[Level, ...]:
     None holds more than `largest`, none but the last one fewer than `smallest` (or `largest`, the lesser).
     The first level holds half of all reports, or more.
     """
-    workers = min(WORKERS, max(1, reports // (2 * largest)))
+    workers = min(MANY, max(FEW, reports // (2 * largest)))
     left, made = reports, list[Level]()
     if left > 2 * workers * largest:
         made.append(Level(-(-left // largest) - workers, largest))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from db import doctor, scoring
-from db.cutting import WORKERS, levels
+from db.cutting import FEW, MANY, levels
 from db.engine import reading
 from db.tables import prediction, score_chunk, score_job
 from tasks.scorer import work_on
@@ -56,11 +56,17 @@ def most_of_one_worker(cut: list[int], workers: int) -> int:
 @pytest.mark.parametrize("reports", [4_000, 20_000, 64_000, 150_000])
 def test_workers_end_together_however_many_there_are(reports: int) -> None:
     cut = sizes(reports, 64, 1000)
-    provided_for = min(WORKERS, reports // 2000)
+    provided_for = min(MANY, max(FEW, reports // 2000))
     for workers in range(1, provided_for + 1):
         assert most_of_one_worker(cut, workers) <= -(-reports // workers) + 64
     for workers in range(provided_for + 1, 200):
         assert most_of_one_worker(cut, workers) <= reports / workers + 1000
+
+
+def test_a_small_backlog_keeps_more_workers_busy_than_it_has_large_chunks() -> None:
+    assert most_of_one_worker(sizes(4_000, 64, 1000), 8) <= 4_000 / 8 + 64
+    # a night's reports: nobody waits for long
+    assert most_of_one_worker(sizes(300, 64, 1000), 4) <= 128
 
 
 def test_equal_chunks_of_the_largest_would_let_workers_wait() -> None:
