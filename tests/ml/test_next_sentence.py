@@ -104,7 +104,7 @@ def test_a_network_learns_to_tell_what_follows_on_reports_that_taught_nothing(tm
     store = write_store(tmp_path / "tokens", [taught], tokenizer, WINDOW)
     before = pair_exam(made, questions)
     pretrain(
-        made, tokenizer, store, masks, config=replace(CONFIG, epochs=50), checkpoint_folder=tmp_path, seed=1,
+        made, tokenizer, store, masks, config=replace(CONFIG, epochs=80), checkpoint_folder=tmp_path, seed=1,
         batch_of=pairs_in(store, tokenizer, masks, WINDOW).batch,
     )  # fmt: skip
     after = pair_exam(made, questions)
