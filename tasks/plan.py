@@ -20,7 +20,7 @@ from tasks.settings import ClassifierSettings, Settings
 How = Literal["auto", "full", "head"]
 
 # raise when the same data and settings would give another model
-TRAINING_REVISION = 1
+TRAINING_REVISION = 2
 # settings of training that came later, and what models were trained with until then: recorded as ever
 BEFORE_THERE_WAS_A_CHOICE = {
     "pooling": "network",
