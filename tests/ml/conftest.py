@@ -71,14 +71,19 @@ def tiny(tiny_texts: list[str]) -> Callable[[], Network]:
     return lambda: make_scratch(tiny_texts, LABELS, spec, seed=3)
 
 
-@pytest.fixture(params=FAMILIES)
-def network(request: pytest.FixtureRequest, tiny_texts: list[str], tiny: Callable[[], Network]) -> Network:
-    if request.param == "attentive":
+def network_of(family: str, texts: list[str], tiny: Callable[[], Network]) -> Network:
+    """A tiny one of this family, able to pad."""
+    if family == "attentive":
         made = choosy(tiny())
     else:
-        made = tiny() if request.param == "bert" else bare_network(request.param, tiny_texts)
+        made = tiny() if family == "bert" else bare_network(family, texts)
     able_to_pad(*made)
     return made
+
+
+@pytest.fixture(params=FAMILIES)
+def network(request: pytest.FixtureRequest, tiny_texts: list[str], tiny: Callable[[], Network]) -> Network:
+    return network_of(request.param, tiny_texts, tiny)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.ml.encoder import able_to_pad, encoder_sha, load_classifier
+from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.fused_attention import FUSED, fused_attention
 from tasks.ml.training import BodyTraining, train_body
-from tests.ml.conftest import FAMILIES, STRIDE, WINDOW, Network, bare_network, choosy, save, written
+from tests.ml.conftest import FAMILIES, STRIDE, WINDOW, Network, network_of, save, written
 
 # what each family calls the share of attention's weights that is dropped
 OF_ATTENTION = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
@@ -21,12 +21,7 @@ OF_ATTENTION = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop
 
 @pytest.fixture(params=[*FAMILIES, "xlm-roberta"])
 def network(request: pytest.FixtureRequest, tiny_texts: list[str], tiny: Callable[[], Network]) -> Network:
-    if request.param == "attentive":
-        made = choosy(tiny())
-    else:
-        made = tiny() if request.param == "bert" else bare_network(request.param, tiny_texts)
-    able_to_pad(*made)
-    return made
+    return network_of(request.param, tiny_texts, tiny)
 
 
 def dropping(model: PreTrainedModel, of_attention: float) -> PreTrainedModel:
