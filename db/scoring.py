@@ -208,6 +208,22 @@ def is_any_free(c: Connection, job_id: int, *, deaths_max: int | None = None) ->
     return c.scalar(_free(job_id, deaths_max).limit(1)) is not None
 
 
+def next_free(c: Connection, job_id: int, worker: str) -> tuple[int, int] | None:
+    """The version ids at both ends of what this worker will claim next, if it is alone at the job.
+
+    None where another worker holds a chunk, which may be the first to claim it; where none is free; and for
+    one that a worker died over.
+    """
+    others = exists().where(
+        score_chunk.c.job_id == job_id, score_chunk.c.state == "leased", score_chunk.c.leased_by != worker
+    )
+    query = select(_FREE.c.first_version_id, _FREE.c.last_version_id).where(
+        _FREE.c.job_id == job_id, _FREE.c.state == "open", _FREE.c.deaths == 0, ~others
+    )
+    row = c.execute(query.order_by(_FREE.c.seq).limit(1)).one_or_none()
+    return None if row is None else (row.first_version_id, row.last_version_id)
+
+
 def _free(job_id: int, deaths_max: int | None) -> Select[Any]:
     free = select(_FREE.c.seq).where(_FREE.c.job_id == job_id, _FREE.c.state == "open")
     return free if deaths_max is None else free.where(_FREE.c.deaths <= deaths_max)

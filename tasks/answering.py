@@ -33,7 +33,7 @@ def read(predictor: Predictor, texts: Mapping[int, str], batch_tokens: int, beat
     """Encode texts by version, each different one once: hospitals write many a normal finding alike."""
     if not texts:
         return Read({}, [], 0)
-    place = {text: at for at, text in enumerate(dict.fromkeys(texts.values()))}
+    place = {text: at for at, text in enumerate(different(texts))}
     tokens = batch_tokens_for(predictor.backend, batch_tokens)
     told = read_each(predictor, list(place), batch_tokens=tokens, progress=beat, passing=(LaudosError,))
     fine = readable(told)
@@ -46,6 +46,11 @@ def read(predictor: Predictor, texts: Mapping[int, str], batch_tokens: int, beat
         if fine[at]
     }
     return Read(fresh, [version for version in texts if version not in fresh], int(fine.sum()))
+
+
+def different(texts: Mapping[int, str]) -> list[str]:
+    """Each text once, in the order of their versions: what the encoder is given."""
+    return list(dict.fromkeys(texts.values()))
 
 
 def answers(predictor: Predictor, known: Collection[Feature]) -> list[Scored]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from db.errors import LaudosError, NothingToWorkOn, StaleLease
 from db.features import Feature
 from db.models import Model
 from db.scoring import Chunk, Job
-from tasks.answering import answers
+from tasks.answering import answers, different
 from tasks.backends import on_its_backend, read_on_it
 from tasks.cascade import Student, student_of
 from tasks.ml.backends import is_full_precision
@@ -107,24 +108,27 @@ def each_chunk(
         # with nothing claimed yet: a slow load or a trial would outlast the lease, and a process that dies
         # over a model would count as one that died over a report
         scorer = load_scorer(engine, settings, job)
-    while True:
-        chunk, given_up = _sought(engine, settings, job, lambda: _claim(engine, settings, job, deaths_max))
-        if given_up:
-            yield 0, ScoreSummary(quarantined=given_up)
-        if chunk is None:
-            return
-        reach("score.chunk.claimed")
-        scored = ScoreSummary()
-        try:
-            scored = scorer.score(chunk)
-        except StaleLease as stale:
-            log.warning("%s", stale)
-        except BaseException:
-            # Ctrl-C included: the next worker need not wait for the lease to run out
-            with suppress(LaudosError), writing(engine) as c:
-                scoring.give_back(c, chunk)
-            raise
-        yield chunk.reports, scored
+    with ThreadPoolExecutor(1, "ahead") as ahead:
+        while True:
+            chunk, given_up = _sought(
+                engine, settings, job, lambda: _claim(engine, settings, job, deaths_max)
+            )
+            if given_up:
+                yield 0, ScoreSummary(quarantined=given_up)
+            if chunk is None:
+                return
+            reach("score.chunk.claimed")
+            scored = ScoreSummary()
+            try:
+                scored = scorer.score(chunk, lambda: ahead.submit(scorer.prepare_next))
+            except StaleLease as stale:
+                log.warning("%s", stale)
+            except BaseException:
+                # Ctrl-C included: the next worker need not wait for the lease to run out
+                with suppress(LaudosError), writing(engine) as c:
+                    scoring.give_back(c, chunk)
+                raise
+            yield chunk.reports, scored
 
 
 def load_scorer(engine: Engine, settings: Settings, job: Job, *, alone: bool = False) -> Scorer:
@@ -184,15 +188,14 @@ class Scorer:
     student: Student | None = None
     shifted: bool = False
 
-    def score(self, chunk: Chunk) -> ScoreSummary:
-        """Predict a claimed chunk and write it. Raises StaleLease, with nothing written."""
-        sources = self.settings.classifier(self.job.classifier).sources
+    def score(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> ScoreSummary:
+        """Predict a claimed chunk and write it; `meanwhile` is called once the model is at work.
+
+        Raises StaleLease, with nothing written.
+        """
         ends = (chunk.first_version_id, chunk.last_version_id)
-        with reading(self.engine) as c:
-            texts = backlog.texts(c, self.job.model_id, sources, *ends)
-            known = features.get(c, self.predictor.encoder_sha, list(texts)) if self._keeps_vectors else {}
-        missing = {version: text for version, text in texts.items() if version not in known}
-        tokens, beat = self.settings.scoring.batch_tokens, self._heartbeat(chunk)
+        missing, known = self._read(*ends)
+        tokens, beat = self.settings.scoring.batch_tokens, self._heartbeat(chunk, meanwhile)
         sure = self.student.sure(missing, tokens, beat) if self.student is not None else {}
         left = {version: text for version, text in missing.items() if version not in sure}
         predictor, made = read_on_it(self.settings, self.predictor, left, beat)
@@ -230,6 +233,28 @@ class Scorer:
             withheld=sum(one.review_because == "shifted" for one in predictions),
         )
 
+    def prepare_next(self) -> None:
+        """Tokenise what this worker will claim next, if no other works on the job.
+
+        Without a lease and without a trace: whoever claims it reads it again, and what was prepared serves
+        where the texts are still the same. Not for the champion where a student answers most of them.
+        """
+        if self.student is not None:
+            return
+        with reading(self.engine) as c:
+            ends = scoring.next_free(c, self.job.id, worker_name())
+        if ends is not None:
+            missing, _ = self._read(*ends)
+            self.predictor.prepare(different(missing))
+
+    def _read(self, first: int, last: int) -> tuple[dict[int, str], dict[int, Feature]]:
+        """Of what waits between two version ids: the texts to be read, and the vectors of the rest."""
+        sources = self.settings.classifier(self.job.classifier).sources
+        with reading(self.engine) as c:
+            texts = backlog.texts(c, self.job.model_id, sources, first, last)
+            known = features.get(c, self.predictor.encoder_sha, list(texts)) if self._keeps_vectors else {}
+        return {version: text for version, text in texts.items() if version not in known}, known
+
     def _read_for_the_job(self, known: Iterable[Feature]) -> int:
         """How many were stored since it was cut: the test for a shift reads a sample of it first."""
         return sum(one.stored_at is not None and one.stored_at >= self.job.created_at for one in known)
@@ -239,13 +264,19 @@ class Scorer:
         """Whether its vectors may stand beside those that a head is fitted on."""
         return is_full_precision(self.predictor.backend)
 
-    def _heartbeat(self, chunk: Chunk) -> Progress:
-        """Renews the lease when a third of it has passed; raises StaleLease where it is lost already."""
+    def _heartbeat(self, chunk: Chunk, first: Callable[[], object] | None) -> Progress:
+        """Renews the lease when a third of it has passed; raises StaleLease where it is lost already.
+
+        `first` is called at the first beat.
+        """
         lease = self.settings.scoring.lease
         due = time.monotonic() + lease.total_seconds() / 3
+        to_begin = [] if first is None else [first]
 
         def beat(_done: int, _windows: int) -> None:
             nonlocal due
+            while to_begin:
+                to_begin.pop()()
             if time.monotonic() < due:
                 return
             with writing(self.engine) as c:

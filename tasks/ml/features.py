@@ -21,7 +21,7 @@ from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
 from tasks.ml.long_reports import AS_EVER, Gathered, LongReports
-from tasks.ml.windows import Ints, cached_tokens, padded, token_budget_batches, windows_of
+from tasks.ml.windows import Ints, Windows, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]
@@ -68,6 +68,27 @@ def last_linear(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     return heads[-1]
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that is made of texts without a network."""
+
+    windows: Windows
+    sketches: list[bytes]  # as in Encoded
+
+
+def prepare(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    window_tokens: int,
+    stride_tokens: int,
+    long_reports: LongReports = AS_EVER,
+) -> Prepared:
+    """What `encode` makes of these texts first; raises what windows_of raises."""
+    windows = windows_of(tokenizer, texts, window_tokens, stride_tokens, long_reports.conclusions)
+    return Prepared(windows, sketches_of(texts))
+
+
 def encode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -80,6 +101,7 @@ def encode(
     reader: Reader | None = None,
     on_gpu: bool | None = None,
     long_reports: LongReports = AS_EVER,
+    prepared: Prepared | None = None,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
 
@@ -88,9 +110,13 @@ def encode(
     may have it otherwise.
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
-    `on_gpu`: whether `reader` computes there; None: where the model lies.
+    `on_gpu`: whether `reader` computes there; None: where the model lies. `prepared`: what `prepare` made of
+    these texts before; None: it is made now.
     """
-    windows = windows_of(tokenizer, texts, window_tokens, stride_tokens, long_reports.conclusions)
+    prepared = prepared or prepare(
+        tokenizer, texts, window_tokens=window_tokens, stride_tokens=stride_tokens, long_reports=long_reports
+    )
+    windows = prepared.windows
     hidden = last_linear(model)[1].in_features
     gathered = Gathered(len(texts), hidden, long_reports.together)
     there = model.device.type != "cpu" if on_gpu is None else on_gpu
@@ -107,7 +133,7 @@ def encode(
             if progress is not None:
                 progress(done, len(windows.ids))
     return Encoded(
-        gathered.vectors(), windows.tokens_seen, windows.tokens_total, windows.per_text, sketches_of(texts)
+        gathered.vectors(), windows.tokens_seen, windows.tokens_total, windows.per_text, prepared.sketches
     )
 
 

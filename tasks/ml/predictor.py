@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
 from tasks.ml.familiarity import Familiarity
-from tasks.ml.features import Encoded, Progress, Reader, Vectors, encode
+from tasks.ml.features import Encoded, Prepared, Progress, Reader, Vectors, encode, prepare
 from tasks.ml.head import Floats, head_of, softmax_of
 
 # of a review: the labels are not told apart surely enough, or the report is unlike those that taught
@@ -37,6 +38,18 @@ class Prediction:
     windows: int
 
 
+@dataclass(eq=False)
+class Ahead:
+    """Texts that were prepared before they are asked for, one list of them at most.
+
+    `lock` is held by whoever tokenises: a tokenizer serves one thread at a time.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    prepared: Prepared | None = None
+    lock: Lock = field(default_factory=Lock)
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A verified model folder in memory."""
@@ -50,6 +63,7 @@ class Predictor:
     familiarity: Familiarity | None  # None: the folder was published before there was one
     backend: Backend = REFERENCE
     reader: Reader | None = None  # of the back end; None: the network as it stands
+    ahead: Ahead = field(default_factory=Ahead)  # the same one on every back end
 
     @classmethod
     def load(cls, folder: Path, manifest_sha: str | None = None) -> Predictor:
@@ -91,6 +105,30 @@ class Predictor:
         reader = None if backend == REFERENCE else reader_on(self.model, backend)
         return replace(self, backend=backend, reader=reader)
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Make all that needs no network, in whatever thread this is called: `vectors` of the same texts,
+        asked for next, finds it made. Raises what windows_of raises."""
+        with self.ahead.lock:
+            self.ahead.texts, self.ahead.prepared = list(texts), self._made(texts)
+
+    def _taken(self, texts: Sequence[str]) -> Prepared:
+        """What was prepared of just these texts, which is then forgotten; else it is made now."""
+        ahead = self.ahead
+        with ahead.lock:
+            taken = ahead.prepared if ahead.texts == list(texts) else None
+            ahead.texts, ahead.prepared = [], None
+            return taken or self._made(texts)
+
+    def _made(self, texts: Sequence[str]) -> Prepared:
+        facts = self.facts
+        return prepare(
+            self.tokenizer,
+            texts,
+            window_tokens=facts.window_tokens,
+            stride_tokens=facts.stride_tokens,
+            long_reports=facts.long_reports,
+        )
+
     def vectors(
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
     ) -> Encoded:
@@ -106,6 +144,7 @@ class Predictor:
             reader=self.reader,
             on_gpu=self.backend.startswith("cuda"),
             long_reports=self.facts.long_reports,
+            prepared=self._taken(texts),
         )
 
     def probabilities(self, vectors: Vectors) -> Floats:

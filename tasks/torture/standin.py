@@ -35,6 +35,9 @@ class StandIn(Predictor):
         nothing = cast(Any, None)
         return cls(facts, found_sha, nothing, nothing, weight, np.zeros(len(facts.labels)), None)
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Nothing: it has no tokenizer."""
+
     def vectors(
         self, texts: Sequence[str], *, batch_tokens: int = 8192, progress: Progress | None = None
     ) -> Encoded:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import transformers
 
+from tasks.ml import features, windows
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.errors import BrokenArtifact, UnfitData
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import fit_head, probabilities
 from tasks.ml.predictor import Predictor
+from tasks.ml.windows import Windows
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, written
 
 SHORT = "nódulo na mama com células atípicas"
@@ -121,3 +124,43 @@ def test_loading_and_predicting_print_nothing(
     predictor, _ = with_head(network, facts_of(network), tmp_path)
     predictor.predict([SHORT, "células coesas " * 500])
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_was_prepared_in_another_thread_is_read_as_if_it_had_not_been(
+    tiny: Callable[[], Network], facts_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    texts, others = written(12, seed=4)[0], written(12, seed=5)[0]
+    expected, of_others = predictor.vectors(texts), predictor.vectors(others)
+    cut: list[list[str]] = []
+
+    def windows_of(tokenizer: object, texts: list[str], *how: object) -> Windows:
+        cut.append(list(texts))
+        return windows.windows_of(tokenizer, texts, *how)
+
+    monkeypatch.setattr(features, "windows_of", windows_of)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(predictor.prepare, texts).result()
+    found = predictor.vectors(texts)
+    assert cut == [texts], "cut once, ahead"
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert found.sketches == expected.sketches
+    predictor.prepare(texts)
+    np.testing.assert_array_equal(predictor.vectors(others).vectors, of_others.vectors)
+    assert cut == [texts, texts, others], "of other texts it serves nobody"
+    predictor.vectors(texts)
+    assert cut[3:] == [texts], "and is forgotten"
+
+
+def test_two_threads_may_tokenise_at_once(tiny: Callable[[], Network], facts_of, tmp_path: Path):
+    """A tokenizer of the tokenizers library that is used by two threads says that it is borrowed already."""
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    texts = written(200, seed=4)[0]
+    with ThreadPoolExecutor(1) as thread:
+        ahead = [thread.submit(predictor.prepare, texts) for _ in range(20)]
+        for _ in range(5):
+            predictor.vectors(texts[:40])
+        for one in ahead:
+            one.result()
