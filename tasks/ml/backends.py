@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import logging
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, get_args
@@ -122,13 +125,25 @@ def _compiled(model: PreTrainedModel, precision: str) -> Reader:
 def converted(model: PreTrainedModel) -> Any:
     """The body of a network as OpenVINO's own."""
     ov = openvino()
-    with warnings.catch_warnings():
+    with _logging_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, for those who write networks
         return ov.convert_model(
             _Body(model),
             example_input={name: torch.ones(2, 8, dtype=torch.int64) for name in ("ids", "mask")},
             input=[ov.PartialShape([-1, -1])] * 2,
         )
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """OpenVINO lets only errors be logged while it converts, by whomever: and for good where it fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def compiled(network: Any, precision: str) -> Reader:
