@@ -54,6 +54,7 @@ from tasks.ml.backends import (
     OTHER_DECISIONS_MAX,
     REFERENCE,
     Backend,
+    bytes_a_number,
     compare,
     difference_max,
     reader_on,
@@ -74,6 +75,8 @@ PIPELINE, PIPED = "pipeline", 32
 AT_2048 = "openvino-fp32_at_2048"
 SENTENCES, TAUGHT = 3000, 2000
 SHIPPED: Backend = "openvino-fp32"  # what `auto` takes
+REDUCED: Backend = "openvino-bf16"
+HALVED = "openvino-bf16_in_half_passes"  # as large as those of numbers twice the size
 
 # written down before the first run, with a prototype's word on OpenVINO beside torch
 EXPECTED = {
@@ -82,6 +85,8 @@ EXPECTED = {
     "multiplies half as fast as OpenVINO",
     "minilm_cached_over_2048": "1.05 to 1.1",
     "base_cached_over_2048": "1.1 to 1.25",
+    "minilm_bf16_over_half_passes": "1.05 to 1.12 with AMX (tried out before), 1 to 1.1 without",
+    "base_bf16_over_half_passes": "1.08 to 1.15 with AMX, 1 to 1.1 without",
     "fast_over_default": "1.9 to 2.2",
     "gemm_share_base": ".8 to .9, at 512 tokens a pass",
     "gemm_share_minilm": ".7 to .8",
@@ -125,18 +130,26 @@ class Ground:
             f"{self.size}_pipeline_padding": Figure(padded / sum(lengths), "tokens computed over tokens"),
         }
 
-    def reading(self, reader: Reader, tokens: int | None = None) -> Callable[[], np.ndarray]:
-        """Texts in, probabilities out, as a worker does it; or with so many `tokens` a pass."""
+    def reading(self, reader: Reader, tokens: int | None = None, number: int = 4) -> Callable[[], np.ndarray]:
+        """Texts in, probabilities out, as a worker does it with numbers of 4 bytes or 2.
+
+        Or with so many `tokens` a pass.
+        """
         head = last_linear(self.model)[1]
         weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
 
         def read() -> np.ndarray:
-            numbers = windows.CACHED_NUMBERS if tokens is None else tokens * weight.shape[1]
-            with patch.object(windows, "CACHED_NUMBERS", numbers):
-                told = encode(self.model, self.tokenizer, self.texts, **AS_SCORED, reader=reader)
+            cached = windows.CACHED_BYTES if tokens is None else tokens * weight.shape[1] * number
+            how = AS_SCORED | {"reader": reader, "bytes_a_number": number}
+            with patch.object(windows, "CACHED_BYTES", cached):
+                told = encode(self.model, self.tokenizer, self.texts, **how)
             return softmax_of(weight, bias, told.vectors)
 
         return read
+
+    def on(self, backend: Backend) -> Callable[[], np.ndarray]:
+        """As a worker reads them on this back end."""
+        return self.reading(reader_on(self.model, backend), number=bytes_a_number(backend))
 
     def piped(self) -> Callable[[], np.ndarray]:
         """The same with the library's own pipeline."""
@@ -212,9 +225,11 @@ def measure(of: Ground, rounds: int) -> dict[str, Figure]:
     """Every way to read the reports of one network."""
     here = [backend for backend in BACKENDS if why_not(backend) is None]
     ways: dict[str, Callable[[], Any]] = {PIPELINE: of.piped()}
-    ways |= {backend: of.reading(reader_on(of.model, backend)) for backend in here}
+    ways |= {backend: of.on(backend) for backend in here}
     if SHIPPED in here:
         ways[AT_2048] = of.reading(reader_on(of.model, SHIPPED), 2048)
+    if REDUCED in here:
+        ways[HALVED] = of.reading(reader_on(of.model, REDUCED))
     reference = ways[REFERENCE]()
     # what a way does first, such as compiling, is done here and not counted
     figures = of.mix() | {
@@ -225,6 +240,8 @@ def measure(of: Ground, rounds: int) -> dict[str, Figure]:
     taken = in_turns(ways, rounds)
     if AT_2048 in ways:
         figures[f"{of.size}_cached_over_2048"] = ratio(taken[AT_2048], taken[SHIPPED])
+    if HALVED in ways:
+        figures[f"{of.size}_bf16_over_half_passes"] = ratio(taken[HALVED], taken[REDUCED])
     for backend in here:
         figures[f"{of.size}_{backend}_over_pipeline"] = ratio(taken[PIPELINE], taken[backend])
         if backend != REFERENCE:

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.backends import SHIPPED, Ground, ground
 from benchmarks.record import Figure, expecting, write
-from tasks.ml.backends import REFERENCE, reader_on, why_not
+from tasks.ml.backends import REFERENCE, why_not
 
 COMMAND = "python -m benchmarks.dollars"
 REPORTS = 10_000_000
@@ -85,7 +85,7 @@ BATCH = 0.5  # both charge half where the answer may take a day
 def tokens_per_s(of: Ground) -> float:
     """Tokens a second of this process's processor time, on the back end that laudos would take."""
     backend = SHIPPED if why_not(SHIPPED) is None else REFERENCE
-    read = of.reading(reader_on(of.model, backend))
+    read = of.on(backend)
     read()  # compiles
     begun = time.process_time()
     read()

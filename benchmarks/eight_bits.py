@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.backends import Ground, alike, cut, ground, in_turns, ratio, rows_of
 from benchmarks.record import Figure, add, expecting
-from tasks.ml.backends import compiled, converted, openvino, reader_on
+from tasks.ml.backends import compiled, converted, openvino
 from tasks.ml.windows import padded, windows_of
 
 COMMAND = "python -m benchmarks.eight_bits"
@@ -83,7 +83,7 @@ def measure(rounds: int, reports: int) -> dict[str, Figure]:
         "int8_without_smoothing": compiled(quantised(of, advanced_parameters=unsmoothed), "bf16"),
     }
     ways = {name: of.reading(reader) for name, reader in readers.items()}
-    ways["bf16"] = of.reading(reader_on(of.model, "openvino-bf16"))
+    ways["bf16"] = of.on("openvino-bf16")
     for way in ways.values():
         way()
     taken = in_turns(ways, rounds)

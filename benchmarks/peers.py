@@ -32,7 +32,7 @@ import torch
 
 from benchmarks.backends import PIPED, Ground, ground, in_turns, ratio
 from benchmarks.record import Figure, expecting, write
-from tasks.ml.backends import REFERENCE, Backend, reader_on, why_not
+from tasks.ml.backends import REFERENCE, Backend, why_not
 
 COMMAND = "python -m benchmarks.peers"
 REPORTS = 96
@@ -102,9 +102,7 @@ PEERS: dict[str, tuple[str, Callable[[Ground], Way]]] = {
 def measure(of: Ground, rounds: int) -> dict[str, Figure]:
     """Each peer's time over ours, and how far its answers are from ours."""
     ways: dict[str, Way] = {
-        f"laudos_{backend.split('-')[0]}": of.reading(reader_on(of.model, backend))
-        for backend in OURS
-        if why_not(backend) is None
+        f"laudos_{backend.split('-')[0]}": of.on(backend) for backend in OURS if why_not(backend) is None
     }
     ours = list(ways)
     for name, (package, make) in PEERS.items():
@@ -112,7 +110,7 @@ def measure(of: Ground, rounds: int) -> dict[str, Figure]:
             ways[name] = make(of)
         else:
             print(f"left out: {name}, for {package} is not installed")
-    reference = of.reading(reader_on(of.model, REFERENCE))()
+    reference = of.on(REFERENCE)()
     # the first reading, which is not counted, also compiles
     figures = of.mix() | {
         f"{name}_largest_difference": Figure(float(np.abs(way() - reference).max()), "probability")

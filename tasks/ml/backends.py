@@ -47,6 +47,11 @@ def difference_max(backend: Backend) -> float:
     return DIFFERENCE_MAX[backend.rpartition("-")[2]]
 
 
+def bytes_a_number(backend: Backend) -> int:
+    """Of what one layer hands to the next."""
+    return 4 if is_full_precision(backend) else 2
+
+
 def batch_tokens_for(backend: Backend, asked: int) -> int:
     """How many tokens are read at once where a setting for processors asks for so many."""
     return max(asked, GPU_BATCH_TOKENS) if backend.startswith("cuda") else asked

@@ -100,6 +100,7 @@ def encode(
     progress: Progress | None = None,
     reader: Reader | None = None,
     on_gpu: bool | None = None,
+    bytes_a_number: int = 4,
     long_reports: LongReports = AS_EVER,
     prepared: Prepared | None = None,
 ) -> Encoded:
@@ -110,8 +111,8 @@ def encode(
     may have it otherwise.
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
-    `on_gpu`: whether `reader` computes there; None: where the model lies. `prepared`: what `prepare` made of
-    these texts before; None: it is made now.
+    `on_gpu`: whether `reader` computes there; None: where the model lies. `bytes_a_number`: of those that it
+    computes in. `prepared`: what `prepare` made of these texts before; None: it is made now.
     """
     prepared = prepared or prepare(
         tokenizer, texts, window_tokens=window_tokens, stride_tokens=stride_tokens, long_reports=long_reports
@@ -120,7 +121,7 @@ def encode(
     hidden = last_linear(model)[1].in_features
     gathered = Gathered(len(texts), hidden, long_reports.together)
     there = model.device.type != "cpu" if on_gpu is None else on_gpu
-    budget = batch_tokens if there else min(batch_tokens, cached_tokens(hidden))
+    budget = batch_tokens if there else min(batch_tokens, cached_tokens(hidden, bytes_a_number))
     read, done = reader or reader_of(model), 0
     with evaluating(model), torch.inference_mode():
         for batch in token_budget_batches(windows.lengths, budget):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.artifact import LaudosJson, read_facts, verify
-from tasks.ml.backends import REFERENCE, Backend, batch_tokens_for, reader_on
+from tasks.ml.backends import REFERENCE, Backend, batch_tokens_for, bytes_a_number, reader_on
 from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
@@ -143,6 +143,7 @@ class Predictor:
             progress=progress,
             reader=self.reader,
             on_gpu=self.backend.startswith("cuda"),
+            bytes_a_number=bytes_a_number(self.backend),
             long_reports=self.facts.long_reports,
             prepared=self._taken(texts),
         )

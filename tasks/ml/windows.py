@@ -21,8 +21,8 @@ Ids = NDArray[np.int32]
 # A tokenizer holds some hundred bytes a character while it works; so much it is given at a time
 PIECE_CHARACTERS = 100_000
 BULK_CHARACTERS = 2_000_000
-# 1.5 MiB of float32 for what one layer hands to the next: beyond that a core waits for memory
-CACHED_NUMBERS = 3 * 2**17
+# for what one layer hands to the next: beyond that a core waits for memory
+CACHED_BYTES = 3 * 2**19
 # what a pass costs however little is in it: read as 60 tokens of 3,072 (the demo's network), 30 of 1,024
 # (MiniLM)
 PASS_SHARE = 1 / 32
@@ -133,12 +133,13 @@ def token_budget_batches(lengths: Ints, budget: int) -> list[Ints]:
     return batches
 
 
-def cached_tokens(hidden: int) -> int:
+def cached_tokens(hidden: int, bytes_a_number: int = 4) -> int:
     """Tokens a pass that a core reads soonest in a network of this width: 512 at 768, 1,024 at 384.
 
-    Measured by `python -m benchmarks.backends`: 2,048 tokens take a network of BERT-base's size longer.
+    Measured by `python -m benchmarks.backends`: 2,048 tokens take a network of BERT-base's size longer. Twice
+    as many where the network computes in numbers of two bytes.
     """
-    return CACHED_NUMBERS // hidden
+    return CACHED_BYTES // (bytes_a_number * hidden)
 
 
 def padded(rows: Sequence[Ids], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

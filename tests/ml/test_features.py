@@ -94,7 +94,7 @@ def test_a_pass_on_a_processor_holds_no_more_tokens_than_its_cache(
         return max(sizes)
 
     everything = largest_pass()
-    monkeypatch.setattr(windows, "CACHED_NUMBERS", 32 * 100)
+    monkeypatch.setattr(windows, "CACHED_BYTES", 4 * 32 * 100)
     assert largest_pass() <= 100 < everything
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import transformers
 
 from tasks.ml import features, windows
 from tasks.ml.artifact import LaudosJson, publish
+from tasks.ml.backends import Backend
 from tasks.ml.errors import BrokenArtifact, UnfitData
-from tasks.ml.features import encode, last_linear
+from tasks.ml.features import Heard, encode, last_linear, reader_of
 from tasks.ml.head import fit_head, probabilities
 from tasks.ml.predictor import Predictor
 from tasks.ml.windows import Windows
@@ -164,3 +167,27 @@ def test_two_threads_may_tokenise_at_once(tiny: Callable[[], Network], facts_of,
             predictor.vectors(texts[:40])
         for one in ahead:
             one.result()
+
+
+def test_a_pass_in_numbers_of_half_the_size_holds_twice_the_tokens(
+    tiny: Callable[[], Network], facts_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both are one cache full."""
+    network = tiny()
+    predictor, _ = with_head(network, facts_of(network), tmp_path)
+    monkeypatch.setattr(windows, "CACHED_BYTES", 4 * 64 * predictor.hidden)
+    texts = written(40, seed=4)[0]
+
+    def largest(backend: Backend) -> int:
+        sizes: list[int] = []
+
+        def reader(ids: torch.Tensor, mask: torch.Tensor) -> Heard:
+            sizes.append(ids.numel())
+            return read(ids, mask)
+
+        replace(predictor, backend=backend, reader=reader).vectors(texts)
+        return max(sizes)
+
+    read = reader_of(predictor.model)
+    assert 32 < largest("openvino-fp32") <= 64
+    assert 64 < largest("openvino-bf16") <= 128
