@@ -29,7 +29,8 @@ prints `invariant: 0 violations`, or what it found.
 
 A check that cannot fail shows nothing. So each scenario runs again with one protection of laudos switched
 off at a time: these are its **negative controls**. Then a violation must be found, by the very check that
-is there for it, or the scenario has not passed. The switches exist in the torture's own processes only;
+is there for it, or the scenario has not passed; a run whose blows all fell beside what the protection guards
+is made again with others, three times at most. The switches exist in the torture's own processes only;
 laudos itself has none.
 
 ```sh

@@ -159,3 +159,18 @@ def test_the_command_lists_what_there_is_and_ends_with_1_on_a_missed_control(
     assert ended.exit_code == 1
     assert "invariant: 0 violations" in ended.output
     assert "without toothless: MISSED" in ended.output
+
+
+def test_a_control_whose_blows_fell_beside_is_struck_again_with_others(
+    only: Callable[[Scenario], Outcome],
+) -> None:
+    """Where nothing of the scenario itself is run again: a violation there counts at once."""
+    runs = []
+
+    def sometimes(world: Scratch, load: Load) -> Result:
+        runs.append(load)
+        return Result({}, (Violation("this", "1"),) if len(runs) == 3 else ())
+
+    outcome = only(replace(CALM, run=sometimes, controls=(Control("x", "", switch_nothing_off, ("this",)),)))
+    assert outcome.passed
+    assert len(runs) == 3, "once whole, twice with the protection off"
