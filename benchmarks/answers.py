@@ -48,6 +48,7 @@ from benchmarks.trained_here import LABELS as TASK_LABELS
 from db import models, reports, trace
 from db.engine import reading, writing
 from db.tables import model
+from tasks.claims import work_on
 from tasks.database import open_database
 from tasks.ml.artifact import publish
 from tasks.ml.features import encode
@@ -59,7 +60,6 @@ from tasks.ml.report_ids import institution_of
 from tasks.ml.slice_fields import Field, fields_of
 from tasks.ml.slices import slice_figures
 from tasks.models import roll_back
-from tasks.scorer import work_on
 from tasks.settings import Settings
 from tasks.torture.server import scratch_server
 from tasks.verify import verify_prediction

@@ -34,9 +34,9 @@ from db import models
 from db.engine import reading, writing
 from db.scoring import Job
 from db.tables import feature, prediction, score_chunk, score_job, shift_test
+from tasks.claims import work_on
 from tasks.cluster import score_on_cluster
 from tasks.database import open_database
-from tasks.scorer import work_on
 from tasks.settings import Settings
 
 ENCODED = 60  # by the MiniLM: 150 ms each on a slow core

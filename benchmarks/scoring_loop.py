@@ -17,7 +17,7 @@ from benchmarks.backlogs import LABELS, new_model
 from db import backlog, scoring
 from db.engine import writing
 from db.scoring import Job
-from tasks import scorer
+from tasks import claims, scorer
 from tasks.database import open_database
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import Thresholds
@@ -67,12 +67,12 @@ def main() -> None:
     settings = Settings.load()
     engine = open_database(settings)
     predictor = stand_in()
-    scorer.load_scorer = lambda engine, settings, job: scorer.Scorer(engine, settings, job, predictor)
+    claims.load_scorer = lambda engine, settings, job: scorer.Scorer(engine, settings, job, predictor)
     began = time.perf_counter()
     job = cut(engine, settings)
     cut_s = time.perf_counter() - began
     before = peak_mib()
-    told = scorer.work_on(engine, settings, job)
+    told = claims.work_on(engine, settings, job)
     took = time.perf_counter() - began - cut_s
     if told.written != job.reports or told.elsewhere:
         raise SystemExit(f"job {job.id} ended with {told.written} of {job.reports} predictions")

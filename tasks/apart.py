@@ -21,10 +21,11 @@ from db import scoring, takeover
 from db.engine import reading
 from db.errors import LaudosError
 from db.scoring import Job
+from tasks.claims import each_chunk, take_over_silent
 from tasks.database import open_database
 from tasks.ml.isolation import PROBE
 from tasks.processes import as_a_process
-from tasks.scorer import ScoreSummary, each_chunk, load_scorer, take_over_silent
+from tasks.scorer import ScoreSummary, load_scorer
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)

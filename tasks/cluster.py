@@ -26,10 +26,11 @@ from db import scoring, takeover
 from db.engine import reading
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
+from tasks.claims import take_over_silent, what_is_left
 from tasks.cluster_hand import Hand, differences
 from tasks.cluster_member import Answer, Asked, greet, help_with, versions
 from tasks.progress import progress_bar
-from tasks.scorer import ScoreSummary, take_over_silent, what_is_left
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)

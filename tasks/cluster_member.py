@@ -25,11 +25,12 @@ from db.engine import reading
 from db.errors import ConfigurationError, DatabaseFailure
 from db.scoring import Job
 from tasks.apart import work_apart
+from tasks.claims import each_chunk
 from tasks.database import open_database
 from tasks.errors import safe_form
 from tasks.ledger import code_revision
 from tasks.model_folders import gist_fault_of
-from tasks.scorer import Scorer, ScoreSummary, each_chunk, load_scorer
+from tasks.scorer import Scorer, ScoreSummary, load_scorer
 from tasks.settings import Settings
 from tasks.workers import machine, worker_name
 

@@ -11,9 +11,10 @@ from db import scoring
 from db.engine import reading
 from db.scoring import Job
 from tasks.apart import work_apart
+from tasks.claims import what_is_left, work_on
 from tasks.database import open_database
 from tasks.progress import progress_bar
-from tasks.scorer import ScoreSummary, what_is_left, work_on
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 
 POLL_S = 5.0

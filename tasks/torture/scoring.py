@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from db import models, scoring
 from db.engine import reading
-from tasks import scorer
+from tasks import claims, scorer
 from tasks.classify import cut_backlog
 from tasks.database import open_database
 from tasks.ledger import recorded_run
@@ -54,7 +54,7 @@ def work(
         job = scoring.get(c, job_id)
     assert job is not None
     tell.send("ready")
-    scorer.work_on(engine, settings, job, lambda done, _: tell.send(done))
+    claims.work_on(engine, settings, job, lambda done, _: tell.send(done))
 
 
 def classify(settings: Settings, _tell: Connection) -> None:
@@ -67,7 +67,7 @@ def classify(settings: Settings, _tell: Connection) -> None:
         with reading(engine) as c:
             job = scoring.get(c, job_id)
         assert job is not None
-        scorer.work_on(engine, settings, job)
+        claims.work_on(engine, settings, job)
 
 
 def dying(settings: Settings, tell: Connection, doom: Doom, work: Work, *arguments: Any) -> None:

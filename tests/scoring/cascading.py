@@ -9,8 +9,9 @@ from sqlalchemy import select, update
 from db import models
 from db.engine import reading, writing
 from db.tables import model, prediction
+from tasks.claims import work_on
 from tasks.ml.predictor import Predictor
-from tasks.scorer import ScoreSummary, work_on
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, Hospital
 

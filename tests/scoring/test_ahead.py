@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from db import scoring
 from db.engine import reading, writing
 from db.tables import feature, prediction, report_version, score_chunk
-from tasks import scorer
+from tasks import claims
 from tasks.doctor import doctor
 from tasks.ml import features
 from tasks.ml.predictor import Predictor
@@ -39,7 +39,7 @@ def cut_by(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
             return begun
 
     monkeypatch.setattr(features, "windows_of", watched)
-    monkeypatch.setattr(scorer, "ThreadPoolExecutor", Patient)
+    monkeypatch.setattr(claims, "ThreadPoolExecutor", Patient)
     return told
 
 
@@ -112,7 +112,7 @@ def test_nobody_reads_ahead_where_another_may_claim_it(
     job = both.cut(both.crown())
     with writing(both.engine) as c:
         assert scoring.claim(c, job.id, "other", both.settings.scoring.lease, scoring.lease_clock(c))
-    scorer.work_on(both.engine, both.settings, job)
+    claims.work_on(both.engine, both.settings, job)
     assert [by for by, _ in cut_by] == ["main"] * 3
 
 

@@ -20,11 +20,12 @@ from db.tables import feature, prediction, snapshot_item
 from flows.cli import main
 from tasks import answering, backends
 from tasks.backends import Trial
+from tasks.claims import work_on
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
 from tasks.ml.features import Heard, Reader
 from tasks.ml.isolation import PROBE
 from tasks.ml.predictor import Predictor
-from tasks.scorer import ScoreSummary, load_predictor, load_scorer, work_on
+from tasks.scorer import ScoreSummary, load_predictor, load_scorer
 from tasks.settings import Settings
 from tasks.settings_sections import ScoringSettings
 from tasks.verify import verify_prediction

@@ -14,7 +14,7 @@ import flows.classify
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import feature, prediction, quarantine, report_version, score_chunk, score_job
-from tasks import scorer
+from tasks import claims
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
@@ -246,7 +246,7 @@ def test_nothing_is_claimed_while_the_model_is_loaded(
         leased.append(both.count(score_chunk, score_chunk.c.state == "leased"))
         return load_scorer(*asked)
 
-    monkeypatch.setattr(scorer, "load_scorer", load)
+    monkeypatch.setattr(claims, "load_scorer", load)
     summary = classify(both)
     assert summary is not None
     assert (summary.written, leased) == (8, [0])

@@ -17,7 +17,7 @@ from db import doctor, scoring
 from db.cutting import FEW, MANY, levels
 from db.engine import reading
 from db.tables import prediction, score_chunk, score_job
-from tasks.scorer import work_on
+from tasks.claims import work_on
 from tests.scoring.hospital import Hospital
 from tests.scoring.test_takeover import claim, finish, take_over
 

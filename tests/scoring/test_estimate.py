@@ -19,10 +19,11 @@ from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, metadata, prediction, score_chunk, score_job
 from flows.cli import main
+from tasks.claims import work_on
 from tasks.doctor import doctor
 from tasks.estimate import as_cut, estimate
 from tasks.ml.forecast import Reading, by_turns, forecast, groups
-from tasks.scorer import ScoreSummary, work_on
+from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 

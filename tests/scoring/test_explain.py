@@ -20,11 +20,11 @@ from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import evidence, prediction, report_version
 from flows.cli import main
 from flows.cli_evidence_words import marked
+from tasks.claims import work_on
 from tasks.explain import explain
 from tasks.marked_page import write_page
 from tasks.ml.evidence import sentences
 from tasks.ml.predictor import Predictor
-from tasks.scorer import work_on
 from tasks.verify import verify_prediction, verify_report
 from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital
 

@@ -25,9 +25,9 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.tables import feature, prediction, quarantine, score_chunk, score_job
 from tasks import apart
+from tasks.claims import work_on
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
-from tasks.scorer import work_on
 from tasks.worker import work
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.worker import KILLS, killed_by_a_report, plain, slow, worker

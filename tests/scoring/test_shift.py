@@ -17,9 +17,10 @@ from db.tables import feature, prediction, shift_test
 from db.views import VIEWS
 from tasks import alarms, shift_apart
 from tasks import shift as tested
+from tasks.claims import work_on
 from tasks.doctor import doctor
 from tasks.monitor import look_back
-from tasks.scorer import ScoreSummary, load_scorer, work_on
+from tasks.scorer import ScoreSummary, load_scorer
 from tasks.settings import Settings
 from tasks.tonight import tonight
 from tasks.verify import verify_prediction

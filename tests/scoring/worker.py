@@ -14,9 +14,9 @@ from typing import Any
 from db import scoring
 from db.engine import open_engine, reading
 from tasks import apart
+from tasks.claims import work_on
 from tasks.ml.features import Encoded
 from tasks.ml.predictor import Predictor
-from tasks.scorer import work_on
 from tasks.settings import Settings
 from tasks.stopping import stop_on_signals
 from tasks.worker import work
