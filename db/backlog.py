@@ -112,7 +112,8 @@ def cut(
     number = func.row_number().over(order_by=versions.c.id).label("number")
     numbered = select(versions.c.id, number).subquery()
     seq = seq_of(numbered.c.number, levels(reports, chunk_reports_min, chunk_reports_max))
-    cut = select(numbered.c.id, seq.label("seq")).subquery()
+    # what another session took in since it was counted (PostgreSQL shows it) waits for the next cut
+    cut = select(numbered.c.id, seq.label("seq")).where(numbered.c.number <= reports).subquery()
     ranges = select(
         literal(job_id), cut.c.seq, func.min(cut.c.id), func.max(cut.c.id), func.count()
     ).group_by(cut.c.seq)

@@ -26,6 +26,7 @@ class Backlog:
     model_id: int
     encoder_sha: str
     sources: Sequence[str] | None
+    reports: int
     chunks: tuple[Level, ...]
 
 
@@ -120,7 +121,9 @@ def _cut(asked: Backlog) -> Subquery:
         )
         .subquery()
     )
-    return select(numbered, seq_of(numbered.c.number, asked.chunks).label("seq")).subquery()
+    seq = seq_of(numbered.c.number, asked.chunks).label("seq")
+    # what came in since it was counted is in no chunk
+    return select(numbered, seq).where(numbered.c.number <= asked.reports).subquery()
 
 
 def _same_text(cut: Subquery) -> tuple[ColumnElement[Any], ...]:

@@ -135,7 +135,7 @@ def as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> 
     chunks = levels(reports, cutting.chunk_reports_min, cutting.chunk_reports_max)
     # at reduced precision every text is read again: under no encoder's name lies a vector for it
     stored = settings.scoring.backend == "auto" or is_full_precision(settings.scoring.backend)
-    return Backlog(model.id, model.encoder_sha if stored else "", sources, chunks)
+    return Backlog(model.id, model.encoder_sha if stored else "", sources, reports, chunks)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from heapq import heapreplace
 from itertools import pairwise
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from db import doctor, scoring
+from db import backlog, doctor, scoring
 from db.cutting import FEW, MANY, levels
 from db.engine import reading
-from db.tables import prediction, score_chunk, score_job
+from db.tables import prediction, report_version, score_chunk, score_job
 from tasks.claims import work_on
 from tests.scoring.hospital import Hospital
 from tests.scoring.test_takeover import claim, finish, take_over
@@ -103,6 +104,26 @@ def test_sql_cuts_as_the_sizes_say_where_some_reports_wait_no_more(both: Hospita
     held = [sum(first <= one <= last for one in waits) for _, first, last in found]
     assert held == sizes(120, 2, 16)
     assert all(before[2] < after[1] for before, after in pairwise(found))
+
+
+def test_what_arrives_while_a_backlog_is_cut_waits_for_the_next(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL shows each statement what was committed before it; SQLite lets nobody write meanwhile."""
+    both.receive(20)
+    model_id, counted = both.crown_row(), backlog.count
+
+    def count_and_receive(c: Connection, *asked: Any) -> int:
+        found = counted(c, *asked)
+        if c.dialect.name == "postgresql":
+            both.receive(40)
+        return found
+
+    monkeypatch.setattr(backlog, "count", count_and_receive)
+    job = both.cut(model_id, 2, 16)
+    assert job.reports == sum(reports for reports, _, _ in ranges(both)) == 20
+    assert not broken_promises(both)
+    assert both.count(report_version) == (60 if both.engine.dialect.name == "postgresql" else 20)
 
 
 def test_the_largest_chunks_are_claimed_first(both: Hospital) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from db import backlog, models
 from db import forecast as tables
-from db import models
 from db.cutting import levels
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
-from db.tables import feature, metadata, prediction, score_chunk, score_job
+from db.tables import feature, metadata, prediction, report_version, score_chunk, score_job
 from flows.cli import main
 from tasks.claims import work_on
 from tasks.doctor import doctor
@@ -120,7 +120,7 @@ def test_what_a_worker_holds_is_not_tried_to_be_written(both: Hospital) -> None:
 def test_what_is_in_the_sample_stands_for_the_whole(both: Hospital) -> None:
     both.receive(40)
     model_id = both.crown_row()
-    asked = tables.Backlog(model_id, "e" * 64, None, levels(40, 8, 8))
+    asked = tables.Backlog(model_id, "e" * 64, None, 40, levels(40, 8, 8))
     with reading(both.engine) as c:
         found = tables.waiting(c, asked)
         assert len(tables.sample(c, asked, found.texts, 1000)) == found.texts == 40
@@ -134,6 +134,23 @@ def test_nothing_waiting_costs_nothing(hospital: Hospital) -> None:
     hospital.crown_row()
     told = estimate(hospital.settings, price_per_hour=2.0)
     assert (told.reports, told.plan.seconds, told.plan.cost, told.saved_by_one_more_s) == (0, 0.0, 0.0, 0.0)
+
+
+def test_what_arrives_while_it_is_counted_is_left_for_the_next_estimate(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL shows each statement what was committed before it; SQLite shows one state throughout."""
+    both.crown_row()
+    counted = backlog.count
+
+    def count_and_receive(c: Connection, *asked: Any) -> int:
+        found = counted(c, *asked)
+        both.receive(3)
+        return found
+
+    monkeypatch.setattr(backlog, "count", count_and_receive)
+    assert estimate(both.settings).plan.seconds == 0.0
+    assert both.count(report_version) == 3
 
 
 def test_the_command_tells_cost_and_what_one_more_machine_saves(
