@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tasks.ml import cascade as promises
 from tasks.ml.predictor import Predictor
 from tasks.settings import Settings
 from tests.scoring.hospital import TABLES, Hospital, text_of
+from tests.scoring.retaining import Configured
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +64,14 @@ def half_sure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hospital, int], None
         monkeypatch.setattr(promises, "CONFIDENCES", (0.9999, middle))
 
     return of
+
+
+@pytest.fixture
+def kept(both: Hospital, configure: Callable[..., Settings]) -> Configured:
+    """The hospital under other retention rules: `kept(models=0)`."""
+
+    def change(**rules: Any) -> Hospital:
+        settings = configure(database=both.settings.database, retention=rules, **TABLES)
+        return Hospital(both.engine, settings, both.now)
+
+    return change
