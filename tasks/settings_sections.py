@@ -67,8 +67,8 @@ class TrainingSettings(Strict):
     epochs: float | None = Field(
         default=None,
         gt=0,
-        description="default: a scratch encoder reads some 25,000 reports in 2 to 10 passes; "
-        "a pretrained one passes 3 times",
+        description="default: a scratch encoder reads some 25,000 reports in 2 to 10; "
+        "a pretrained one reads each 3 times",
     )
     learning_rate: float | None = Field(
         default=None,

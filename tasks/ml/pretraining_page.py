@@ -75,7 +75,7 @@ def _read(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("tokens", f"{facts['read']['tokens']:,}"),
         ("steps", f"{facts['steps']:,}"),
         ("computed in", facts.get("precision", "not recorded")),
-        ("passes", f"{config['training']['epochs']:g}"),
+        ("epochs", f"{config['training']['epochs']:g}"),
         ("left out", facts["asked"]),
         ("seed", str(config["seed"])),
     ]
