@@ -35,11 +35,12 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
     """
     settings = Settings.load()
     asked = settings.classifier(classifier)
-    engine, now = open_database(settings), datetime.now(UTC)
-    lapse(engine, settings, now)  # a champion found damaged since may have a successor
+    engine = open_database(settings)
+    lapse(engine, settings, datetime.now(UTC))  # a champion found damaged since may have a successor
     with writing(engine) as c:
         backlog.hold_champion(c, classifier)
         champion = the_champion(c, classifier)
+        now = scoring.lease_clock(c)  # by which vectors are told that are read for this job
         scoring.stop_former(c, classifier, champion.model.id, now)
         unfinished = scoring.unfinished_job(c, classifier, champion.model.id)
         if unfinished is not None:

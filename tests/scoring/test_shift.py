@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select
 
-from db import predictions, shift
+from db import predictions, scoring, shift
 from db.engine import reading, writing
 from db.shift import Because, Told, Verdict
 from db.tables import feature, prediction, shift_test
 from db.views import VIEWS
-from tasks import alarms, shift_apart
+from tasks import alarms, classify, shift_apart
 from tasks import shift as tested
 from tasks.claims import work_on
 from tasks.doctor import doctor
@@ -164,6 +164,30 @@ def test_one_worker_decides_for_all_and_what_it_read_is_not_read_again(
         assert c.scalar(select(read_by)) == before, "it was read twice"
     again, _, _ = answer(both, both.crown(head=1))
     assert (again.encoded, again.from_features) == (0, 2 * PATIENTS)
+
+
+class AnHourAhead(datetime):
+    """The clock of a machine that is not the database's."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+def test_what_it_read_counts_as_encoded_whatever_the_clock_of_who_cut_the_job_says(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors and job bear moments of one clock."""
+    calibrated(both)
+    both.receive(PATIENTS)
+    monkeypatch.setattr(classify, "datetime", AnHourAhead)
+    job_id = classify.cut_backlog.fn(both.run("classify"), CLASSIFIER)
+    assert job_id is not None
+    with reading(both.engine) as c:
+        job = scoring.get(c, job_id)
+    assert job is not None
+    told = work_on(both.engine, both.settings, job)
+    assert (told.encoded, told.from_features) == (PATIENTS, 0)
 
 
 def test_a_small_job_is_tested_with_what_was_answered_before_it_and_without_that_it_is_not(
