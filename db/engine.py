@@ -81,7 +81,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, on one consistent state of the database."""
+    """A transaction that only reads: on SQLite one state of the database, on PostgreSQL in each statement
+    what was committed before it."""
     with _scrubbed(), engine.connect() as connection, connection.begin():
         yield connection
 
