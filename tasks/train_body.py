@@ -174,7 +174,7 @@ def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
     """A note where memory was too short for as many tokens at once as were wanted."""
     if log.batch_tokens == wanted:
         return ()
-    return (f"memory ran out with {wanted:,} tokens at once: trained with {log.batch_tokens:,}",)
+    return (f"memory was too short for up to {wanted:,} tokens at once: trained with {log.batch_tokens:,}",)
 
 
 def lessons_for(asked: ClassifierSettings) -> int:

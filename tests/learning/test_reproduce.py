@@ -83,7 +83,7 @@ def test_a_network_and_a_head_come_out_the_same_and_nothing_is_left_behind(
     assert set(splits_read) == {"train", "calibration"}
 
 
-SHORT = "memory ran out with 16,384 tokens at once: trained with 192"
+SHORT = "memory was too short for up to 16,384 tokens at once: trained with 192"
 
 
 def test_another_seed_is_another_model(
