@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from benchmarks import (
     answers,
     audit,
@@ -31,6 +33,7 @@ from benchmarks import (
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     demo.main()
     training.main()
     ingest.main([])
