@@ -88,7 +88,7 @@ INVARIANTS = (
     ),
     Invariant(
         "erased_leave_nothing",
-        "of a report that was erased no text, no vector and no row in quarantine is held",
+        "of a report that was erased no text, nothing read off it and no row in quarantine is held",
         "report",
         'something brought it back; run "laudos erase" with its id again',
         erasure.with_something_left,

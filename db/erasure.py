@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -22,9 +22,9 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     text,
-    union,
     update,
 )
 
@@ -44,6 +44,8 @@ from db.tables import (
     source,
 )
 
+Place = tuple[int, str]  # a source, and an id there
+
 FINISHED: Final = "erasure_finished"  # the action of the audit that follows BEGUN
 _READ_OFF_IT: Final = (evidence, shadow_prediction, feature, label, patient_group)
 TOUCHED: Final = (report, report_version, quarantine, *_READ_OFF_IT)
@@ -51,11 +53,11 @@ TOUCHED: Final = (report, report_version, quarantine, *_READ_OFF_IT)
 
 @dataclass(frozen=True)
 class Found:
-    """What a request is about, by number. `barred`: (source, id there) of what never became a report."""
+    """What a request is about, by number. `barred`: where what never became a report would come from."""
 
     reports: list[int]
     quarantined: list[int]
-    barred: list[tuple[int, str]]
+    barred: list[Place]
 
     def __bool__(self) -> bool:
         return bool(self.reports or self.quarantined)
@@ -63,7 +65,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Held:
-    """How much is held of a request's reports; `erased_before`: of the reports, earlier."""
+    """How much is held of a request's reports; `erased_before`: of the reports, earlier. `versions`: not
+    counting those that were emptied then."""
 
     reports: int
     erased_before: int
@@ -102,46 +105,48 @@ def find(
     c: Connection, of_source: int | None, external_ids: Sequence[str], patient_keys: Sequence[str]
 ) -> tuple[Found, set[str]]:
     """Reports of a source by their ids there, and all of these patients, with what lies in quarantine of
-    them; and which of the ids and keys something is known of."""
-    wanted = {(of_source, one) for one in external_ids if of_source is not None}
-    numbers: dict[int, tuple[int, str]] = {}
-    known: set[str] = set()
-    keys = set(patient_keys)
+    them; and which of the ids and keys something is known of.
+
+    All rows in quarantine under an id that must stay out go, whoever's they say they are.
+    """
+    named = {(of_source, one) for one in external_ids if of_source is not None}
+    keys, known = set(patient_keys), set[str]()
+    reports = _at(c, report, named)
     columns = select(report.c.id, report.c.source_id, report.c.external_id, report.c.patient_key)
-    for some in chunks(external_ids):
-        ours = columns.where(report.c.source_id == of_source, among(c, report.c.external_id, some))
-        numbers |= {row.id: (row.source_id, row.external_id) for row in c.execute(ours)}
-    known |= {external_id for _, external_id in numbers.values()}
     for some in chunks(patient_keys):
-        for row in c.execute(columns.where(among(c, report.c.patient_key, some))):
-            numbers[row.id] = (row.source_id, row.external_id)
-            known.add(row.patient_key)
-    wanted |= set(numbers.values())
-    waiting = {}
-    for number, place, key in _quarantined(c):
-        if place in wanted or key in keys:
-            waiting[number] = place
-            known |= {key} if key in keys else {place[1]} if place[0] == of_source else set()
-    never = {place for place in waiting.values() if place[1]} - _taken_in(c, waiting.values())
-    return Found(sorted(numbers), sorted(waiting), sorted(never)), known
+        for number, of, external_id, key in c.execute(columns.where(among(c, report.c.patient_key, some))):
+            reports[number] = (of, external_id)
+            known.add(key)
+    theirs = {}
+    for number, place, key in _quarantined(c) if keys else ():
+        if key in keys:
+            theirs[number] = place
+            known.add(key)
+    places = {place for place in theirs.values() if place[1]}
+    never = places - set(_at(c, report, places).values())
+    out = _at(c, quarantine, named | never | set(reports.values()))
+    barred = set(out.values()) - set(reports.values())
+    known |= {place[1] for place in (*reports.values(), *out.values()) if place in named}
+    return Found(sorted(reports), sorted(theirs | out), sorted(barred)), known
 
 
-def _quarantined(c: Connection) -> Any:
-    """(number, (source, id there), patient key if its content has one) of every row, streamed."""
+def _at(c: Connection, table: Table, places: Collection[Place]) -> dict[int, Place]:
+    """The rows there, by number: reports, or what lies in quarantine."""
+    found: dict[int, Place] = {}
+    for of in {of for of, _ in places}:
+        query = select(table.c.id, table.c.external_id).where(table.c.source_id == of)
+        for some in chunks(sorted(name for source_of, name in places if source_of == of)):
+            rows = c.execute(query.where(among(c, table.c.external_id, some)))
+            found |= {row.id: (of, row.external_id) for row in rows}
+    return found
+
+
+def _quarantined(c: Connection) -> Iterator[tuple[int, Place, str | None]]:
+    """(number, place, patient's key if its content has one) of every row, streamed."""
     q = quarantine.c
     query = select(q.id, q.source_id, q.external_id, q.payload).execution_options(yield_per=1000)
     for row in c.execute(query):
         yield row.id, (row.source_id, row.external_id), json.loads(row.payload).get("patient_key")
-
-
-def _taken_in(c: Connection, places: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
-    names = sorted({external_id for _, external_id in places})
-    query = select(report.c.source_id, report.c.external_id)
-    return {
-        (row.source_id, row.external_id)
-        for some in chunks(names)
-        for row in c.execute(query.where(among(c, report.c.external_id, some)))
-    }
 
 
 def held(c: Connection, found: Found) -> Held:
@@ -151,7 +156,8 @@ def held(c: Connection, found: Found) -> Held:
         mine = among(c, report.c.id, some)
         counted["reports"] += _count(c, report, mine)
         counted["erased_before"] += _count(c, report, mine, report.c.erased_at.is_not(None))
-        counted["versions"] += _count(c, report_version, among(c, report_version.c.report_id, some))
+        whole = report_version.c.raw_sha != ERASED_SHA
+        counted["versions"] += _count(c, report_version, among(c, report_version.c.report_id, some), whole)
         for name, table in (("predictions", prediction), ("vectors", feature), ("labels", label)):
             counted[name] += _count(c, table, table.c.report_version_id.in_(_versions(c, some)))
     counted["quarantined"] = len(found.quarantined)
@@ -214,16 +220,16 @@ def lift(c: Connection, of_source: int, external_ids: Sequence[str]) -> int:
 
 
 def with_something_left() -> Select[Any]:
-    """Erased reports of which a text, a vector or a row in quarantine is there all the same."""
-    gone = report.c.erased_at.is_not(None)
-    version = select(report.c.id).join(report_version, report_version.c.report_id == report.c.id).where(gone)
+    """Erased reports of which a text, anything read off one or a row in quarantine is there all the same."""
+    version = report_version.c
+    mine = select(version.id).where(version.report_id == report.c.id)
     same = (quarantine.c.source_id == report.c.source_id) & (quarantine.c.external_id == report.c.external_id)
-    found = union(
-        version.where(report_version.c.text.is_not(None)),
-        version.join(feature, feature.c.report_version_id == report_version.c.id),
-        select(report.c.id).join(quarantine, same).where(gone),
-    ).subquery()
-    return select(found.c.id)
+    left = [
+        mine.where(version.text.is_not(None) | (version.raw_sha != ERASED_SHA)).exists(),
+        *(mine.join(table, table.c.report_version_id == version.id).exists() for table in _READ_OFF_IT),
+        select(quarantine.c.id).where(same).exists(),
+    ]
+    return select(report.c.id).where(report.c.erased_at.is_not(None), or_(*left))
 
 
 def unfinished(c: Connection) -> list[str]:

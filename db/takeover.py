@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from db import backlog, scoring
+from db.erasure import held_off
 from db.scoring import Job
 from db.tables import report_version, score_chunk, score_job
 
@@ -96,6 +97,9 @@ def take_over(
     # looked for first: mostly there is none, and the lock below waits for all workers
     if c.scalar(select(score_chunk.c.seq).where(*silent).limit(1)) is None:
         return TakenOver()
+    # a row in quarantine tells a text's hash: of one that is erased meanwhile none may be written. Asked for
+    # before the job's row, as whoever ends a chunk does
+    held_off(c)
     standing = scoring.held(c, job.id)
     if standing is None or standing.state != "open":
         return TakenOver()

@@ -45,7 +45,11 @@ def erase(
     by: Annotated[str | None, typer.Option("--by", "--actor", help="Who acts; default: your login.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase reports on request: text, vectors, labels, quarantine; and tell which models they taught."""
+    """Erase reports on request: text, vectors, labels, quarantine; and tell which models they taught.
+
+    On SQLite the whole file is written anew at the end: that takes twice its size of room beside it, and who
+    else writes waits meanwhile. Many ids at once cost that once.
+    """
     if reports_from == patients_from == "-":
         raise typer.BadParameter("standard input holds the ids of reports or of patients, not both")
     if "-" in (reports_from, patients_from) and not (yes or dry_run or lift):
@@ -110,11 +114,11 @@ def _tell(found: Erasure, *, err: bool = False) -> None:
         say(f"{held.training_sets:,} training sets hold some of them, and can teach no more")
     for one in found.models:
         role = ", the champion" if one.champion else ""
-        say(f"model {one.id} of {one.classifier}{role} was taught by {one.reports:,} of them")
+        say(f"model {one.id} of {one.classifier}{role} was taught by {one} of them")
     if found.models:
         say('these models go on answering; "laudos retrain --how full" makes one that never saw them')
     for name in found.encoders:
-        say(f"encoder {name} was pre-trained since they came in, and may have read some")
+        say(f"encoder {name} was pre-trained while they were here, and may have read some")
     for kind, places in (("report", found.unknown_reports), ("patient", found.unknown_patients)):
         if places:
             told = ", ".join(map(str, places[:20])) + (" ..." if len(places) > 20 else "")

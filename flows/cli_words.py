@@ -124,7 +124,7 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
         out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
     if story.erased:
         out.print(
-            f"{story.erased:,} of the reports that taught it were erased on request since; "
+            f"{story.erased} of the reports that taught it were erased on request since; "
             '"laudos retrain --how full" makes one that never saw them'
         )
     for sentence in story.learnt:

@@ -11,6 +11,7 @@ from flows.monitor import MonitorSummary, monitor
 from flows.retrain import RetrainSummary, retrain
 from flows.synthesize import SynthesizeSummary, synthesize
 from tasks.database import open_database
+from tasks.erase import finish_left
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
 from tasks.nightly import Attempts
@@ -51,6 +52,7 @@ def nightly(full: bool = False) -> NightlySummary:
         synthesized = attempt.each("synthesize", synthesize, synthetic_classifiers(settings))
         retrained = attempt.each("retrain", retrain, settings.classifiers, how)
         classified = attempt.each("classify", classify, settings.classifiers)
+        attempt("finish erasures", finish_left, settings)
         removed = attempt("tidy up", tidy_up, run.id)
         monitored = attempt("monitor", monitor)
         if attempt.failed:

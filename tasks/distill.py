@@ -26,7 +26,7 @@ from tasks.ml.distillation import NO_LABEL, Recipe, Saved, distil, student_of, s
 from tasks.ml.layers import layer_stack
 from tasks.ml.predictor import Predictor
 from tasks.ml.variety.augment import Augmentation, course
-from tasks.model_folders import checkpoints_of, folder_of, intact
+from tasks.model_folders import STUDENT, checkpoints_of, folder_of, intact
 from tasks.plan import changed_since, config_sha, training_config
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
@@ -126,7 +126,7 @@ def make_student(
     if known is not None:
         return replace(told, model_id=known.id, reused=True, notes=(f"already distilled: model {known.id}",))
     checkpoints = checkpoints_of(settings, teacher.classifier) / f"{snapshot.sha[:12]}-{sha[:12]}"
-    stage = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / "student")
+    stage = learn(settings, asked, shown, student, taught, more, recipe, checkpoints / STUDENT)
     model_id, encoded = publish_challenger(
         engine, settings, teacher.classifier, snapshot, (student, shown.tokenizer), taught, calibration,
         Made(run_id, ACTOR, "full", config, sha, shown.facts.long_reports, {"training": stage}), now,

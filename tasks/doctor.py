@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine
 
 from db import doctor as promises
-from db import erasure, house, lessons, models, offenders
+from db import erasure, house, lessons, offenders
 from db.engine import reading
 from tasks import doctor_folders, doctor_machine
 from tasks.database import open_database
@@ -86,8 +86,8 @@ def _erasures(c: Connection) -> Iterator[Finding]:
         '"laudos doctor --repair" does the rest of an erasure',
         "house",
     )
-    taught = lessons.taught(models.of_classifier(c), lessons.lessons(c))
-    learnt = ", ".join(f"model {number} ({reports:,})" for number, reports in sorted(taught.items()))
+    taught, _ = lessons.taught_by(c)
+    learnt = ", ".join(f"model {number} ({one})" for number, one in sorted(taught.items()))
     notice = f'taught by reports that were erased since: {learnt}; "laudos retrain --how full" replaces them'
     yield Finding(
         "models_and_erasures",

@@ -1,7 +1,8 @@
 """Everything an auditor asks for about one model, in one folder: counts, figures and shas.
 
     MANIFEST.json          the sha256 of every other file here
-    model.json             its row, configuration and code revision; what is wrong with its folder
+    model.json             its row, configuration and code revision; what is wrong with its folder; which
+                           of the reports that taught it were erased on request since: counts, null for none
     manifest.json          the sha256 of each file of the published folder, and laudos.json, what it promises
     model-card.pt.md, model-card.en.md, report.md, report.html
     data-card.md           what its training set is made of
@@ -26,7 +27,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from db import audit, candidates, dossier, ledger, models, shadow, snapshots
+from db import audit, candidates, dossier, ledger, lessons, models, shadow, snapshots
 from db.engine import reading
 from db.errors import LaudosError
 from db.models import Model
@@ -119,6 +120,7 @@ def _model(c: Connection, settings: Settings, model: Model) -> dict[str, Any]:
         **asdict(model),
         "answers_now": champion is not None and champion.model.id == model.id,
         "code_revision": ledger.code_revision_of(c, model.run_id),
+        "erased_since": lessons.taught_by(c)[0].get(model.id),
         "fault": fault_of(settings, model),
         "told_by_code": code_revision(),
     }

@@ -7,6 +7,7 @@ One transaction removes the rows. Files and free pages follow; until they are se
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -25,9 +26,12 @@ from tasks.approval import BECAUSE_MAX
 from tasks.database import open_database
 from tasks.intake_rows import patient_key
 from tasks.ledger import recorded_run
+from tasks.ml.faultpoints import reach
+from tasks.model_folders import STUDENT, baselines_path, model_card_path
 from tasks.person import named
 from tasks.settings import Settings
 
+log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
 
@@ -41,13 +45,12 @@ class Request:
 
 
 @dataclass(frozen=True)
-class TaughtModel:
-    """A model that `reports` of a request taught."""
+class TaughtModel(lessons.Taught):
+    """A model, and how many of a request's reports taught it."""
 
     id: int
     classifier: str
     champion: bool
-    reports: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Erasure:
     """What is held of a request's reports, or was until it was erased by `run_id`.
 
     `barred`: ids that lay in quarantine alone, and are never taken in. `unknown_*`: places in what was given,
-    counted from 1, of which laudos holds nothing. `encoders`: pre-trained here since the reports came in, and
+    counted from 1, of which laudos holds nothing. `encoders`: pre-trained here while the reports were, and
     perhaps on them. `finished`: files and free pages were seen to. `left`: what a person has to do.
     """
 
@@ -80,17 +83,18 @@ def erase(settings: Settings, request: Request, by: str | None, because: str, sa
     """Remove them, and finish what earlier erasures had to leave. Raises Busy while an ingest is at work."""
     actor, because = named(by), _why(because)
     engine = open_database(settings)
-    now = datetime.now(UTC)
     with recorded_run(engine, settings, "erase", exclusive="ingest") as run:
         with writing(engine) as c:
             erasure.alone(c)
+            now = datetime.now(UTC)
             found, known = _find(c, request)
             story = _story(c, request, found, known)
             if found:
                 erasure.erase(c, found, now)
                 counts = {**asdict(story.held), "barred": story.barred, "models": len(story.models)}
                 _record(c, actor, lessons.BEGUN, f"run {run.id}", now, **counts, because=because)
-        finished, left = finish(engine, settings, actor, now, say)
+        reach("erase.rows.committed")
+        finished, left = finish(engine, settings, actor, datetime.now(UTC), say)
     return replace(story, run_id=run.id, finished=finished, left=left)
 
 
@@ -116,29 +120,59 @@ def finish(engine: Engine, settings: Settings, actor: str, now: datetime, say: S
     """
     with reading(engine) as c:
         pending = erasure.unfinished(c)
-        paths = [*_copies(engine), *_scratch(c, settings)] if pending else []
     if not pending:
         return True, []
     left: list[str] = []
-    is_free = True
+    files: int | None = None
     try:
-        with lock.exclusive(engine, "model"):
-            for path in paths:
-                say(f"removing {path.name}: it may hold what was erased")
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        with lock.exclusive(engine, "model"), lock.exclusive(engine, "schema"):
+            files = _remove_files(engine, settings, say)
     except Busy:
-        is_free = False
-        left.append('a model is being trained, whose files are left alone: then run "laudos doctor --repair"')
-    say("giving up the pages that held what was erased")
+        left.append(
+            "a model is being trained, or the database upgraded, whose files are left alone: then run "
+            '"laudos doctor --repair"'
+        )
+    reach("erase.files.removed")
+    say("giving up the pages that held what was erased; others who write wait meanwhile")
     wiped = wiping.wipe(engine)
+    reach("erase.pages.freed")
     if not wiped:
         names = ", ".join(table.name for table in erasure.TOUCHED)
         left.append(f"this PostgreSQL user may not do that; the tables' owner may: VACUUM {names}")
-    if is_free:
+    if files is not None:
+        _tell_on_cards(engine, settings)
         with writing(engine) as c:
             for subject in pending:
-                _record(c, actor, erasure.FINISHED, subject, now, files=len(paths), wiped=wiped)
-    return is_free, left
+                _record(c, actor, erasure.FINISHED, subject, now, files=files, wiped=wiped)
+    return files is not None, left
+
+
+def finish_left(settings: Settings) -> None:
+    """`finish` of what an erasure that was killed has left, unattended. Raises as wiping.wipe does."""
+    _, left = finish(open_database(settings), settings, "nightly", datetime.now(UTC), log.info)
+    for sentence in left:
+        log.warning(sentence)
+
+
+def _remove_files(engine: Engine, settings: Settings, say: Say) -> int:
+    """How many were removed. Looked for now: no training is under way that may write another."""
+    with reading(engine) as c:
+        paths = [*_copies(engine), *_read_off(c, settings)]
+    for path in paths:
+        say(f"removing {path.name}: it may hold what was erased")
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return len(paths)
+
+
+def _tell_on_cards(engine: Engine, settings: Settings) -> None:
+    """Write the cards of models anew that what was erased taught."""
+    from tasks.model_card import write_card  # torch comes with it
+
+    with reading(engine) as c:
+        models_taught, _ = lessons.taught_by(c)
+    for model_id in models_taught:
+        if model_card_path(settings, model_id, "en", "md").exists():
+            write_card(engine, settings, model_id)
 
 
 def _record(c: Connection, actor: str, action: str, subject: str, now: datetime, **detail: object) -> None:
@@ -181,7 +215,7 @@ def _story(c: Connection, request: Request, found: Found, known: set[str]) -> Er
     champions = {
         row.model.id for name in {m.classifier for m in every} if (row := models.champion_of(c, name))
     }
-    counts = lessons.taught(every, lessons.lessons(c, found.reports))
+    taught, encoders = lessons.taught_by(c, found.reports)
     return Erasure(
         None,
         erasure.held(c, found),
@@ -189,11 +223,13 @@ def _story(c: Connection, request: Request, found: Found, known: set[str]) -> Er
         [place for place, one in enumerate(request.reports, 1) if one not in known],
         [place for place, one in enumerate(_keys(request), 1) if one not in known],
         [
-            TaughtModel(one.id, one.classifier, one.id in champions, counts[one.id])
+            TaughtModel(
+                **asdict(taught[one.id]), id=one.id, classifier=one.classifier, champion=one.id in champions
+            )
             for one in every
-            if one.id in counts
+            if one.id in taught
         ],
-        lessons.pretrained_since(c, found.reports),
+        encoders,
         not erasure.unfinished(c),
         [],
     )
@@ -207,20 +243,28 @@ def _copies(engine: Engine) -> list[Path]:
     return [*copies_beside(database), *database.parent.glob(f".{database.name}.*{ENDING}.partial*")]
 
 
-def _scratch(c: Connection, settings: Settings) -> Iterator[Path]:
-    """Checkpoints and tokens that a killed training or pre-training left of what was erased."""
-    begun = {sha[:12] for sha in lessons.shas_of(c, lessons.lessons(c))}
+def _read_off(c: Connection, settings: Settings) -> Iterator[Path]:
+    """What was read off erased reports: checkpoints and tokens that a killed training or pre-training left,
+    and what baselines answered."""
+    found = lessons.lessons(c)
+    begun = {sha[:12] for sha in lessons.shas_of(c, found)}
     for path in settings.folder.glob("training/*/*"):
-        if path.is_dir() and path.name[:12] in begun:
+        # on no record is which reports without a label taught a student
+        if path.is_dir() and (path.name[:12] in begun or (path / STUDENT).is_dir()):
             yield path
     for path in settings.folder.glob("pretraining/*/*"):
         if path.is_dir() and _read_erased(c, path / "corpus.json"):
             yield path
+    for one in models.of_classifier(c):
+        answers = baselines_path(settings, one.id)
+        if "holdout" in found.get(one.snapshot_id, ()) and answers.exists():
+            yield answers
 
 
 def _read_erased(c: Connection, corpus: Path) -> bool:
     """Whether a pre-training read what is gone; so it is taken where nothing says what it read."""
-    if not corpus.is_file():
+    try:
+        told = json.loads(corpus.read_text())
+        return snapshots.erased(c, [*told["taught"], *told["exam"]]) > 0
+    except (OSError, ValueError, KeyError, TypeError):
         return True
-    told = json.loads(corpus.read_text())
-    return snapshots.erased(c, [*told["taught"], *told["exam"]]) > 0

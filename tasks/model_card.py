@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine
 
-from db import candidates, ledger, metrics, models, snapshots, synthetic_sets
+from db import candidates, ledger, lessons, metrics, models, snapshots, synthetic_sets
 from db import data_card as rows
 from db.engine import reading
 from db.metrics import Metric
@@ -59,6 +59,7 @@ def facts_of(engine: Engine, settings: Settings, model_id: int) -> CardFacts:
         figures = metrics.of_model(c, model_id)
         tried = metrics.of_model(c, model_id, behaviour.POPULATION)
         state, verdict = _state(c, model)
+        gone = lessons.taught_by(c)[0].get(model.id, lessons.Taught(0, False))
         return CardFacts(
             classifier=model.classifier,
             model_id=model.id,
@@ -82,6 +83,8 @@ def facts_of(engine: Engine, settings: Settings, model_id: int) -> CardFacts:
             behaviour=next((one for one in _figures(tried, "model") if one.slice == "all"), None),
             thresholds=_thresholds(settings, model),
             verdict=verdict,
+            erased=gone.reports,
+            erased_perhaps=gone.perhaps,
         )
 
 

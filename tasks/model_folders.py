@@ -34,6 +34,7 @@ from tasks.ml.published import verify
 from tasks.ml.sealed import manifest_sha_of
 from tasks.settings import Settings
 
+STUDENT = "student"  # below a <key>: of a distillation
 REMOVED = 'its folder was removed under the retention rules; "laudos models list" shows which are left'
 
 

@@ -46,7 +46,7 @@ class ModelStory:
     """One model: what it learnt from, its figures beside the baselines, every decision about it.
 
     `report`: the page for a physician, `data_card`: what its training set is made of, each None where it was
-    not written; `erased`: how many of the reports that taught it, or its body, were erased on request since;
+    not written; `erased`: which of the reports that taught it, or its body, were erased on request since;
     `review`: which reports go to a person, and `learnt`: how each stage of the training of its
     network ended, a sentence each, empty where its folder cannot be read.
     """
@@ -55,7 +55,7 @@ class ModelStory:
     fault: str | None
     report: str | None
     data_card: str | None
-    erased: int
+    erased: lessons.Taught | None
     review: list[str]
     learnt: list[str]
     config: dict[str, Any]
@@ -96,7 +96,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         champion = models.champion_of(c, model.classifier)
         figures = metrics.of_model(c, model_id)
         snapshot = snapshots.get(c, model.snapshot_id)
-        taught = lessons.taught(models.of_classifier(c), lessons.lessons(c))
+        taught, _ = lessons.taught_by(c)
     answering = {champion.model.id} if champion is not None else set()
     page = report_path(settings, model_id, "html")
     card = card_path(settings, model.snapshot_id, "html")
@@ -105,7 +105,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         fault_of(settings, model),
         str(page) if page.exists() else None,
         str(card) if card.exists() else None,
-        taught.get(model_id, 0),
+        taught.get(model_id),
         *_told_by_folder(settings, model),
         model.config,
         {} if snapshot is None else snapshot.recipe,

@@ -20,7 +20,7 @@ from tasks.ml.artifact import read_facts
 from tasks.ml.distillation import Recipe, student_of
 from tasks.ml.encoder import load_encoder
 from tasks.ml.predictor import Predictor
-from tasks.model_folders import fault_of, folder_of
+from tasks.model_folders import STUDENT, fault_of, folder_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.train_body import Network, encoder_spec, trained_body
 from tasks.verify import Difference
@@ -122,7 +122,7 @@ def _student(
     whole = {"inner_share": 1.0}  # of students that were taught before there was such a share
     recipe = Recipe(**{field.name: (whole | said)[field.name] for field in fields(Recipe)})
     student = student_of(shown.model, recipe.layers, recipe.inner_share)
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / STUDENT
     again = read_facts(folder_of(recorded, model))
     stage = learn(recorded, asked, shown, student, taught, more, recipe, checkpoints, again)
     return (student, shown.tokenizer), stage

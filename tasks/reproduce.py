@@ -79,7 +79,7 @@ def reproduce(engine: Engine, settings: Settings, model_id: int) -> Reproduced:
     facts = read_facts(folder_of(settings, model))
     try:
         recorded = as_recorded(engine, settings, model, snapshot)
-        with _folder(settings) as folder, as_many_threads(facts.machine):
+        with _folder(settings, snapshot) as folder, as_many_threads(facts.machine):
             made = _train_again(engine, recorded, model, facts, folder)
     except (ValidationError, KeyError):
         gone = Difference("settings", "those of an older laudos", "no longer understood")
@@ -208,11 +208,11 @@ def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, 
 
 
 @contextmanager
-def _folder(settings: Settings) -> Iterator[Path]:
-    """A folder of the owner's alone that is gone afterwards."""
+def _folder(settings: Settings, snapshot: Snapshot) -> Iterator[Path]:
+    """A folder of the owner's alone that is gone afterwards; its name tells an erasure whose it is."""
     root = settings.folder / "training" / FOLDER
     root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="again-", dir=root))
+    folder = Path(tempfile.mkdtemp(prefix=f"{snapshot.sha[:12]}-again-", dir=root))
     try:
         yield folder
     finally:

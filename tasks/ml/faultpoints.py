@@ -46,6 +46,10 @@ POINTS = (
     "score.finish.features",
     "score.finish.predictions",
     "score.finish.committed",
+    # the rows of an erasure are gone; then its files, then the pages that held them
+    "erase.rows.committed",
+    "erase.files.removed",
+    "erase.pages.freed",
 )
 
 _strike: Strike | None = None

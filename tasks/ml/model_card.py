@@ -45,7 +45,8 @@ class CardFacts:
 
     figures: subject ("model", or a baseline's name) -> its figures on the whole holdout, slices among the
     model's; behaviour: share of the suite's pairs that it got right, None without a suite; thresholds: None
-    where the folder is gone; exam: of the synthetic reports that taught it, None where none did.
+    where the folder is gone; exam: of the synthetic reports that taught it, None where none did; erased: how
+    many of the reports that taught it were removed on request since; erased_perhaps: others may have.
     """
 
     classifier: str
@@ -70,6 +71,8 @@ class CardFacts:
     behaviour: Figure | None
     thresholds: Thresholds | None
     verdict: Verdict | None
+    erased: int = 0
+    erased_perhaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,14 @@ def _data(facts: CardFacts, said: Words) -> list[Block]:
         Table((columns.label, columns.said_by, columns.train, columns.calibration, columns.holdout), rows),
         Table((columns.source, columns.said_by, columns.reports, columns.first, columns.last), dated),
         Paragraph(said.data_note.format(snapshot=facts.snapshot_id)),
+        *_erased(facts, said),
     ]
+
+
+def _erased(facts: CardFacts, said: Words) -> list[Block]:
+    told = [said.erased.taught.format(reports=facts.erased)] if facts.erased else []
+    told += [said.erased.perhaps] if facts.erased_perhaps else []
+    return [Paragraph(" ".join((*told, said.erased.then)), strong=True)] if told else []
 
 
 def _figures(facts: CardFacts, said: Words) -> list[Block]:

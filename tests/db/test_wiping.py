@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text, update
 
 from db import erasure, roles, schema, wiping
 from db.engine import open_engine, reading, writing
+from db.errors import Busy
 from db.roles import Roles
 from db.tables import report_version
 from tests.db.history import two_days
@@ -63,6 +64,21 @@ def test_the_writers_role_may_erase_and_leaves_the_vacuum_to_the_owner(
     assert known == {"L1", "L2"}
     assert wiping.wipe(writer) is False
     assert wiping.wipe(owner) is True
+
+
+def test_a_transaction_that_still_sees_the_rows_is_waited_for_and_then_told(
+    owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.wiping.SQLITE_BUSY_TIMEOUT_S", 0.3)
+    with owner.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
+        reader.execute(text("SELECT count(*) FROM report"))
+        with writing(owner) as c:
+            c.execute(update(report_version).values(text=None))
+        with pytest.raises(Busy, match="their bytes are not"):
+            wiping.wipe(owner)
+    with reading(owner) as c:
+        c.execute(text("SELECT count(*) FROM report"))  # began since: it sees nothing that is gone
+        assert wiping.wipe(owner) is True
 
 
 def test_a_vacuum_frees_the_row_and_only_a_new_table_is_without_its_bytes(owner: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from sqlalchemy import func, select
 
-from db import lock
-from db.engine import reading
+from db import audit, erasure, lock
+from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
+from db.lessons import BEGUN
 from db.tables import prediction, run
 from flows.nightly import NightlySummary, nightly
 from tasks.database import open_database
@@ -42,6 +44,8 @@ def first(prefect_harness: None, settings: Settings) -> NightlySummary:
 
 @pytest.fixture(scope="module")
 def second(settings: Settings, first: NightlySummary) -> NightlySummary:
+    with writing(open_database(settings)) as c:  # as an erasure that was killed leaves it
+        audit.record(c, actor="dpo", action=BEGUN, subject="run 0", detail={}, now=datetime.now(UTC))
     return nightly()
 
 
@@ -99,6 +103,12 @@ def test_a_second_night_finds_nothing_new_and_encodes_nothing(
     )
     assert (answered.encoded, answered.written) == (0, 0)
     assert all(one.counts.new == 0 and one.retired == 0 for one in second.synthesized[0].sets)
+
+
+def test_a_night_ends_an_erasure_that_was_killed(settings: Settings, second: NightlySummary) -> None:
+    with reading(open_database(settings)) as c:
+        assert erasure.unfinished(c) == []
+        assert audit.holds(c, action=erasure.FINISHED, subject="run 0")
 
 
 def test_only_what_changed_is_answered_the_night_after(settings: Settings, second: NightlySummary) -> None:

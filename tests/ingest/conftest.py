@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sqlalchemy import insert as insert_into
 from db import ledger
 from db.engine import reading, writing
 from db.ledger import Counts
-from db.tables import label, quarantine, report, report_version, source
+from db.tables import feature, label, patient_group, quarantine, report, report_version, source
 from tasks.ingest import ingest_from
 from tasks.settings import Settings
 
@@ -35,6 +35,9 @@ PAAF = {
     "critical": "maligno",
     "label_values": {"B": "benigno", "M": "maligno"},
 }
+
+
+CANARY = "Xilofonista zarolho"  # in the texts that are to be erased
 
 
 class Hospital:
@@ -162,3 +165,28 @@ def desk(engine: Engine, database_url: str, hospital: Hospital, configure: Calla
         database=database_url, sources={"his": columns(hospital.url)}, classifiers={"paaf": PAAF}
     )
     return Desk(engine, settings)
+
+
+@pytest.fixture
+def full(desk: Desk, hospital: Hospital, now: datetime) -> Desk:
+    """Three reports, one of them amended and with a label that is none; a fourth lies in quarantine alone."""
+    hospital.add(
+        row("1", now, f"{CANARY} um", resultado="M"),
+        row("2", now, "Outro laudo", resultado="B"),
+        row("3", now, f"{CANARY} três", paciente="p1"),
+        row("4", now, "--- 12 ---", paciente="p1"),
+    )
+    desk.ingest(now)
+    hospital.change("1", texto=f"{CANARY} dois", resultado="indet", atualizado_em=now + timedelta(hours=1))
+    desk.ingest(now + timedelta(hours=1))
+    assert desk.quarantined() == [("1", "unknown_label"), ("4", "no_letters")]
+    with writing(desk.engine) as c:
+        for version in c.scalars(select(report_version.c.id)).all():
+            c.execute(
+                insert_into(feature).values(
+                    encoder_sha="e" * 64, report_version_id=version, vector=b"1234", sketch=b"12",
+                    tokens_seen=1, tokens_total=1, created_at=now,
+                )
+            )  # fmt: skip
+            c.execute(insert_into(patient_group).values(report_version_id=version, sex="female"))
+    return desk

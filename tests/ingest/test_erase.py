@@ -1,78 +1,23 @@
-"""What is erased on request is gone from rows, free pages and files, and no ingest brings it back."""
+"""What is erased on request is gone from all rows, and no ingest brings it back."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, insert, select, update
 
 from db import doctor, lock
-from db.engine import reading, writing
+from db.engine import writing
 from db.errors import Busy, ConfigurationError
 from db.ledger import Counts
-from db.tables import (
-    audit,
-    feature,
-    patient_group,
-    quarantine,
-    report,
-    report_version,
-    run,
-)
-from tasks import erase as steps
-from tasks.doctor import doctor as examine
-from tasks.erase import Erasure, Request, erase, lift, look
-from tasks.repair import repair
+from db.tables import audit, feature, label, patient_group, quarantine, report, report_version, run
+from tasks.erase import Request, erase, lift, look
 from tests.ingest.conftest import Desk, Hospital, row
+from tests.ingest.erasing import CANARY, WHY, go, silent, sound
 
 HOUR = timedelta(hours=1)
-CANARY = "Xilofonista zarolho"
-OLDER = "Oboísta estrábico"
-WHY = "request 17/2026"
-
-
-def silent(_line: str) -> None:
-    pass
-
-
-def go(desk: Desk, *reports: str, patients: tuple[str, ...] = ()) -> Erasure:
-    return erase(desk.settings, Request("his" if reports else None, reports, patients), "dpo", WHY, silent)
-
-
-def sound(desk: Desk) -> None:
-    with reading(desk.engine) as c:
-        assert [one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())] == []
-        assert doctor.broken_audit(c) is None
-
-
-@pytest.fixture
-def full(desk: Desk, hospital: Hospital, now: datetime) -> Desk:
-    """Three reports, one of them amended and with a label that is none; a fourth lies in quarantine alone."""
-    hospital.add(
-        row("1", now, f"{CANARY} um", resultado="M"),
-        row("2", now, "Outro laudo", resultado="B"),
-        row("3", now, f"{CANARY} três", paciente="p1"),
-        row("4", now, "--- 12 ---", paciente="p1"),
-    )
-    desk.ingest(now)
-    hospital.change("1", texto=f"{CANARY} dois", resultado="indet", atualizado_em=now + HOUR)
-    desk.ingest(now + HOUR)
-    assert desk.quarantined() == [("1", "unknown_label"), ("4", "no_letters")]
-    with writing(desk.engine) as c:
-        for version in c.scalars(select(report_version.c.id)).all():
-            c.execute(
-                insert(feature).values(
-                    encoder_sha="e" * 64, report_version_id=version, vector=b"1234", sketch=b"12",
-                    tokens_seen=1, tokens_total=1, created_at=now,
-                )
-            )  # fmt: skip
-            c.execute(insert(patient_group).values(report_version_id=version, sex="female"))
-    return desk
 
 
 def test_of_an_erased_report_a_tombstone_stays_and_no_other_report_is_touched(full: Desk) -> None:
@@ -203,117 +148,50 @@ def test_what_comes_back_by_another_way_is_found_by_the_doctor(full: Desk) -> No
     sound(full)
 
 
-# ------------------------------------------------------------------ bytes
-
-
-def bytes_of(desk: Desk) -> bytes:
-    path = Path(str(desk.engine.url.database))
-    return b"".join(one.read_bytes() for one in sorted(path.parent.glob(f"{path.name}*")) if one.is_file())
-
-
-def leave_in_free_space(desk: Desk) -> None:
-    """A copy of a text as SQLite leaves it where a page was split or a row moved."""
-    with closing(sqlite3.connect(str(desk.engine.url.database))) as c:
-        c.execute("PRAGMA secure_delete = OFF")
-        c.execute("CREATE TABLE moved AS SELECT ?", [OLDER * 1000])
-        c.execute("DROP TABLE moved")
-        c.commit()
-        c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert OLDER.encode() in bytes_of(desk)
-
-
-@pytest.fixture
-def on_sqlite(full: Desk) -> Desk:
-    if full.engine.dialect.name != "sqlite":
-        pytest.skip("its files are the server's")
-    return full
-
-
-def test_no_byte_of_an_erased_text_stays_in_the_file_or_beside_it(on_sqlite: Desk) -> None:
-    path = Path(str(on_sqlite.engine.url.database))
-    copied = path.with_name(f"{path.name}.0009-20260101T000000.000000Z.backup")
-    copied.write_bytes(bytes_of(on_sqlite))
-    leave_in_free_space(on_sqlite)
-    go(on_sqlite, "1", "3")
-    assert OLDER.encode() not in bytes_of(on_sqlite), "what pages that were freed long ago still held"
-    assert not copied.exists(), "what an upgrade left beside it holds it, too"
-    assert CANARY.encode() not in bytes_of(on_sqlite)
-    assert b"Outro laudo" in bytes_of(on_sqlite), "the search is blind"
-
-
-def test_a_plain_update_would_leave_the_bytes(on_sqlite: Desk, hospital: Hospital, now: datetime) -> None:
-    hospital.add(row("9", now + 2 * HOUR, f"{CANARY} " * 60))
-    on_sqlite.ingest(now + 2 * HOUR)
-    with writing(on_sqlite.engine) as c:
-        c.exec_driver_sql("PRAGMA secure_delete = OFF")  # as most builds of SQLite have it
-        c.execute(update(report_version).values(text=None))
-    assert on_sqlite.texts()["1"] == [None, None]
-    assert CANARY.encode() in bytes_of(on_sqlite)
-    with closing(sqlite3.connect(str(on_sqlite.engine.url.database))) as c:
-        c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert CANARY.encode() in bytes_of(on_sqlite), "nor is it the -wal alone"
-
-
-def test_a_reader_that_keeps_old_pages_is_told_and_the_rest_is_done_by_a_repair(
-    on_sqlite: Desk, monkeypatch: pytest.MonkeyPatch
+def test_an_id_that_two_patients_rows_bear_stays_out_with_all_of_them(
+    desk: Desk, hospital: Hospital, now: datetime
 ) -> None:
-    monkeypatch.setattr("db.wiping.SQLITE_BUSY_TIMEOUT_S", 0.1)
-    with closing(sqlite3.connect(str(on_sqlite.engine.url.database), isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM report_version").fetchone()
-        with pytest.raises(Busy, match="their bytes are not"):
-            go(on_sqlite, "1", "3")
-    assert on_sqlite.texts()["1"] == [None, None]
-    assert "erasures_finished" in {one.name for one in examine(on_sqlite.settings)}
-    assert repair(on_sqlite.engine, on_sqlite.settings, "dpo", silent) == 1
-    assert CANARY.encode() not in bytes_of(on_sqlite)
-    assert "erasures_finished" not in {one.name for one in examine(on_sqlite.settings)}
+    hospital.add(row("5", now, f"{CANARY} um", paciente="pa"), row("5", now, "Outro laudo", paciente="pb"))
+    desk.ingest(now)
+    assert desk.quarantined() == [("5", "conflicting_content")] * 2
+    done = go(desk, patients=("pa",))
+    assert (done.held.quarantined, done.barred) == (2, 1)
+    sound(desk)
+    desk.ingest(now + HOUR, full=True)
+    assert desk.quarantined() == []
+    sound(desk)
 
 
-@pytest.mark.parametrize("again", ["the command", "a repair"])
-def test_a_kill_between_rows_and_files_is_made_good_by_either(
-    full: Desk, monkeypatch: pytest.MonkeyPatch, again: str
+def test_what_is_known_of_an_id_and_of_its_patient_is_known_of_both(full: Desk) -> None:
+    found = look(full.settings, Request("his", ("4", "1"), ("p1",)))
+    assert (found.unknown_reports, found.unknown_patients) == ([], [])
+
+
+def test_a_second_call_finds_what_is_left_to_tell_and_nothing_to_empty(full: Desk) -> None:
+    go(full, "1", "4", patients=("p1",))
+    again = go(full, "1", "4", patients=("p1",))
+    held = again.held
+    assert (held.reports, held.erased_before, again.unknown_reports, again.finished) == (2, 2, [], True)
+    assert (held.versions, held.vectors, held.labels, held.quarantined, again.barred) == (0, 0, 0, 0, 0)
+    assert again.unknown_patients == [1], "whose they were is not known any more"
+    sound(full)
+
+
+def test_a_lifted_report_that_is_not_read_yet_breaks_no_promise(full: Desk) -> None:
+    go(full, "1", "4")
+    lift(full.settings, Request("his", ("1", "4")), "dpo", WHY)
+    sound(full)
+
+
+@pytest.mark.parametrize("table", [label, patient_group])
+def test_whatever_is_read_off_an_erased_text_is_found_by_the_doctor(
+    full: Desk, now: datetime, table: Table
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: object) -> None:
-        raise Killed
-
-    folder = full.settings.folder / "pretraining" / "paaf" / "0123"
-    (folder / "tokens").mkdir(parents=True)
-    with monkeypatch.context() as patched:
-        patched.setattr(steps, "finish", kill)
-        with pytest.raises(Killed):
-            go(full, "1")
-    assert folder.exists()
-    assert {one.name for one in examine(full.settings)} >= {"erasures_finished"}
-    if again == "a repair":
-        repair(full.engine, full.settings, "dpo", silent)
-    else:
-        assert go(full, "1").finished
-    assert not folder.exists()
-    assert "erasures_finished" not in {one.name for one in examine(full.settings)}
-
-
-def test_files_of_a_training_under_way_are_left_and_the_erasure_says_so(full: Desk) -> None:
-    folder = full.settings.folder / "pretraining" / "paaf" / "0123"
-    folder.mkdir(parents=True)
-    with lock.exclusive(full.engine, "model"):
-        done = go(full, "1")
-    assert (done.finished, folder.exists()) == (False, True)
-    assert "doctor --repair" in done.left[0]
-    assert repair(full.engine, full.settings, "dpo", silent) == 1
-    assert not folder.exists()
-
-
-def test_a_pre_training_that_never_read_it_is_left_alone(full: Desk) -> None:
-    folder = full.settings.folder / "pretraining" / "paaf"
-    versions = dict(
-        full.rows(select(report.c.external_id, report_version.c.id).join_from(report, report_version))
-    )
-    for name in ("2", "3"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "corpus.json").write_text(json.dumps({"taught": [versions[name]], "exam": []}))
-    go(full, "3")
-    assert sorted(one.name for one in folder.iterdir()) == ["2"]
+    go(full, "1")
+    said = {"classifier": "paaf", "origin": "feedback", "actor": "x", "value": "benigno", "at": now}
+    with writing(full.engine) as c:
+        c.execute(insert(table).values(report_version_id=1, **(said if table is label else {})))
+        broken = [one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())]
+    assert broken == ["erased_leave_nothing"]
+    go(full, "1")
+    sound(full)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import select
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from db import lessons
-from db.engine import reading
+import pytest
+from sqlalchemy import insert, select
+
+from db import lessons, snapshots
+from db.engine import reading, writing
+from db.lessons import Taught
 from db.models import Model, State, Trained
-from db.tables import feature, report, report_version, snapshot_item
+from db.tables import feature, report, report_version, run, snapshot_item
 from tasks import learning_data
 from tasks.doctor import examine
+from tasks.dossier import write_dossier
 from tasks.erase import Erasure, Request, erase
-from tasks.model_folders import checkpoints_of
+from tasks.model_card import card_of, write_card
+from tasks.model_folders import STUDENT, baselines_path, checkpoints_of, model_card_path
 from tasks.models import show_model
+from tasks.pretrain_record import record
+from tasks.reproduce import _folder
 from tests.learning.retraining import challenge, champion_of, model_of, retrain
 from tests.learning.world import CLASSIFIER, World
 
@@ -59,12 +69,12 @@ def test_the_champion_goes_on_until_a_whole_training_replaces_it(both: World) ->
     assert champion_of(both).model.id == first
     assert model_of(both, first).state == "ready"
     assert f"model {first} (2)" in notice(both)
-    assert show_model(both.settings, first).erased == 2
+    assert show_model(both.settings, first).erased == Taught(2, False)
 
     second = retrain(both, "head").trained.model_id
-    assert show_model(both.settings, second).erased == 2, "its body is the old one"
+    assert show_model(both.settings, second).erased == Taught(2, False), "its body is the old one"
     third = retrain(both, "full").trained.model_id
-    assert show_model(both.settings, third).erased == 0
+    assert show_model(both.settings, third).erased is None
     assert f"model {third} " not in notice(both)
 
 
@@ -102,7 +112,7 @@ def test_what_a_training_read_before_an_erasure_it_stores_no_vector_of(
     versions = select(report_version.c.id).join(report).where(report.c.external_id.in_(names))
     assert both.count(feature, feature.c.report_version_id.in_(versions)) == 0
     assert both.count(feature) > 0
-    assert show_model(both.settings, made.model_id).erased == 2
+    assert show_model(both.settings, made.model_id).erased == Taught(2, False)
 
 
 def test_a_student_learnt_what_its_teacher_did_and_so_did_a_head_on_its_body(world: World) -> None:
@@ -122,4 +132,92 @@ def test_a_student_learnt_what_its_teacher_did_and_so_did_a_head_on_its_body(wor
         model(6, 3, "c", "full"),
     ]
     of: lessons.Lessons = {1: {"train": {7, 8}, "holdout": {9}}, 3: {"calibration": {7}}}
-    assert lessons.taught(every[::-1], of) == {2: 2, 3: 2, 4: 2, 6: 1}
+    known = {number: Taught(reports, False) for number, reports in {2: 2, 3: 2, 4: 2, 6: 1}.items()}
+    assert lessons.taught(every[::-1], of) == known
+
+
+def test_what_was_made_of_reports_without_a_label_is_told_as_perhaps_taught_and_so_is_what_came_of_it(
+    world: World,
+) -> None:
+    def model(number: int, body: str, trained: Trained, **config: Any) -> Model:
+        path, run_id = f"{number}", 10 * number
+        return Model(number, CLASSIFIER, path, "", body, 1, trained, config, "", "ready", run_id, world.now)
+
+    every = [
+        model(1, "a", "full", encoder="/data/pretrained/achado-0123"),
+        model(2, "a", "head", encoder="scratch"),
+        model(3, "b", "full", distilled={"teacher": 2, "unlabelled": 0}),
+        model(4, "c", "full", distilled={"teacher": 9, "unlabelled": 7}),
+        model(5, "d", "full", distilled={"teacher": 9, "unlabelled": 7}),
+        model(6, "e", "full", distilled={"teacher": 9, "unlabelled": 0}),
+        model(7, "f", "full", encoder="/data/pretrained/achado-4567"),
+    ]
+    found = lessons.taught(every, {}, beside={40, 60}, encoders=["achado-0123"])
+    assert found == dict.fromkeys((1, 2, 3, 4), Taught(0, True))
+
+
+def test_by_date_it_is_told_which_encoders_may_have_read_an_erased_report(both: World) -> None:
+    both.add(range(4))
+
+    def made(name: str, began: datetime, ended: datetime | None, start: str = "") -> None:
+        with writing(both.engine) as c:
+            row: dict[str, Any] = {
+                "kind": "pretrain",
+                "code_revision": "x",
+                "config_sha": "x",
+                "started_at": began,
+            }
+            row |= {"ended_at": ended, "state": "completed" if ended else "running"}
+            new = insert(run).values(row)
+            run_id = c.execute(new.returning(run.c.id)).scalar_one()
+            facts = {"run": run_id, "read": {"reports": 9, "sha": "x"}, "config": {"start": {"name": start}}}
+            record(c, name, facts, began)
+
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    made("before", both.now - 9 * hour, both.now - 8 * hour)
+    made("during", both.now + 8 * hour, both.now + 9 * hour)
+    made("under-way", now - hour, None)
+    told = forget(both, ("L1",))
+    assert (told.encoders, told.models) == (["during", "under-way"], [])
+    made("after", now + 9 * hour, now + 10 * hour)
+    made("of-during", now + 9 * hour, now + 10 * hour, start="/data/pretrained/during")
+    with reading(both.engine) as c:
+        assert lessons.taught_by(c)[1] == ["during", "under-way", "of-during"]
+
+
+def test_card_and_dossier_say_how_many_reports_that_taught_were_erased_since(
+    world: World, tmp_path: Path
+) -> None:
+    world.add(HOSPITAL)
+    model_id = retrain(world).trained.model_id
+    write_card(world.engine, world.settings, model_id)
+    page = model_card_path(world.settings, model_id, "pt", "md")
+    assert "apagados" not in page.read_text("utf-8")
+    forget(world, some_of(world, "train"))
+    assert "Desde então, 2 dos laudos que ensinaram este modelo" in page.read_text("utf-8")
+    english = card_of(world.settings, model_id, "en").markdown
+    assert "2 of the reports that taught it" in english
+    assert "may have read" not in english
+    write_dossier(world.settings, model_id, tmp_path / "dossier")
+    told = json.loads((tmp_path / "dossier" / "model.json").read_text("utf-8"))
+    assert told["erased_since"] == {"reports": 2, "perhaps": False}
+
+
+def test_what_a_killed_distillation_or_reproduction_left_and_what_baselines_answered_goes(
+    world: World,
+) -> None:
+    world.add(HOSPITAL)
+    model_id = retrain(world).trained.model_id
+    students, others = (checkpoints_of(world.settings, CLASSIFIER) / name for name in ("01-45", "89-cd"))
+    (students / STUDENT).mkdir(parents=True)
+    others.mkdir()
+    with reading(world.engine) as c:
+        snapshot = snapshots.get(c, champion_of(world).model.snapshot_id)
+    assert snapshot is not None
+    again = _folder(world.settings, snapshot).__enter__()
+    answers = baselines_path(world.settings, model_id)
+    forget(world, some_of(world, "train", 1))
+    left = [one.exists() for one in (students, others, again, answers)]
+    assert left == [False, True, False, True]
+    forget(world, some_of(world, "holdout", 1))
+    assert not answers.exists(), "a line of it is the erased report's"

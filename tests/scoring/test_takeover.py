@@ -9,9 +9,9 @@ from itertools import pairwise
 from math import ceil, log2
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
-from db import doctor, scoring, takeover
+from db import doctor, erasure, scoring, takeover
 from db.engine import reading, writing
 from db.errors import StaleLease
 from db.predictions import Scored
@@ -108,6 +108,28 @@ def test_a_chunk_of_any_size_costs_two_deaths_and_its_logarithm(both: Hospital) 
         c.execute(score_chunk.delete().where(score_chunk.c.seq > 1))
     assert work_until_done(both, job, 17) <= 2 + ceil(log2(23))
     assert (both.count(prediction), both.count(quarantine)) == (22, 1)
+
+
+def test_of_a_killer_that_is_erased_meanwhile_no_row_tells_the_hash(both: Hospital) -> None:
+    if both.engine.dialect.name == "sqlite":
+        pytest.skip("it has one writer at a time")
+    both.receive(1)
+    job = both.cut(both.crown_row())
+    claim(both, job, "a")
+    take_over(both, job, "a")
+    claim(both, job, "b")
+    waits = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with writing(both.engine) as c:
+            erasure.alone(c)
+            found, _ = erasure.find(c, 1, ["L0"], [])
+            erasure.erase(c, found, both.now)
+            taken = pool.submit(take_over, both, job, "b")
+            while not taken.done() and not c.scalar(waits):
+                pass
+        taken.result()
+    assert both.count(quarantine) == 0
+    assert not broken_promises(both)
 
 
 def test_without_counting_deaths_the_job_never_ends(

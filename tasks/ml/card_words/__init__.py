@@ -45,6 +45,12 @@ class Details(Strict):
     made: str
 
 
+class Erased(Strict):
+    taught: str
+    perhaps: str
+    then: str
+
+
 class Columns(Strict):
     label: str
     said_by: str
@@ -97,6 +103,7 @@ class Words(Strict):
     columns: Columns
     origins: dict[str, str]
     data_note: str
+    erased: Erased
     subjects: dict[str, str]
     figures_note: str
     not_known: str
