@@ -26,7 +26,7 @@ def record(c: Connection, name: str, facts: Mapping[str, Any], now: datetime) ->
     if not audit.holds(c, action=ACTION, subject=_subject(name)):
         detail = {"run": facts["run"], "reports": facts["read"]["reports"], "sha": facts["read"]["sha"]}
         # what an encoder that was made here has read, one that begins with it has read, too
-        start = facts["config"]["start"]["name"]
+        start = facts.get("config", {}).get("start", {}).get("name")
         detail["start"] = start and Path(start).name
         audit.record(c, actor=ACTOR, action=ACTION, subject=_subject(name), detail=detail, now=now)
 

@@ -154,6 +154,8 @@ def test_what_was_made_of_reports_without_a_label_is_told_as_perhaps_taught_and_
     ]
     found = lessons.taught(every, {}, beside={40, 60}, encoders=["achado-0123"])
     assert found == dict.fromkeys((1, 2, 3, 4), Taught(0, True))
+    told = [f"{one}" for one in (Taught(1200, False), Taught(2, True), Taught(0, True))]
+    assert told == ["1,200", "2 and perhaps others", "perhaps some"]
 
 
 def test_by_date_it_is_told_which_encoders_may_have_read_an_erased_report(both: World) -> None:
@@ -214,7 +216,8 @@ def test_what_a_killed_distillation_or_reproduction_left_and_what_baselines_answ
     with reading(world.engine) as c:
         snapshot = snapshots.get(c, champion_of(world).model.snapshot_id)
     assert snapshot is not None
-    again = _folder(world.settings, snapshot).__enter__()
+    reproducing = _folder(world.settings, snapshot)  # its folder goes with it
+    again = reproducing.__enter__()
     answers = baselines_path(world.settings, model_id)
     forget(world, some_of(world, "train", 1))
     left = [one.exists() for one in (students, others, again, answers)]
