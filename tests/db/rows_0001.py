@@ -68,7 +68,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "run_id": 2, "created_at": AT,
         },
         {
-            "id": 3, "report_id": 2, "version": 1, "raw_sha": "ef" * 32, "text": None, "cleaning_revision": 1,
+            "id": 3, "report_id": 2, "version": 1, "raw_sha": "00" * 32, "text": None, "cleaning_revision": 1,
             "repairs": "{}", "report_date": None, "source_updated_at": None, "run_id": 2, "created_at": AT,
         },
     ],

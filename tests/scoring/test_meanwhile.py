@@ -12,6 +12,7 @@ from db import features, models, scoring, takeover
 from db.engine import reading, writing
 from db.errors import StaleLease
 from db.features import Feature
+from db.lessons import ERASED_SHA
 from db.tables import feature, prediction, quarantine, report_version, score_chunk
 from db.takeover import TakenOver
 from tasks.doctor import doctor
@@ -69,8 +70,9 @@ def test_a_report_erased_while_it_is_read_leaves_no_trace(
 
     def erase() -> None:
         both.change("L1", erased_at=both.now)
+        gone = {"text": None, "raw_sha": ERASED_SHA}
         with writing(both.engine) as c:
-            c.execute(update(report_version).where(report_version.c.id == 2).values(text=None))
+            c.execute(update(report_version).where(report_version.c.id == 2).values(gone))
 
     meanwhile(monkeypatch, erase)
     summary = classify(both)
