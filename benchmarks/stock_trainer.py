@@ -24,8 +24,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -39,6 +41,7 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainingArguments,
+    trainer_pt_utils,
 )
 
 from benchmarks.backends import ground, in_turns, ratio
@@ -119,7 +122,13 @@ class Lesson:
             columns["labels"] = self.labels.tolist()
             collator = DataCollatorWithPadding(self.tokenizer)
         model = counting(copy.deepcopy(self.model))
-        with tempfile.TemporaryDirectory(prefix="laudos-stock-") as folder, quietly():
+        # as it groups thousands of texts, within 50 batches; of so few it would sort each batch by itself
+        grouped = partial(trainer_pt_utils.get_length_grouped_indices, mega_batch_mult=self.steps)
+        with (
+            tempfile.TemporaryDirectory(prefix="laudos-stock-") as folder,
+            patch.object(trainer_pt_utils, "get_length_grouped_indices", grouped),
+            quietly(),
+        ):
             trainer = Trainer(
                 model,
                 TrainingArguments(
