@@ -23,6 +23,7 @@ os.environ |= {
     "PREFECT_HOME": _PREFECT_HOME.name,
     "PREFECT_PROFILES_PATH": f"{_PREFECT_HOME.name}/profiles.toml",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # Prefect's 20 are few beside other work
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # the suite takes both cores by running two processes
