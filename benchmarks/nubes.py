@@ -42,7 +42,7 @@ from tasks.ml.training import BodyTraining, train_body
 COMMAND = "python -m benchmarks.nubes"
 KEPT = Path(__file__).parent / "kept"
 SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}
-# the questions that a body is taught together, by what it is called -> epochs: the first was read at 3, too
+# the questions that each body is taught together, and for how long; the cues' was read with 3 epochs before
 BODIES = {"cues": ("neg", "unc"), "section": ("section",)}
 EPOCHS = {"cues": 6.0, "section": 3.0}
 NAMES = {"neg": "negation", "unc": "uncertainty", "section": "section"}

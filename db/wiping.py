@@ -14,6 +14,7 @@ from db.erasure import TOUCHED
 from db.errors import Busy, DatabaseFailure
 from db.sqlite_copy import path_of
 
+OLDER_S = 60.0  # so long PostgreSQL's older transactions are waited for, as SQLite's readers are
 _LEFT = "the reports are erased, their bytes are not"
 _THEN = 'then run "laudos doctor --repair"'
 
@@ -88,7 +89,7 @@ def _wait_for_older(c: Connection) -> None:
     """Until no transaction of before is open, a back-up's for one. Those of roles that this one may not look
     at are not seen."""
     ours = c.scalar(text("SELECT CAST(txid_current() % 4294967296 AS text)"))
-    until = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    until = time.monotonic() + OLDER_S
     while c.scalar(text(_LOOKING_BACK), {"ours": ours}):
         if time.monotonic() > until:
             raise Busy(

@@ -69,7 +69,7 @@ def test_the_writers_role_may_erase_and_leaves_the_vacuum_to_the_owner(
 def test_a_transaction_that_still_sees_the_rows_is_waited_for_and_then_told(
     owner: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.wiping.SQLITE_BUSY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("db.wiping.OLDER_S", 0.3)
     with owner.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
         reader.execute(text("SELECT count(*) FROM report"))
         with writing(owner) as c:
