@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from db.errors import ConfigurationError, DatabaseFailure
@@ -52,6 +52,7 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _let_go_when_stopped)
     elif engine.dialect.name == "postgresql":
         event.listen(engine, "begin", _begin_postgres)
     return engine
@@ -191,6 +192,16 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # quicker, and at a million reports a comparison then takes a tenth more memory than at a hundred thousand
     for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "cache_size = -16384"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _let_go_when_stopped(context: ExceptionContext) -> None:
+    """Ctrl-C in a statement: close its cursor and go on to roll back.
+
+    SQLAlchemy would give up the connection, as it must with a server's; SQLite keeps a connection with an
+    open cursor alive, and with it the write lock, until whoever handles the exception has forgotten it.
+    """
+    if not isinstance(context.original_exception, Exception):
+        context.is_disconnect = False
 
 
 def _begin_sqlite(connection: Connection) -> None:

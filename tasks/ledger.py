@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -17,10 +18,11 @@ from sqlalchemy import Engine
 from db import ledger, lock
 from db.engine import writing
 from db.errors import DatabaseFailure
-from db.ledger import Counts
+from db.ledger import Counts, EndState
 from tasks.errors import safe_form
 from tasks.settings import Settings
 from tasks.step import prefect_run_id
+from tasks.stopping import signals_held
 
 __all__ = ["Counts", "RunRef", "code_revision", "recorded_run"]
 
@@ -45,35 +47,25 @@ def recorded_run(
     `exclusive` names what only one run may do at a time, such as "model" or "ingest"; raises Busy where
     another does. Runs whose process died are marked crashed on the way.
     """
-    around = _around.get()
+    run: RunRef | None = None
     with ExitStack() as held:
         if exclusive is not None:
             held.enter_context(lock.exclusive(engine, exclusive))
-        with writing(engine) as c:
-            run = RunRef(
-                ledger.begin_run(
-                    c,
-                    kind,
-                    code_revision=code_revision(),
-                    config_sha=settings.sha(),
-                    prefect_run_id=prefect_run_id(),
-                    parent_id=around.id if around else None,
-                    now=datetime.now(UTC),
-                )
-            )
-            # held before the row can be seen: whoever sees it running can tell whether we live
-            held.enter_context(lock.exclusive(engine, ledger.life_of(run.id)))
-        _mark_crashed(engine, besides=run.id)
-        token = _around.set(run)
         try:
+            with signals_held():  # from its row on a run is ended by what stops it
+                run = _begin(engine, settings, kind, held)
+            _mark_crashed(engine, besides=run.id)
             yield run
+            with signals_held():
+                _end(engine, run, "completed")
         except BaseException as error:
-            _end_failed(engine, run.id, error)
+            # a database that is away cannot be told; the next run finds this one gone and says so
+            with signals_held(), suppress(DatabaseFailure):
+                # a signal may have met a transaction where nobody was to close it yet
+                traceback.clear_frames(error.__traceback__)
+                if run is not None:
+                    _end(engine, run, "failed", _told(error))
             raise
-        finally:
-            _around.reset(token)
-        with writing(engine) as c:
-            ledger.end_run(c, run.id, "completed", now=datetime.now(UTC))
 
 
 @cache
@@ -85,12 +77,34 @@ def code_revision() -> str:
     return version("laudos")
 
 
-def _end_failed(engine: Engine, run_id: int, error: BaseException) -> None:
-    told = str(safe_form(error)) if isinstance(error, Exception) else "stopped from outside"
-    # a database that is away cannot be told; the next run finds this one gone and says so
-    with suppress(DatabaseFailure), writing(engine) as c:
-        failure = f"{type(error).__name__}: {told}"
-        ledger.end_run(c, run_id, "failed", failure=failure, now=datetime.now(UTC))
+def _begin(engine: Engine, settings: Settings, kind: str, held: ExitStack) -> RunRef:
+    around = _around.get()
+    with writing(engine) as c:
+        run = RunRef(
+            ledger.begin_run(
+                c,
+                kind,
+                code_revision=code_revision(),
+                config_sha=settings.sha(),
+                prefect_run_id=prefect_run_id(),
+                parent_id=around.id if around else None,
+                now=datetime.now(UTC),
+            )
+        )
+        # held before the row can be seen: whoever sees it running can tell whether we live
+        held.enter_context(lock.exclusive(engine, ledger.life_of(run.id)))
+    held.callback(_around.reset, _around.set(run))
+    return run
+
+
+def _end(engine: Engine, run: RunRef, state: EndState, failure: str | None = None) -> None:
+    with writing(engine) as c:
+        ledger.end_run(c, run.id, state, failure=failure, now=datetime.now(UTC))
+
+
+def _told(error: BaseException) -> str:
+    told = safe_form(error) if isinstance(error, Exception) else "stopped from outside"
+    return f"{type(error).__name__}: {told}"
 
 
 def _mark_crashed(engine: Engine, *, besides: int) -> None:

@@ -3,6 +3,7 @@
 Python raises it as an exception wherever the program happens to be, and Prefect drops any exception that
 finds a flow or task in its final state: with its heartbeat thread to wait for, that is up to a second after
 each flow. So every flow and step asks here, at both its ends, whether a signal came and was dropped.
+The few lines that must not be broken off half-way hold signals back until they are through.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 
 _RAISED_BY: Mapping[type[BaseException], int] = {
@@ -33,6 +35,34 @@ def heed_stop() -> None:
     """Raise again what a signal raised, where one came: KeyboardInterrupt, or SystemExit for SIGTERM."""
     if _asked:
         raise _exception(_asked[0])
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Lines that are not broken off: a signal that comes meanwhile is raised at their end.
+
+    Whoever asks a third time is obeyed at once: a database that is away may keep these lines for minutes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are raised in the main thread only
+        return
+    handlers = {number: signal.getsignal(number) for number in _RAISED_BY.values()}
+    came: list[int] = []
+
+    def hold(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 2:
+            raise _exception(number)
+
+    for number in handlers:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def deliver_again(lost: sys.UnraisableHookArgs) -> None:
