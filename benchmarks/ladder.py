@@ -21,6 +21,7 @@ Each rung adds one thing to the one before:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.corpora import CRITICAL, QUESTIONS, Rows, corpus, encoder_folder
 from benchmarks.record import Figure, add, expecting, tell
@@ -119,18 +120,18 @@ def task(question: str, train: Rows, test: Rows) -> Task:
     )
 
 
-def answered(rung: Rung, asked: Task, readers: Rows, work: Path) -> np.ndarray:
+def answered(name: str, rung: Rung, asked: Task, readers: Rows, work: Path) -> np.ndarray:
     """(reports, labels) what the rung says of the reports asked. `readers`: whose texts may pre-train."""
     network = load_encoder(
         EncoderSpec("folder", str(encoder_folder()), attention=rung.attention), asked.labels
     )
     if rung.pretrained:
-        take_over(network, continued(texts(readers), PRETRAINING, work))
+        take_over(network, gone_on(texts(readers), PRETRAINING, work))
     if rung.trained:
         config = ATTENTIVE if rung.attention else TRAINING
         train_body(
             *network, texts(asked.taught), asked.truth(asked.taught),
-            config=config, checkpoint_folder=work / asked.question, seed=0,
+            config=config, checkpoint_folder=work / f"{name}-{asked.question}", seed=0,
         )  # fmt: skip
     taught, calibration, held = (
         encode(*network, texts(rows), window_tokens=WINDOW, stride_tokens=STRIDE, batch_tokens=32_768).vectors
@@ -142,8 +143,11 @@ def answered(rung: Rung, asked: Task, readers: Rows, work: Path) -> np.ndarray:
     return probabilities(head, held)
 
 
-def continued(read: Sequence[str], config: BodyTraining, work: Path) -> PreTrainedModel:
-    """MiniLM after masked words of these texts."""
+def gone_on(read: Sequence[str], config: BodyTraining, work: Path) -> PreTrainedModel:
+    """MiniLM after masked words of these texts; read once, and kept in `work`."""
+    folder = work / "minilm-pretrained"
+    if folder.is_dir():
+        return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     spec = EncoderSpec("folder", str(encoder_folder()))
     model, tokenizer = load_encoder(spec, ["no", "yes"])
     spelling = speller(model, spec, seed=0)
@@ -153,6 +157,7 @@ def continued(read: Sequence[str], config: BodyTraining, work: Path) -> PreTrain
         config=config, checkpoint_folder=work / "pretraining", seed=0,
     )  # fmt: skip
     share_back(spelling.cpu(), model)
+    model.save_pretrained(folder)
     return model
 
 
@@ -173,19 +178,17 @@ def tfidf(asked: Task) -> np.ndarray:
     return fitted["tfidf_word"]
 
 
-def kept(rung: str, asked: Task, readers: Rows, work: Path, keep: bool) -> tuple[np.ndarray, float]:
-    """The rung's answers and how long they took, from what was kept or by running it."""
-    path = KEPT / f"ladder-{rung}-{asked.question}.npz"
-    if keep and path.exists():
+def kept(rung: str, asked: Task, readers: Rows, work: Path) -> tuple[np.ndarray, float]:
+    """The rung's answers and how long they took, from what was kept in `work` or by running it."""
+    path = work / f"{rung}-{asked.question}.npz"
+    if path.exists():
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["answers"], float(arrays["seconds"])
     began = time.monotonic()
     how = RUNGS[rung]
-    answers = tfidf(asked) if how is None else answered(how, asked, readers, work)
+    answers = tfidf(asked) if how is None else answered(rung, how, asked, readers, work)
     seconds = time.monotonic() - began
-    if keep:
-        KEPT.mkdir(exist_ok=True)
-        np.savez_compressed(path, answers=answers, seconds=seconds)
+    np.savez_compressed(path, answers=answers, seconds=seconds)
     return answers, seconds
 
 
@@ -206,6 +209,14 @@ def scores(prefix: str, answers: np.ndarray, asked: Task) -> dict[str, Figure]:
     }
 
 
+def kept_folder() -> Path:
+    """Where what was trained by these settings is kept: a benchmark that is stopped goes on there."""
+    settings = repr((WINDOW, STRIDE, PRETRAINING, TRAINING, ATTENTIVE))
+    folder = KEPT / f"ladder-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -221,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             asked = task(question, train, test)
             readers = [row for row in train if split_of(row["bcr_patient_barcode"]) != "calibration"]
             with tempfile.TemporaryDirectory(prefix="laudos-ladder-") as folder:
-                answers, seconds = kept(rung, asked, readers, Path(folder), whole)
+                answers, seconds = kept(rung, asked, readers, kept_folder() if whole else Path(folder))
             figures = scores(f"ladder_{rung}_{question}", answers, asked)
             if rung == BEST:
                 figures |= scores(f"tcga_{question}", answers, asked)

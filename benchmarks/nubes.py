@@ -27,10 +27,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from transformers import AutoModelForSequenceClassification
 
 from benchmarks.corpora import Missing, corpora_folder, encoder_folder
-from benchmarks.ladder import Network, continued, take_over
+from benchmarks.ladder import Network, gone_on, take_over
 from benchmarks.record import Figure, add, expecting
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
@@ -144,10 +143,7 @@ def beginner(encoder: str, texts: Sequence[str], labels: Sequence[str], work: Pa
             texts, labels, SPEC, seed=0, patients=[str(number) for number in range(len(texts))]
         )
     network = load_encoder(EncoderSpec("folder", str(encoder_folder()), attention=True), labels)
-    pretrained = work / "minilm-pretrained"
-    if not pretrained.is_dir():
-        continued(texts, PRETRAINING, work).save_pretrained(pretrained)
-    take_over(network, AutoModelForSequenceClassification.from_pretrained(pretrained, local_files_only=True))
+    take_over(network, gone_on(texts, PRETRAINING, work))
     return network
 
 
