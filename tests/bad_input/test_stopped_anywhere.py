@@ -39,14 +39,6 @@ def settings(database_url: str, configure: Callable[..., Settings]) -> Settings:
     return configure(database=database_url)
 
 
-@pytest.fixture(autouse=True)
-def _python_raises_what_ctrl_c_asks() -> Iterator[None]:
-    """Where the tests were started in the background, it does not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 class Stop:
     """Ctrl-C at a line of ours, counted from where it is set; without `at` it only counts."""
 
