@@ -82,10 +82,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads: on SQLite one state of the database, on PostgreSQL in each statement
-    what was committed before it."""
-    with _scrubbed(), engine.connect() as connection, connection.begin():
-        yield connection
+    """A transaction that only reads, and sees one state of the database: what its first statement saw."""
+    with _scrubbed(), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # left to itself, each statement sees what was committed before it
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager

@@ -39,6 +39,14 @@ def settings(database_url: str, configure: Callable[..., Settings]) -> Settings:
     return configure(database=database_url)
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_raised_and_forgotten() -> Iterator[None]:
+    """A test before may have run the command, which remembers every signal from then on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Stop:
     """Ctrl-C at a line of ours, counted from where it is set; without `at` it only counts."""
 
