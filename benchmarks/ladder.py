@@ -157,7 +157,9 @@ def gone_on(read: Sequence[str], config: BodyTraining, work: Path) -> PreTrained
         config=config, checkpoint_folder=work / "pretraining", seed=0,
     )  # fmt: skip
     share_back(spelling.cpu(), model)
-    model.save_pretrained(folder)
+    unfinished = work / "minilm-unfinished"
+    model.save_pretrained(unfinished)
+    unfinished.replace(folder)
     return model
 
 
@@ -209,10 +211,9 @@ def scores(prefix: str, answers: np.ndarray, asked: Task) -> dict[str, Figure]:
     }
 
 
-def kept_folder() -> Path:
+def kept_folder(name: str, *settings: object) -> Path:
     """Where what was trained by these settings is kept: a benchmark that is stopped goes on there."""
-    settings = repr((WINDOW, STRIDE, PRETRAINING, TRAINING, ATTENTIVE))
-    folder = KEPT / f"ladder-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    folder = KEPT / f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -232,7 +233,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             asked = task(question, train, test)
             readers = [row for row in train if split_of(row["bcr_patient_barcode"]) != "calibration"]
             with tempfile.TemporaryDirectory(prefix="laudos-ladder-") as folder:
-                answers, seconds = kept(rung, asked, readers, kept_folder() if whole else Path(folder))
+                settings = (WINDOW, STRIDE, PRETRAINING, TRAINING, ATTENTIVE)
+                work = kept_folder("ladder", *settings) if whole else Path(folder)
+                answers, seconds = kept(rung, asked, readers, work)
             figures = scores(f"ladder_{rung}_{question}", answers, asked)
             if rung == BEST:
                 figures |= scores(f"tcga_{question}", answers, asked)

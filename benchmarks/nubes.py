@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from benchmarks.corpora import Missing, corpora_folder, encoder_folder
-from benchmarks.ladder import Network, gone_on, take_over
+from benchmarks.ladder import Network, gone_on, kept_folder, take_over
 from benchmarks.record import Figure, add, expecting
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
@@ -39,7 +38,6 @@ from tasks.ml.resampling import Ints
 from tasks.ml.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.nubes"
-KEPT = Path(__file__).parent / "kept"
 SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}
 # the questions that each body is taught together, and for how long; the cues' was read with 3 epochs before
 BODIES = {"cues": ("neg", "unc"), "section": ("section",)}
@@ -204,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if encoder == "scratch":
             torch.set_num_threads(1)  # steps too small to share
         with tempfile.TemporaryDirectory(prefix="laudos-nubes-") as folder:
-            work = Path(folder) if asked.limit else kept_folder()
+            settings = (SPEC, TRAINING, FINE_TUNING, EPOCHS, PRETRAINING)
+            work = Path(folder) if asked.limit else kept_folder("nubes", *settings)
             figures = expecting(
                 measure(sentences(asked.limit), asked.body or list(BODIES), encoder, work), EXPECTED
             )
@@ -212,14 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name:53} {figure.value:.4f}", flush=True)
         if asked.limit is None:
             print(f"wrote {add('corpora', COMMAND, figures)}")
-
-
-def kept_folder() -> Path:
-    """Where what was trained by these settings is kept: a benchmark that is stopped goes on there."""
-    settings = repr((SPEC, TRAINING, FINE_TUNING, EPOCHS, PRETRAINING))
-    folder = KEPT / f"nubes-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 if __name__ == "__main__":

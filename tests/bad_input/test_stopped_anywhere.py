@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, event, insert, select, update
 
 import db.engine
-from db import ledger, schema
+from db import ledger
 from db.engine import open_engine, reading, writing
 from db.errors import LaudosError
 from db.tables import run
@@ -120,9 +120,9 @@ def stopped_at_every_line(settings: Settings) -> tuple[list[str], set[str]]:
 
 
 @pytest.mark.slow
-def test_a_run_stopped_at_any_line_of_ours_has_ended(settings: Settings, engine: Engine) -> None:
+@pytest.mark.usefixtures("engine")
+def test_a_run_stopped_at_any_line_of_ours_has_ended(settings: Settings) -> None:
     """In a process of its own: Python's list of exceptions under way does not bear all these stops."""
-    schema.upgrade(settings.database)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         left, raised = apart.submit(stopped_at_every_line, settings).result()
     assert left == []
