@@ -52,7 +52,7 @@ from tasks.claims import work_on
 from tasks.database import open_database
 from tasks.ml.artifact import publish
 from tasks.ml.features import encode
-from tasks.ml.head import Head
+from tasks.ml.head import Head, head_of
 from tasks.ml.measures import Sample
 from tasks.ml.predictor import Predictor
 from tasks.ml.recalibration import Calibration, recalibrated
@@ -209,10 +209,10 @@ def _probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
 
 def _another(engine: Engine, settings: Settings, base: Predictor) -> int:
     """A second head on the champion's body, published and crowned."""
-    weight = np.random.default_rng(1).normal(0, 1, base.weight.shape).astype(np.float32)
+    weight = np.random.default_rng(1).normal(0, 1, head_of(base.model)[0].shape).astype(np.float32)
     head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0, 1.0, 0.5)
     root, network = settings.folder / "models" / CLASSIFIER, (base.model, base.tokenizer)
-    made = publish(root, "another", *network, head, base.facts, base.familiarity)
+    made = publish(root, "another", *network, head, base.facts, base.familiarity, base.beside)
     model_id = new_model(engine, base.encoder_sha)
     with writing(engine) as c:
         mine = model.update().where(model.c.id == model_id)

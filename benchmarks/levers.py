@@ -64,7 +64,7 @@ def against(name: str, with_it: Sequence[Asked], without: Sequence[Asked]) -> di
             one.critical,
             one.rows,
             {**{f"{key}_with": scores for key, scores in one.scores.items()}, **other.scores},
-            one.pairs_right,
+            one.right,
         )
         for one, other in zip(with_it, without, strict=True)
     ]
@@ -77,7 +77,7 @@ def against(name: str, with_it: Sequence[Asked], without: Sequence[Asked]) -> di
         )
     figures[f"{name}_gain"] = replace(figures[f"{name}_gain"], expected=EXPECTED[name])
     gains = [
-        float(np.mean(one.pairs_right) - np.mean(other.pairs_right))
+        float(np.mean(one.right["ours"]) - np.mean(other.right["ours"]))
         for one, other in zip(with_it, without, strict=True)
     ]
     figures[f"{name}_gain_behaviour"] = Figure(

@@ -103,7 +103,7 @@ def one_seed(trial: Trial, rows: int | None) -> tuple[Asked, dict[str, float], d
         right[name] = float(run.right[negated].mean())
     words = tfidf(taught.texts, taught.truth, asked.texts, len(LABELS), "word", trial.seed)
     scores["tfidf"] = words[:, LABELS.index(CRITICAL)]
-    found = Asked(asked.truth == LABELS.index(CRITICAL), asked.rows, scores, run.right)
+    found = Asked(asked.truth == LABELS.index(CRITICAL), asked.rows, scores, {"ours": run.right})
     return found, right, sizes
 
 

@@ -226,9 +226,12 @@ def behaviour(trials: Sequence[Asked]) -> dict[str, Figure]:
     """Of the suite's pairs, the share that models taught all words get right: mean and range over seeds."""
     suite = load_suite(EXAM)
     nothing = np.zeros(len(suite.pairs))
-    runs = [SuiteRun(suite, nothing, nothing, one.pairs_right) for one in trials]
     shares: dict[str, list[float]] = {}
-    for one in runs:
+    for trial in trials:
+        alone = headline(SuiteRun(suite, nothing, nothing, trial.right["network"]))
+        for name, share in alone.items():
+            shares.setdefault(f"network_{name}", []).append(share)
+        one = SuiteRun(suite, nothing, nothing, trial.right["ours"])
         for name, share in headline(one).items():
             shares.setdefault(name, []).append(share)
         for kind, found in one.shares.items():
@@ -288,7 +291,8 @@ def _one_thread() -> None:
 def aurocs(condition: str, trials: Sequence[Asked]) -> dict[str, Figure]:
     """Per report of every model, and of ours per row and on rows in words that were taught."""
     figures = {}
-    for model in ("ours", "tfidf_word", "tfidf_char", "ours_in_grammar", "tfidf_char_in_grammar"):
+    models = ("ours", "network", "tfidf_word", "tfidf_char")
+    for model in (*models, "ours_in_grammar", "network_in_grammar", "tfidf_char_in_grammar"):
         name = f"{condition}_auroc{'' if model == 'ours' else '_' + model}"
         figures[name] = over_rows(name, trials, lambda one, w, model=model: _auroc(one, model, w))  # type: ignore[misc]
     for model in ("ours", "measurements"):
@@ -358,7 +362,7 @@ def _pooled(trials: Sequence[Asked]) -> Asked:
         np.concatenate([one.critical for one in trials]),
         [row for one in trials for row in one.rows],
         {"ours": np.concatenate([one.scores["ours"] for one in trials])},
-        trials[0].pairs_right,
+        trials[0].right,
     )
 
 

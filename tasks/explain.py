@@ -145,6 +145,7 @@ def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> 
         facts.stride_tokens,
         settings.scoring.batch_tokens,
         facts.long_reports,
+        predictor.pooled,
     )
     found = evidence_of(network, text, predictor.labels.index(traced.label))
     return [Place(one.start, one.end, one.score) for one in found]

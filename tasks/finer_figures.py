@@ -43,7 +43,8 @@ def finer_figures(
     ours = slice_figures(given, fields, labels, critical, to_person, seed=seed)
     ours += gap_figures(gaps_of(given, fields, at, to_person, seed=seed))
     ours += net_benefit_figures(given, at, seed=seed)
-    others = compared(given, recalibrated(calibration, answers, facts.temperature), seed=seed)
+    heat = facts.temperature if facts.pool is None else 1.0  # two that are pooled have none in common
+    others = compared(given, recalibrated(calibration, answers, heat), seed=seed)
     return _rows("model", ours) + [row for way, theirs in others.items() for row in _rows(way, theirs)]
 
 

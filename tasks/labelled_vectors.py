@@ -29,7 +29,7 @@ class LabelledVectors:
     """
 
     reports: list[Labelled]
-    vectors: Vectors  # (reports, hidden)
+    vectors: Vectors  # (reports, hidden) of the network alone: what stands beside it was fitted on the labels
     labels: list[str]
     labels_idx: NDArray[np.int64]
     without_vector: int
@@ -56,9 +56,11 @@ def labelled_vectors(c: Connection, model: Model, asked: ClassifierSettings) -> 
             f'{len(read):,} of them read); label reports of more patients, then run "laudos retrain"'
         )
     kept = [one for one in read if one.label in labels]
+    vectors = np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in kept])
+    beside = len(model.config["labels"]) if model.config["training"].get("token_pairs") else 0
     return LabelledVectors(
         kept,
-        np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in kept]),
+        vectors[:, : vectors.shape[1] - beside],
         labels,
         np.array([labels.index(one.label) for one in kept], np.int64),
         len(found) - len(read),

@@ -20,6 +20,7 @@ from tasks.ml.artifact import read_facts
 from tasks.ml.distillation import Recipe, student_of
 from tasks.ml.encoder import load_encoder
 from tasks.ml.predictor import Predictor
+from tasks.ml.token_pairs import TokenPairs
 from tasks.model_folders import STUDENT, fault_of, folder_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.train_body import Network, encoder_spec, trained_body
@@ -34,6 +35,7 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
     Raises KeyError or pydantic's ValidationError where an older laudos recorded them otherwise.
     """
     given: dict[str, Any] = {name: model.config[name] for name in RECORDED}
+    given["training"] = {"token_pairs": False, **given["training"]}  # its default was no other, once
     given["training_labels"] = snapshot.recipe["origins"]
     if "synthetic_set" in snapshot.recipe:
         with reading(engine) as c:
@@ -54,28 +56,28 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
 
 def network_of(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> tuple[Network, str, Mapping[str, Stage]]:
-    """The body that the model's head stands on, and whose it is: trained again, or for a head the frozen one;
-    and the stages of its training.
+) -> tuple[Network, TokenPairs | None, str, Mapping[str, Stage]]:
+    """The body that the model's head stands on, what stands beside it already, and whose it is: trained
+    again, or for a head the frozen one; and the stages of its training.
 
     Raises MlError where an encoder does not load or a training fails.
     """
     if "distilled" in model.config:
         student, stage = _student(engine, recorded, asked, model, taught, folder)
-        return student, "distilled again", {"training": stage}
+        return student, None, "distilled again", {"training": stage}
     if model.trained == "full":
         body = trained_body(
             recorded, asked, taught, folder / "checkpoints", read_facts(folder_of(recorded, model))
         )
-        return body.network, "trained again", body.stages
+        return body.network, None, "trained again", body.stages
     base = _same_body(engine, recorded, model)
     if base is None and asked.encoder != "scratch":
         spec = encoder_spec(asked, recorded)
-        return load_encoder(spec, asked.labels, seed=recorded.seed), "the pretrained encoder's", {}
+        return load_encoder(spec, asked.labels, seed=recorded.seed), None, "the pretrained encoder's", {}
     whose = "its own: no other model has it" if base is None else f"that of model {base.id}"
     base = base or model
     loaded = Predictor.load(folder_of(recorded, base), base.manifest_sha)
-    return (loaded.model, loaded.tokenizer), f"{whose}, as frozen", {}
+    return (loaded.model, loaded.tokenizer), loaded.beside, f"{whose}, as frozen", {}
 
 
 def lost(engine: Engine, settings: Settings, model: Model) -> Difference | None:

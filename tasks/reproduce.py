@@ -104,7 +104,7 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
     """Body, head, limits and folder, in the order of a training; nothing of it is kept."""
     asked = recorded.classifier(model.classifier)
     snapshot, taught, calibration = taught_by(engine, asked, model.snapshot_id)
-    network, body, stages = network_of(engine, recorded, asked, model, taught, folder)
+    network, beside, body, stages = network_of(engine, recorded, asked, model, taught, folder)
     fitted = fit_on_body(
         engine,
         recorded,
@@ -114,10 +114,11 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
         calibration,
         facts.long_reports,
         facts.created_at,
+        beside,
         keep=False,
     )
     again = facts_of_fit(recorded, model.classifier, snapshot, network, fitted, stages, facts.created_at)
-    published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity)
+    published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity, fitted.beside)
     compared = compare_folders(folder_of(recorded, model), published.path)
     return _Made(compared, machine_of(network[0], short_of(asked, stages)), body, fitted.encoded)
 

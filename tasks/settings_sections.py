@@ -133,6 +133,11 @@ class TrainingSettings(Strict):
         "or, of several, the highest of each number; or all tokens of the report, by weights that are learnt "
         "(docs/whole-reports.md)",
     )
+    token_pairs: bool | None = Field(
+        default=None,
+        description="beside the network a linear reader of tokens and pairs of them answers, too "
+        "(docs/training.md); default: beside a scratch encoder only",
+    )
     max_train_reports: int | None = Field(
         default=None, ge=1, description="stop at so many reports of the training split; default all"
     )
@@ -280,6 +285,12 @@ class ClassifierSettings(Strict):
         ):
             require_known(where, named, self.labels, "the labels")
         return self
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether token pairs answer beside the network."""
+        asked = self.training.token_pairs
+        return self.encoder == "scratch" if asked is None else asked
 
 
 class ScoringSettings(Strict):

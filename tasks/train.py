@@ -22,15 +22,18 @@ from tasks.exercises import exercises_of
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.loss_curves import Stage, curve_rows, recorded
 from tasks.ml.artifact import LaudosJson, publish
+from tasks.ml.calibration import Pool
 from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import encoder_sha, load_encoder
 from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.faultpoints import reach
 from tasks.ml.features import encode, last_linear
-from tasks.ml.head import Head, fit_head, probabilities
+from tasks.ml.head import Head, fit_head, pool_of, probabilities
 from tasks.ml.long_reports import LongReports
 from tasks.ml.machine import machine_of
 from tasks.ml.predictor import Predictor
+from tasks.ml.token_pairs import TokenPairs, fit_token_pairs
+from tasks.ml.windows import windows_of
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
 from tasks.progress import progress_bar
@@ -80,6 +83,7 @@ def train_planned(
     notes = planned.notes
     long_reports = long_reports_of(asked)
     stages: Mapping[str, Stage] = {}
+    beside: TokenPairs | None = None
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
         body = trained_body(settings, asked, taught, checkpoints)
@@ -87,11 +91,13 @@ def train_planned(
         notes += body.notes
     elif planned.base is not None:
         base = Predictor.load(folder_of(settings, planned.base), planned.base.manifest_sha)
-        network = base.model, base.tokenizer
+        network, beside = (base.model, base.tokenizer), base.beside
         long_reports = base.facts.long_reports  # the headings of today would ask for other vectors
     else:
         network = load_encoder(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
-    made = Made(run_id, "retrain", planned.trained, planned.config, planned.config_sha, long_reports, stages)
+    made = Made(
+        run_id, "retrain", planned.trained, planned.config, planned.config_sha, long_reports, stages, beside
+    )
     model_id, encoded = publish_challenger(
         engine, settings, classifier, snapshot, network, taught, calibration, made, now
     )
@@ -113,6 +119,7 @@ class Made:
     """By which run and command a challenger was made, and how: what its row and the audit say of it.
 
     `long_reports`: as its network was trained to read them. `stages`: of that training, where it was for it.
+    `beside`: what stands beside the network already; None: what the settings ask for is fitted.
     """
 
     run_id: int
@@ -122,6 +129,7 @@ class Made:
     config_sha: str
     long_reports: LongReports
     stages: Mapping[str, Stage]
+    beside: TokenPairs | None = None
 
 
 def publish_challenger(
@@ -137,7 +145,9 @@ def publish_challenger(
 ) -> tuple[int, int]:
     """Head, thresholds, folder and row of a network; the model's id, and how many reports were encoded."""
     asked = settings.classifier(classifier)
-    fitted = fit_on_body(engine, settings, asked, network, taught, calibration, made.long_reports, now)
+    fitted = fit_on_body(
+        engine, settings, asked, network, taught, calibration, made.long_reports, now, made.beside
+    )
     published = publish(
         models_folder(settings) / classifier,
         f"run{made.run_id}-{made.trained}",
@@ -145,6 +155,7 @@ def publish_challenger(
         fitted.head,
         facts_of_fit(settings, classifier, snapshot, network, fitted, made.stages, now),
         fitted.familiarity,
+        fitted.beside,
     )
     reach("train.row.due")
     with writing(engine) as c:
@@ -183,6 +194,8 @@ class Fitted:
     head: Head
     thresholds: Thresholds
     familiarity: Familiarity
+    beside: TokenPairs | None
+    pool: Pool | None  # of both; None where the network answers alone
     encoder_sha: str
     long_reports: LongReports
     encoded: int
@@ -197,16 +210,19 @@ def fit_on_body(
     calibration: Part,
     long_reports: LongReports,
     now: datetime,
+    beside: TokenPairs | None = None,
     *,
     keep: bool = True,
 ) -> Fitted:
     """The last layer on stored vectors; the calibration split gives C, temperature and every limit.
 
-    `keep`: whether vectors that had to be computed are stored.
+    `beside`: as in Made. `keep`: whether vectors that had to be computed are stored.
     """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    sha = encoder_sha(model, tokenizer, window, stride, long_reports)
+    if beside is None and asked.reads_pairs:
+        beside = token_pairs(asked, network, taught, calibration, long_reports)
+    sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(
         encode,
         model,
@@ -215,6 +231,7 @@ def fit_on_body(
         stride_tokens=stride,
         batch_tokens=settings.scoring.batch_tokens,
         long_reports=long_reports,
+        beside=beside,
     )
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
@@ -224,20 +241,34 @@ def fit_on_body(
     if more.texts:
         vectors = np.concatenate([vectors, read(more.texts).vectors])
         labels_idx = np.r_[labels_idx, more.labels_idx]
+    hidden = last_linear(model)[1].in_features
     head = fit_head(
-        vectors,
+        vectors[:, :hidden],
         labels_idx,
         len(asked.labels),
-        held.vectors,
+        held.vectors[:, :hidden],
         calibration.labels_idx,
         seed=settings.seed,
         bias=last_linear(model)[1].bias is not None,
     )
-    found = probabilities(head, held.vectors)
+    pool = None if beside is None else pool_of(head, held.vectors, calibration.labels_idx)
+    found = probabilities(head, held.vectors, pool)
     thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
     pairs = known_pairs(taught.texts, taught.patients)
     familiarity = Familiarity(pairs, fit_limit(pairs, held.sketches))
-    return Fitted(head, thresholds, familiarity, sha, long_reports, known.encoded + held.encoded)
+    encoded = known.encoded + held.encoded
+    return Fitted(head, thresholds, familiarity, beside, pool, sha, long_reports, encoded)
+
+
+def token_pairs(
+    asked: ClassifierSettings, network: Network, taught: Part, calibration: Part, long_reports: LongReports
+) -> TokenPairs:
+    """What reads the same tokens beside the network, from the training split."""
+    cut = asked.training.window_tokens, asked.training.stride_tokens, long_reports.conclusions
+    windows, held = (windows_of(network[1], part.texts, *cut) for part in (taught, calibration))
+    return fit_token_pairs(
+        windows, taught.patients, taught.labels_idx, held, calibration.labels_idx, len(asked.labels)
+    )
 
 
 def facts_of_fit(
@@ -266,6 +297,7 @@ def facts_of_fit(
         versions=versions(),
         machine=machine_of(network[0], short_of(asked, stages)),
         long_reports=fitted.long_reports,
+        pool=fitted.pool,
         training=recorded(stages),
     )
 

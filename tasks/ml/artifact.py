@@ -1,7 +1,7 @@
 """A model folder: plain Hugging Face files, laudos.json, and a manifest that proves it whole.
 
     config.json  model.safetensors  tokenizer.json  tokenizer_config.json   what any pipeline loads
-    laudos.json  familiarity.safetensors                                   what laudos adds
+    laudos.json  familiarity.safetensors  token_pairs.safetensors           what laudos adds
     MANIFEST.json                                                          sha256 and size of each file
 
 A folder appears under its name whole or not at all: everything is written and fsynced in a hidden
@@ -22,6 +22,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.calibration import Pool
 from tasks.ml.conformal import Thresholds
 from tasks.ml.disk import room_in
 from tasks.ml.errors import BrokenArtifact
@@ -44,6 +45,7 @@ from tasks.ml.sealed import (
     write_manifest,
 )
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
+from tasks.ml.token_pairs import TokenPairs
 
 FORMAT = 1
 _NEWER = (
@@ -51,6 +53,7 @@ _NEWER = (
     "machine",
     "long_reports",
     "training",
+    "pool",
 )  # entries that an older laudos.json does not have
 
 CAVEAT = (
@@ -82,6 +85,7 @@ class LaudosJson:
     long_reports: LongReports = AS_EVER
     # stage -> how its training ended (TrainLog.record); empty: a head, or not told yet then
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pool: Pool | None = None  # of the network and the token pairs beside it; None: the network answers alone
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
@@ -90,6 +94,8 @@ class LaudosJson:
         content["long_reports"] = self.long_reports.as_json()
         if not content["long_reports"]:  # as in the folders that were made before there was a choice
             del content["long_reports"]
+        if self.pool is None:
+            del content["pool"]
         return {"format": FORMAT, **content}
 
     @classmethod
@@ -106,6 +112,7 @@ class LaudosJson:
             known["long_reports"] = LongReports.from_json(content.get("long_reports", {}))
             limit = content.get("familiarity")
             known["familiarity"] = None if limit is None else Limit(**limit)
+            known["pool"] = None if content.get("pool") is None else Pool(**content["pool"])
             known["labels"] = tuple(known["labels"])
             known["created_at"] = datetime.fromisoformat(known["created_at"])
             known["thresholds"] = Thresholds.from_json(known["thresholds"])
@@ -130,8 +137,11 @@ def publish(
     head: Head | None,
     facts: LaudosJson,
     familiarity: Familiarity | None = None,
+    beside: TokenPairs | None = None,
 ) -> Published:
     """Write `folder_root/name`; `head`, where given, is first folded into the model.
+
+    `beside`: what `facts.pool` is of; without it the network answers alone, whatever the facts say.
 
     A kill at any moment leaves the whole folder or none; what a killed one left hidden beside it is
     removed by a later publish. An existing folder is never replaced. Raises BrokenArtifact, or DiskFull
@@ -155,9 +165,12 @@ def publish(
             tokenizer.save_pretrained(partial)
             if familiarity is not None:
                 familiarity.save(partial)
-            # facts that were another folder's may name a limit whose file is not in this one
+            if beside is not None:
+                beside.save(partial)
+            # facts that were another folder's may name what is not in this one
             limit = None if familiarity is None else familiarity.limit
-            write_json(partial / FACTS, replace(facts, familiarity=limit).as_json())
+            pool = None if beside is None else facts.pool
+            write_json(partial / FACTS, replace(facts, familiarity=limit, pool=pool).as_json())
             write_manifest(partial)
             reach("publish.manifest.written")
             bring_to_disk(partial)

@@ -27,6 +27,7 @@ from tasks.ml.features import last_linear
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
+from tasks.ml.token_pairs import TokenPairs
 from tasks.ml.vocabulary import word_piece_tokenizer
 
 NOT_COMPUTING = {  # what a configuration holds without changing a single vector
@@ -170,6 +171,7 @@ def encoder_sha(
     window_tokens: int,
     stride_tokens: int,
     long_reports: LongReports = AS_EVER,
+    beside: TokenPairs | None = None,
 ) -> str:
     """sha256 over everything a stored vector depends on, and nothing else: the head is left out."""
     head, _ = last_linear(model)
@@ -177,6 +179,8 @@ def encoder_sha(
     sha.update(_canonical([_computing(model.config.to_dict()), window_tokens, stride_tokens]))
     if long_reports != AS_EVER:  # vectors that were stored before there was a choice keep their name
         sha.update(_canonical(long_reports.as_json()))
+    if beside is not None:
+        sha.update(beside.sha.encode())
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     # padding and truncation are whatever the last call left behind
     sha.update(_canonical({key: backend[key] for key in backend.keys() - {"padding", "truncation"}}))

@@ -21,9 +21,11 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.attentive import attention_of
+from tasks.ml.calibration import Pool
 from tasks.ml.features import Heard, evaluating, heard_by, last_linear, last_read
 from tasks.ml.long_reports import AS_EVER, LongReports
-from tasks.ml.windows import Ints, padded, places_in, token_budget_batches, windows_of
+from tasks.ml.token_pairs import TokenPairs
+from tasks.ml.windows import Ints, Windows, padded, places_in, token_budget_batches, windows_of
 
 Floats = NDArray[np.float64]
 Degree = Literal["strong", "some", "against", "none"]
@@ -65,6 +67,7 @@ class Network:
     stride_tokens: int
     batch_tokens: int = 8192
     long_reports: LongReports = AS_EVER
+    beside: tuple[TokenPairs, Pool] | None = None  # what answers beside it, and how far each is trusted
 
 
 def sentences(text: str) -> list[Span]:
@@ -97,18 +100,21 @@ def contributions(
 ) -> Floats:
     """(sentences,) word embeddings times the gradient of the label's log odds, summed over their tokens.
 
-    The gradient is the mean over `places` between embeddings of zero (0) and the report's own (1).
-    What tokens outside all sentences contribute (special ones above all) is left out.
+    The gradient is the mean over `places` between embeddings of zero (0) and the report's own (1). What a
+    linear reader beside the network finds in a token grows on the same way. What tokens outside all
+    sentences contribute (special ones above all) is left out.
     """
     cut = network.window_tokens, network.stride_tokens, network.long_reports.conclusions
     windows = windows_of(network.tokenizer, [text], *cut)
     stands = [_sentence_of(place, spans) for place in places_in(network.tokenizer, text, *cut)]
     scores = np.zeros(len(spans))
+    beside = _Beside.of(network, windows, np.concatenate(stands), len(spans))
     batches = token_budget_batches(windows.lengths, network.batch_tokens)
     _, head = last_linear(network.model)
     with evaluating(network.model), heard_by(network.model) as heard:
         for place in places:
-            pull = _pull(network, windows.ids, batches, heard, head, label, place)
+            pull = _pull(network, windows.ids, batches, heard, head, label, place, beside)
+            scores += beside.given @ pull.beside
             for batch in batches:
                 rows = [windows.ids[index] for index in batch]
                 with torch.enable_grad(), _scaled(network.model, place) as words:
@@ -153,6 +159,7 @@ class _Pull:
     mean: torch.Tensor  # (hidden,)
     mass: torch.Tensor  # the weights of all windows together
     highest: torch.Tensor | None  # (hidden,) which window each number is of; None: it is the mean of all
+    beside: Floats  # (labels,) of the log odds by the logits of what reads beside the network
 
     def gained_by(self, read: Heard, windows: Ints) -> torch.Tensor:
         """A number whose gradient is that of the log odds."""
@@ -164,6 +171,31 @@ class _Pull:
         return (_weighed(read) * towards).sum() / self.mass
 
 
+@dataclass(frozen=True, eq=False)
+class _Beside:
+    """What a linear reader beside the network makes of a report."""
+
+    trust: Pool
+    given: Floats  # (sentences, labels) what each adds to its logits
+    outside: Floats  # (labels,) what tokens outside all sentences add
+    bias: Floats  # (labels,)
+
+    @classmethod
+    def of(cls, network: Network, windows: Windows, stands: Ints, spans: int) -> _Beside:
+        """Nothing where there is none. `stands`: the sentence of each token of all windows, -1 for none."""
+        labels = network.model.config.num_labels
+        if network.beside is None:
+            return cls(Pool(1.0, 0.0), np.zeros((spans, labels)), np.zeros(labels), np.zeros(labels))
+        pairs, trust = network.beside
+        given = np.zeros((spans + 1, labels))
+        np.add.at(given, stands, pairs.by_token(windows))  # -1 is the last
+        return cls(trust, given[:-1], given[-1], pairs.bias.astype(np.float64))
+
+    def at(self, place: float) -> Floats:
+        """(labels,) its logits on the way from an empty report (0) to this one (1)."""
+        return np.asarray(self.bias + place * (self.given.sum(axis=0) + self.outside))
+
+
 def _pull(
     network: Network,
     ids: Sequence[Any],
@@ -172,6 +204,7 @@ def _pull(
     head: nn.Linear,
     label: int,
     place: float,
+    beside: _Beside,
 ) -> _Pull:
     """A pass of its own: with it, windows need not be in memory together."""
     device = network.model.device
@@ -188,11 +221,14 @@ def _pull(
     maximum = network.long_reports.together == "max" and attention_of(network.model) is None
     with torch.enable_grad():
         vector = (most if maximum else total / mass).requires_grad_(True)
-        logits = nn.functional.linear(vector, head.weight, head.bias)  # not the module, which is listened to
+        ours = nn.functional.linear(vector, head.weight, head.bias)  # not the module, which is listened to
+        theirs = torch.from_numpy(beside.at(place)).to(ours).requires_grad_(True)
+        logits = beside.trust.network * ours + beside.trust.beside * theirs
         others = torch.arange(len(logits), device=logits.device) != label
         odds = logits[label] - torch.logsumexp(logits[others], dim=0)
-        gradient = torch.autograd.grad(odds, vector)[0]
-        return _Pull(gradient, vector.detach(), mass, highest if maximum else None)
+        gradient, by_logits = torch.autograd.grad(odds, (vector, theirs))
+        told = by_logits.double().cpu().numpy()
+        return _Pull(gradient, vector.detach(), mass, highest if maximum else None, told)
 
 
 def _weighed(read: Heard) -> torch.Tensor:

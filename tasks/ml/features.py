@@ -21,6 +21,7 @@ from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
 from tasks.ml.long_reports import AS_EVER, Gathered, LongReports
+from tasks.ml.token_pairs import TokenPairs
 from tasks.ml.windows import Ints, Windows, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
@@ -42,7 +43,7 @@ Reader = Callable[[torch.Tensor, torch.Tensor], Heard]
 class Encoded:
     """Reports as the head reads them."""
 
-    vectors: Vectors  # (texts, hidden)
+    vectors: Vectors  # (texts, hidden), and behind them (texts, labels) of what was read beside the network
     tokens_seen: Ints  # (texts,)
     tokens_total: Ints  # (texts,) equal to tokens_seen: nothing is cut
     windows: Ints  # (texts,)
@@ -74,6 +75,7 @@ class Prepared:
 
     windows: Windows
     sketches: list[bytes]  # as in Encoded
+    beside: Vectors | None  # (texts, labels) logits of the token pairs; None: there are none
 
 
 def prepare(
@@ -83,10 +85,11 @@ def prepare(
     window_tokens: int,
     stride_tokens: int,
     long_reports: LongReports = AS_EVER,
+    beside: TokenPairs | None = None,
 ) -> Prepared:
     """What `encode` makes of these texts first; raises what windows_of raises."""
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens, long_reports.conclusions)
-    return Prepared(windows, sketches_of(texts))
+    return Prepared(windows, sketches_of(texts), None if beside is None else beside.logits(windows))
 
 
 def encode(
@@ -102,6 +105,7 @@ def encode(
     on_gpu: bool | None = None,
     bytes_a_number: int = 4,
     long_reports: LongReports = AS_EVER,
+    beside: TokenPairs | None = None,
     prepared: Prepared | None = None,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.
@@ -112,10 +116,16 @@ def encode(
     For a text of one window, the head applied to its vector gives exactly the model's own logits.
     `batch_tokens`: at most so many a pass; a processor is given no more than `cached_tokens`.
     `on_gpu`: whether `reader` computes there; None: where the model lies. `bytes_a_number`: of those that it
-    computes in. `prepared`: what `prepare` made of these texts before; None: it is made now.
+    computes in. `beside`: what reads the same tokens beside the network; its logits stand behind the vector.
+    `prepared`: what `prepare` made of these texts before; None: it is made now.
     """
     prepared = prepared or prepare(
-        tokenizer, texts, window_tokens=window_tokens, stride_tokens=stride_tokens, long_reports=long_reports
+        tokenizer,
+        texts,
+        window_tokens=window_tokens,
+        stride_tokens=stride_tokens,
+        long_reports=long_reports,
+        beside=beside,
     )
     windows = prepared.windows
     hidden = last_linear(model)[1].in_features
@@ -133,9 +143,10 @@ def encode(
             done += len(batch)
             if progress is not None:
                 progress(done, len(windows.ids))
-    return Encoded(
-        gathered.vectors(), windows.tokens_seen, windows.tokens_total, windows.per_text, prepared.sketches
-    )
+    vectors = gathered.vectors()
+    if prepared.beside is not None:
+        vectors = np.hstack([vectors, prepared.beside])
+    return Encoded(vectors, windows.tokens_seen, windows.tokens_total, windows.per_text, prepared.sketches)
 
 
 def reader_of(model: PreTrainedModel) -> Reader:

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel
 
-from tasks.ml.errors import UnfitData, UnfitEncoder
+from tasks.ml.calibration import Pool, as_rows, fit_pool, log_loss, must_teach, smoothed
+from tasks.ml.calibration import temperature as temperature_of
+from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import Vectors, last_linear
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))
-TEMPERATURES = (0.1, 20.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def fit_head(
     report. `bias=False` for a network whose last layer has none (GPT-2). Raises UnfitData for a
     label without example.
     """
-    _must_teach(labels_idx, n_labels, calib_labels)
+    must_teach(labels_idx, n_labels, calib_labels)
     numbers = np.asarray(vectors, np.float64)
     mean = numbers.mean(axis=0) if bias else np.zeros(numbers.shape[1])
     spread = np.sqrt(((numbers - mean) ** 2).mean(axis=0))
@@ -64,7 +64,7 @@ def fit_head(
     model = LogisticRegression(
         max_iter=2000, tol=1e-5, warm_start=True, fit_intercept=bias, random_state=seed
     )
-    targets = _targets(calib_labels, n_labels)
+    targets = smoothed(calib_labels, n_labels)
     fits: list[tuple[float, float, Floats, Floats]] = []
     for strength in STRENGTHS:
         model.set_params(C=strength)
@@ -72,11 +72,11 @@ def fit_head(
             # an unfinished fit shows in the calibration loss, which decides anyway
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(scaled, labels_idx, sample_weight=weights)
-        weight, offset = _as_rows(model.coef_, model.intercept_)
-        fits.append((_log_loss(calib_scaled @ weight.T + offset, targets), strength, weight, offset))
+        weight, offset = as_rows(model.coef_, model.intercept_)
+        fits.append((log_loss(calib_scaled @ weight.T + offset, targets), strength, weight, offset))
     _, strength, weight, offset = min(fits, key=lambda fit: (fit[0], fit[1]))
 
-    temperature, loss = _temperature(calib_scaled @ weight.T + offset, targets)
+    temperature, loss = temperature_of(calib_scaled @ weight.T + offset, targets)
     weight = weight / spread / temperature
     offset = offset / temperature - weight @ mean
     return Head(weight.astype(np.float32), offset.astype(np.float32), temperature, strength, loss)
@@ -106,9 +106,18 @@ def head_of(model: PreTrainedModel) -> tuple[Floats, Floats]:
     return weight, bias.astype(np.float64)
 
 
-def probabilities(head: Head, vectors: Vectors) -> Floats:
-    """Calibrated probabilities (reports, labels); rows sum to 1."""
-    return softmax_of(head.weight, head.bias, vectors)
+def pool_of(head: Head, calib_vectors: Vectors, calib_labels: Ints) -> Pool:
+    """How far the network is trusted, and what answers beside it: its logits stand behind the vectors."""
+    hidden = head.weight.shape[1]
+    ours = np.asarray(calib_vectors[:, :hidden], np.float64) @ head.weight.T + head.bias
+    return fit_pool(ours, np.asarray(calib_vectors[:, hidden:], np.float64), calib_labels)
+
+
+def probabilities(head: Head, vectors: Vectors, pool: Pool | None = None) -> Floats:
+    """Calibrated probabilities (reports, labels), of `pool` where there is one; rows sum to 1."""
+    if pool is None:
+        return softmax_of(head.weight, head.bias, vectors)
+    return softmax_of(*pool.over(head.weight, head.bias), vectors)
 
 
 def softmax_of(weight: NDArray[np.floating], bias: NDArray[np.floating], vectors: Vectors) -> Floats:
@@ -116,55 +125,3 @@ def softmax_of(weight: NDArray[np.floating], bias: NDArray[np.floating], vectors
     logits = np.asarray(vectors, np.float64) @ np.asarray(weight, np.float64).T + bias
     result: Floats = np.exp(log_softmax(logits, axis=1))
     return result
-
-
-def calibrated_log_loss(logits: Floats, labels_idx: Ints) -> float:
-    """Log loss (nats a report) of (reports, labels) logits at the temperature that makes it least."""
-    return _temperature(logits, _targets(labels_idx, logits.shape[1]))[1]
-
-
-def _must_teach(labels_idx: Ints, n_labels: int, calib_labels: Ints) -> None:
-    missing = np.flatnonzero(np.bincount(labels_idx, minlength=n_labels) == 0)
-    if len(missing):
-        raise UnfitData(
-            f"{len(missing)} of {n_labels} labels have no example in the training split "
-            f"(label numbers {', '.join(map(str, missing))}); add examples or remove the labels"
-        )
-    if not len(calib_labels):
-        raise UnfitData("the calibration split is empty; more patients are needed")
-
-
-def _as_rows(coef: Floats, intercept: Floats) -> tuple[Floats, Floats]:
-    """One row a label: scikit-learn keeps a single row for two labels."""
-    intercept = np.broadcast_to(intercept, len(coef))
-    if len(coef) > 1:
-        return coef.copy(), intercept.copy()
-    return np.vstack([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
-
-
-def _targets(labels_idx: Ints, n_labels: int) -> Floats:
-    """What each calibration report should be given: (reports, labels), rows sum to 1.
-
-    Not 1 for its own label but (n + 1) / (n + 2), n being that label's reports, and the rest shared by
-    the others: a calibration split that happens to be separable must not ask for infinite certainty
-    (Platt 1999, "Probabilistic outputs for support vector machines", one label against the rest).
-    """
-    reports = np.bincount(labels_idx, minlength=n_labels)[labels_idx]
-    own = (reports + 1) / (reports + 2)
-    targets = np.repeat((1 - own)[:, None] / (n_labels - 1), n_labels, axis=1)
-    targets[np.arange(len(labels_idx)), labels_idx] = own
-    return targets
-
-
-def _log_loss(logits: Floats, targets: Floats) -> float:
-    return float(-(targets * log_softmax(logits, axis=1)).sum(axis=1).mean())
-
-
-def _temperature(logits: Floats, targets: Floats) -> tuple[float, float]:
-    """The temperature with the least log loss, and that loss."""
-    found = minimize_scalar(
-        lambda log_t: _log_loss(logits / np.exp(log_t), targets),
-        bounds=tuple(np.log(TEMPERATURES)),
-        method="bounded",
-    )
-    return float(np.exp(found.x)), float(found.fun)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.body_training import BodyTraining
+from tasks.ml.calibration import calibrated_log_loss
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import encode
-from tasks.ml.head import calibrated_log_loss, head_of
+from tasks.ml.head import head_of
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.splits import unit_interval
 from tasks.ml.windows import Ints

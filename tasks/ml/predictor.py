@@ -14,12 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.ml.artifact import LaudosJson, read_facts, verify
 from tasks.ml.backends import REFERENCE, Backend, batch_tokens_for, bytes_a_number, reader_on
+from tasks.ml.calibration import Pool
 from tasks.ml.conformal import Decision, decide
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
 from tasks.ml.familiarity import Familiarity
 from tasks.ml.features import Encoded, Prepared, Progress, Reader, Vectors, encode, prepare
 from tasks.ml.head import Floats, head_of, softmax_of
+from tasks.ml.token_pairs import TokenPairs
 
 # of a review: the labels are not told apart surely enough, or the report is unlike those that taught
 Because = Literal["unsure", "unfamiliar"]
@@ -58,9 +60,10 @@ class Predictor:
     manifest_sha: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    weight: Floats  # (labels, hidden)
+    weight: Floats  # (labels, hidden), and beside it (labels, labels) for the token pairs' logits
     bias: Floats  # (labels,)
     familiarity: Familiarity | None  # None: the folder was published before there was one
+    beside: TokenPairs | None = None  # None: the network answers alone
     backend: Backend = REFERENCE
     reader: Reader | None = None  # of the back end; None: the network as it stands
     ahead: Ahead = field(default_factory=Ahead)  # the same one on every back end
@@ -77,14 +80,16 @@ class Predictor:
             model, tokenizer = load_classifier(str(folder), local_files_only=True)
         except UnfitEncoder as error:
             raise BrokenArtifact(str(error)) from None
-        reads = facts.window_tokens, facts.stride_tokens, facts.long_reports
+        beside = None if facts.pool is None else TokenPairs.load(folder)
+        reads = facts.window_tokens, facts.stride_tokens, facts.long_reports, beside
         if encoder_sha(model, tokenizer, *reads) != facts.encoder_sha:
             raise BrokenArtifact(
                 f"{folder} reads reports differently from when it was made (another transformers version?): "
                 "stored features would not fit it; retrain, or go back to the versions in laudos.json"
             )
         familiarity = None if facts.familiarity is None else Familiarity.load(folder, facts.familiarity)
-        return cls(facts, found_sha, model, tokenizer, *head_of(model), familiarity)
+        head = head_of(model) if facts.pool is None else facts.pool.over(*head_of(model))
+        return cls(facts, found_sha, model, tokenizer, *head, familiarity, beside)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,6 +99,12 @@ class Predictor:
     def encoder_sha(self) -> str:
         """What stored vectors must have been made with to be fit for this head."""
         return self.facts.encoder_sha
+
+    @property
+    def pooled(self) -> tuple[TokenPairs, Pool] | None:
+        """What answers beside the network, and how far each is trusted; None: the network answers alone."""
+        pool = self.facts.pool
+        return None if self.beside is None or pool is None else (self.beside, pool)
 
     @property
     def hidden(self) -> int:
@@ -127,6 +138,7 @@ class Predictor:
             window_tokens=facts.window_tokens,
             stride_tokens=facts.stride_tokens,
             long_reports=facts.long_reports,
+            beside=self.beside,
         )
 
     def vectors(

@@ -17,7 +17,7 @@ from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.ml.artifact import publish
 from tasks.ml.errors import MlError
-from tasks.ml.head import Head
+from tasks.ml.head import Head, head_of
 from tasks.ml.predictor import Predictor
 from tasks.ml.quiet import on_one_core
 from tasks.ml.rules import Verdict
@@ -54,12 +54,12 @@ def publish_one(engine: Engine, settings: Settings, seed: int) -> None:
             champion = models.champion_of(c, CLASSIFIER)
         assert champion is not None
         base = Predictor.load(folder_of(settings, champion.model), champion.model.manifest_sha)
-        weight = np.random.default_rng(seed).normal(0, 1, base.weight.shape).astype(np.float32)
+        weight = np.random.default_rng(seed).normal(0, 1, head_of(base.model)[0].shape).astype(np.float32)
         head = Head(weight, np.zeros(len(base.labels), np.float32), 1.0, 1.0, 0.5)
         facts = replace(base.facts, created_at=now)
         root = models_folder(settings) / CLASSIFIER
         published = publish(
-            root, f"run{run.id}-head", base.model, base.tokenizer, head, facts, base.familiarity
+            root, f"run{run.id}-head", base.model, base.tokenizer, head, facts, base.familiarity, base.beside
         )
         old = champion.model
         with writing(engine) as c:
