@@ -87,7 +87,7 @@ class Pool:
 
 
 def fit_pool(network: Floats, beside: Floats, labels_idx: Ints) -> Pool:
-    """From (reports, labels) logits of the calibration split; convex, so that there is one answer."""
+    """From (reports, labels) logits of the calibration split: the least log loss, a convex problem."""
     targets = smoothed(labels_idx, network.shape[1])
 
     def loss(trust: Floats) -> tuple[float, Floats]:

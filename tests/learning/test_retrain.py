@@ -36,8 +36,8 @@ HOSPITAL = range(100)
 
 
 def poison(world: World) -> None:
-    """Wrong feedback on every training report; the holdout stays as it is."""
-    taught = [number for number in HOSPITAL if split_of(patient_key(number)) == "train"]
+    """Wrong feedback on every report that teaches or calibrates; the holdout stays as it is."""
+    taught = [number for number in HOSPITAL if split_of(patient_key(number)) != "holdout"]
     for value in LABELS:
         world.say([number for number in taught if LABELS[number % 2] != value], value)
 
@@ -246,7 +246,7 @@ def test_a_model_folder_can_be_the_encoder_of_another(
     world.add(range(len(HOSPITAL), len(HOSPITAL) + 6))
     second = retrain(onwards)
     assert (second.trained.trained, second.decided.decision) == ("full", "promoted")
-    assert second.trained.notes[0].startswith("encoder changed")
+    assert second.trained.notes[0].startswith("encoder, training changed")  # no token pairs beside it
     assert weights_of(onwards, second.trained.model_id).keys() == weights_of(world, first.id).keys()
 
 
