@@ -10,14 +10,16 @@ tokens; and as a control a network from scratch (`*_scratch`). Both made and tra
 makes and trains a classifier's with (`pretrain`, `load_encoder`, `make_scratch`, `train_body`, `fit_head`).
 
 Negation and uncertainty (the cues) are asked together: one body learns which of the four combinations a
-sentence is, and each question has a head of its own on its vectors. The section has a body of its own. Split
-by sample, as the corpus asks for: 002-007 teach, 008 calibrates, 009-010 judge.
+sentence is, and each question has a head of its own on its vectors. The section has a body of its own. Also
+with token pairs answering beside it (`*_pooled`). Split by sample, as the corpus asks for: 002-007 teach, 008
+calibrates, 009-010 judge.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +35,11 @@ from benchmarks.record import Figure, add, expecting
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.features import encode
-from tasks.ml.head import fit_head, probabilities
+from tasks.ml.head import fit_head, pool_of, probabilities
 from tasks.ml.resampling import Ints
+from tasks.ml.token_pairs import fit_token_pairs
 from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.windows import windows_of
 
 COMMAND = "python -m benchmarks.nubes"
 SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}
@@ -57,6 +61,8 @@ EXPECTED = {
     "nubes_negation_errors_over_tfidf": ".46 to .54 (three epochs: .54)",
     "nubes_uncertainty_errors_over_tfidf": ".6 to .72 (three epochs: .69)",
     "nubes_section_macro_f1_lead": "-.02 to .02",
+    "nubes_negation_errors_over_tfidf_pooled": "as without, within .03 (after a look at the cues' vectors)",
+    "nubes_uncertainty_errors_over_tfidf_pooled": "as without, within .05 (likewise)",
     "nubes_negation_errors_over_tfidf_scratch": ".6 to .75: it sees order, but knows no Spanish",
     "nubes_uncertainty_errors_over_tfidf_scratch": ".7 to .85",
     "nubes_section_macro_f1_lead_scratch": "-.05 to 0: a section is told by its words, which TF-IDF counts",
@@ -95,18 +101,37 @@ def sentences(limit: int | None = None) -> dict[str, Sentences]:
     return found
 
 
-def answered(splits: dict[str, Sentences], body: str, encoder: str, work: Path) -> dict[str, np.ndarray]:
-    """What one body and a head a question answer the holdout: question -> (sentences, labels)."""
+def answered(
+    splits: dict[str, Sentences], body: str, encoder: str, work: Path
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What one body and a head a question answer the holdout, alone and with token pairs beside it.
+
+    question -> (sentences, labels) of each.
+    """
     vectors = read_by_one_body(splits, body, encoder, work)
+    tokenizer = beginner(encoder, splits["train"].texts, ["0", "1"], work)[1]
+    windows = {split: windows_of(tokenizer, some.texts, WINDOW, STRIDE) for split, some in splits.items()}
     found = {}
     for question in BODIES[body]:
         names = sorted(set(splits["train"].said[question]))
         truth = {split: _numbers(some.said[question], names) for split, some in splits.items()}
-        head = fit_head(
-            vectors["train"], truth["train"], len(names), vectors["calibration"], truth["calibration"]
+        taught, calibrating = (truth[split] for split in ("train", "calibration"))
+        head = fit_head(vectors["train"], taught, len(names), vectors["calibration"], calibrating)
+        pairs = fit_token_pairs(
+            windows["train"], _numbered(splits["train"]), taught,
+            windows["calibration"], calibrating, len(names),
+        )  # fmt: skip
+        held, asked = (
+            np.hstack([vectors[split], pairs.logits(windows[split])]) for split in ("calibration", "holdout")
         )
-        found[question] = probabilities(head, vectors["holdout"])
+        pool = pool_of(head, held, calibrating)
+        found[question] = probabilities(head, vectors["holdout"]), probabilities(head, asked, pool)
     return found
+
+
+def _numbered(some: Sentences) -> list[str]:
+    """A patient a sentence: samples are few and large."""
+    return [str(number) for number in range(len(some.texts))]
 
 
 def read_by_one_body(
@@ -137,9 +162,7 @@ def beginner(encoder: str, texts: Sequence[str], labels: Sequence[str], work: Pa
     """A network that has not been asked yet."""
     if encoder == "scratch":
         # samples are few and large: the vocabulary may be of any sentence of the training ones
-        return make_scratch(
-            texts, labels, SPEC, seed=0, patients=[str(number) for number in range(len(texts))]
-        )
+        return make_scratch(texts, labels, SPEC, seed=0, patients=list(map(str, range(len(texts)))))
     network = load_encoder(EncoderSpec("folder", str(encoder_folder()), attention=True), labels)
     take_over(network, gone_on(texts, PRETRAINING, work))
     return network
@@ -158,7 +181,7 @@ def measure(
         name = NAMES[question]
         names = sorted(set(splits["train"].said[question]))
         taught, truth = (_numbers(splits[one].said[question], names) for one in ("train", "holdout"))
-        told = {mine: ours[question].argmax(axis=1)}
+        told = {mine: ours[question][0].argmax(axis=1), f"{mine}_pooled": ours[question][1].argmax(axis=1)}
         for kind, analyzer in (("_tfidf", "word"), ("_tfidf_char", "char_wb")):
             asked = splits["train"].texts, taught, splits["holdout"].texts, len(names)
             told[kind] = tfidf(*asked, analyzer, 0).argmax(axis=1)
@@ -167,9 +190,9 @@ def measure(
             figures[f"nubes_{name}_errors{whose}"] = Figure(wrong, "share", n=len(truth))
             score = float(f1_score(truth, answers, average="macro"))
             figures[f"nubes_{name}_macro_f1{whose}"] = Figure(score, "share", n=len(truth))
-        for beside in ("_tfidf", "_tfidf_char"):
-            ratio = _errors_over(told[mine] != truth, told[beside] != truth)
-            figures[f"nubes_{name}_errors_over{beside}{mine}"] = ratio
+        for who, beside in itertools.product((mine, f"{mine}_pooled"), ("_tfidf", "_tfidf_char")):
+            ratio = _errors_over(told[who] != truth, told[beside] != truth)
+            figures[f"nubes_{name}_errors_over{beside}{who}"] = ratio
     if "section" in ours:
         lead = figures[f"nubes_section_macro_f1{mine}"].value - figures["nubes_section_macro_f1_tfidf"].value
         figures[f"nubes_section_macro_f1_lead{mine}"] = Figure(lead, "share")

@@ -111,13 +111,16 @@ def report_of(
 
 
 def encoder_in_words(config: dict[str, Any]) -> str:
-    """Such as "scratch, 2 layers of 128" or "bert-base at 0123abcd", and of a student whose it is."""
+    """Such as "scratch, 2 layers of 128" or "bert-base at 0123abcd", and what stands beside it; of a student
+    whose it is."""
     if config["encoder"] == "scratch":
         told = f"scratch, {config['training']['layers']} layers of {config['training']['hidden_size']}"
     else:
         told = str(config["encoder"])
         if config["revision"]:
             told += f" at {config['revision'][:8]}"
+    if config["training"].get("token_pairs"):
+        told += ", token pairs beside it"
     if student := config.get("distilled"):
         told += f" ({student['layers']} of its layers kept, taught by model {student['teacher']})"
     return told
