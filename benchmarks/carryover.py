@@ -237,9 +237,9 @@ def answering(
         return windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens)
 
     pairs = fit_token_pairs(
-        windows(taught.texts),
-        taught.rows,
-        taught.truth,
+        windows([*taught.texts, *more.texts]),
+        [*taught.rows, *([""] * len(more.texts))],
+        np.r_[taught.truth, more.truth],
         windows(calibration.texts),
         calibration.truth,
         len(LABELS),

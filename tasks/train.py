@@ -18,7 +18,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.database import open_database
-from tasks.exercises import exercises_of
+from tasks.exercises import Exercises, exercises_of
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.loss_curves import Stage, curve_rows, recorded
 from tasks.ml.artifact import LaudosJson, publish
@@ -220,8 +220,9 @@ def fit_on_body(
     """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
+    more = exercises_of(settings, asked)
     if beside is None and asked.reads_pairs:
-        beside = token_pairs(asked, network, taught, calibration, long_reports)
+        beside = token_pairs(asked, network, taught, more, calibration, long_reports)
     sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(
         encode,
@@ -236,7 +237,6 @@ def fit_on_body(
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
         held = vectors_of(engine, calibration, sha, read, now, progress, keep=keep)
-    more = exercises_of(settings, asked)
     vectors, labels_idx = known.vectors, taught.labels_idx
     if more.texts:
         vectors = np.concatenate([vectors, read(more.texts).vectors])
@@ -261,14 +261,22 @@ def fit_on_body(
 
 
 def token_pairs(
-    asked: ClassifierSettings, network: Network, taught: Part, calibration: Part, long_reports: LongReports
+    asked: ClassifierSettings,
+    network: Network,
+    taught: Part,
+    more: Exercises,
+    calibration: Part,
+    long_reports: LongReports,
 ) -> TokenPairs:
-    """What reads the same tokens beside the network, from the training split."""
+    """What reads the same tokens beside the network, from the training split and exercises."""
     cut = asked.training.window_tokens, asked.training.stride_tokens, long_reports.conclusions
-    windows, held = (windows_of(network[1], part.texts, *cut) for part in (taught, calibration))
-    return fit_token_pairs(
-        windows, taught.patients, taught.labels_idx, held, calibration.labels_idx, len(asked.labels)
+    windows, held = (
+        windows_of(network[1], texts, *cut) for texts in ([*taught.texts, *more.texts], calibration.texts)
     )
+    # no patient is behind an exercise: all together they count as one
+    patients = [*taught.patients, *([""] * len(more.texts))]
+    labels_idx = np.r_[taught.labels_idx, more.labels_idx]
+    return fit_token_pairs(windows, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
 
 
 def facts_of_fit(
