@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from db.engine import writing
 from tasks.database import open_database
+from tasks.fitting import PACKAGES
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
 from tasks.ml.own_encoder import publish_encoder
 from tasks.ml.published import pretraining_facts
@@ -26,7 +27,6 @@ from tasks.pretrain_record import record
 from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_encoder import with_encoder
 from tasks.step import step
-from tasks.train import PACKAGES
 from tasks.train_body import Network, crowded, encoder_spec
 
 # raise when the same reports and settings would give another encoder

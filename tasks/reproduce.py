@@ -23,6 +23,7 @@ from db.models import Model
 from db.snapshots import Snapshot
 from tasks.database import open_database
 from tasks.evaluate import model_row
+from tasks.fitting import facts_of_fit, fit_on_body, versions
 from tasks.ledger import code_revision
 from tasks.ml.artifact import LaudosJson, publish, read_facts
 from tasks.ml.bfloat16 import device_here, no_bfloat16
@@ -33,7 +34,7 @@ from tasks.model_folders import fault_of, folder_of
 from tasks.plan import BEFORE_THERE_WAS_A_CHOICE, TRAINING_REVISION, config_sha, training_config
 from tasks.recorded_training import as_recorded, lost, network_of
 from tasks.settings import Settings
-from tasks.train import facts_of_fit, fit_on_body, taught_by, versions
+from tasks.train import taught_by
 from tasks.train_body import short_of
 from tasks.training_set import content_sha
 from tasks.verify import Difference

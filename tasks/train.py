@@ -6,11 +6,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Engine
 
 from db import audit, metrics, models, snapshots
@@ -18,31 +15,20 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.database import open_database
-from tasks.exercises import Exercises, exercises_of
-from tasks.learning_data import Part, read_part, vectors_of
-from tasks.loss_curves import Stage, curve_rows, recorded
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.calibration import Pool
-from tasks.ml.conformal import Thresholds, fit_thresholds
-from tasks.ml.encoder import encoder_sha, load_encoder
-from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
+from tasks.fitting import facts_of_fit, fit_on_body
+from tasks.learning_data import Part, read_part
+from tasks.loss_curves import Stage, curve_rows
+from tasks.ml.artifact import publish
+from tasks.ml.encoder import load_encoder
 from tasks.ml.faultpoints import reach
-from tasks.ml.features import encode, last_linear
-from tasks.ml.head import Head, fit_head, pool_of, probabilities
 from tasks.ml.long_reports import LongReports
-from tasks.ml.machine import machine_of
 from tasks.ml.predictor import Predictor
-from tasks.ml.token_pairs import TokenPairs, fit_token_pairs
-from tasks.ml.windows import windows_of
+from tasks.ml.token_pairs import TokenPairs
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
-from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
-from tasks.train_body import Network, encoder_spec, long_reports_of, short_of, trained_body
-
-# whose versions a model's numbers depend on
-PACKAGES = ("laudos", "torch", "transformers", "tokenizers", "scikit-learn", "numpy")
+from tasks.train_body import Network, encoder_spec, long_reports_of, trained_body
 
 
 @dataclass(frozen=True)
@@ -182,142 +168,3 @@ def publish_challenger(
     # only now: until the row stands, a run that is killed must find its checkpoint again
     shutil.rmtree(checkpoints_of(settings, classifier), ignore_errors=True)
     return model_id, fitted.encoded
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What stands on a body: its head, who goes to a person, and which texts are like those that taught it.
-
-    `encoded`: reports whose vector was not stored yet.
-    """
-
-    head: Head
-    thresholds: Thresholds
-    familiarity: Familiarity
-    beside: TokenPairs | None
-    pool: Pool | None  # of both; None where the network answers alone
-    encoder_sha: str
-    long_reports: LongReports
-    encoded: int
-
-
-def fit_on_body(
-    engine: Engine,
-    settings: Settings,
-    asked: ClassifierSettings,
-    network: Network,
-    taught: Part,
-    calibration: Part,
-    long_reports: LongReports,
-    now: datetime,
-    beside: TokenPairs | None = None,
-    *,
-    keep: bool = True,
-) -> Fitted:
-    """The last layer on stored vectors; the calibration split gives C, temperature and every limit.
-
-    `beside`: as in Made. `keep`: whether vectors that had to be computed are stored.
-    """
-    model, tokenizer = network
-    window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    more = exercises_of(settings, asked)
-    if beside is None and asked.reads_pairs:
-        beside = token_pairs(asked, network, taught, more, calibration, long_reports)
-    sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
-    read = partial(
-        encode,
-        model,
-        tokenizer,
-        window_tokens=window,
-        stride_tokens=stride,
-        batch_tokens=settings.scoring.batch_tokens,
-        long_reports=long_reports,
-        beside=beside,
-    )
-    with progress_bar("encoding the training set") as progress:
-        known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
-        held = vectors_of(engine, calibration, sha, read, now, progress, keep=keep)
-    vectors, labels_idx = known.vectors, taught.labels_idx
-    if more.texts:
-        vectors = np.concatenate([vectors, read(more.texts).vectors])
-        labels_idx = np.r_[labels_idx, more.labels_idx]
-    hidden = last_linear(model)[1].in_features
-    head = fit_head(
-        vectors[:, :hidden],
-        labels_idx,
-        len(asked.labels),
-        held.vectors[:, :hidden],
-        calibration.labels_idx,
-        seed=settings.seed,
-        bias=last_linear(model)[1].bias is not None,
-    )
-    pool = None if beside is None else pool_of(head, held.vectors, calibration.labels_idx)
-    found = probabilities(head, held.vectors, pool)
-    thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
-    pairs = known_pairs(taught.texts, taught.patients)
-    familiarity = Familiarity(pairs, fit_limit(pairs, held.sketches))
-    encoded = known.encoded + held.encoded
-    return Fitted(head, thresholds, familiarity, beside, pool, sha, long_reports, encoded)
-
-
-def token_pairs(
-    asked: ClassifierSettings,
-    network: Network,
-    taught: Part,
-    more: Exercises,
-    calibration: Part,
-    long_reports: LongReports,
-) -> TokenPairs:
-    """What reads the same tokens beside the network, from the training split and exercises."""
-    cut = asked.training.window_tokens, asked.training.stride_tokens, long_reports.conclusions
-    windows, held = (
-        windows_of(network[1], texts, *cut) for texts in ([*taught.texts, *more.texts], calibration.texts)
-    )
-    # no patient is behind an exercise: all together they count as one
-    patients = [*taught.patients, *([""] * len(more.texts))]
-    labels_idx = np.r_[taught.labels_idx, more.labels_idx]
-    return fit_token_pairs(windows, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
-
-
-def facts_of_fit(
-    settings: Settings,
-    classifier: str,
-    snapshot: Snapshot,
-    network: Network,
-    fitted: Fitted,
-    stages: Mapping[str, Stage],
-    now: datetime,
-) -> LaudosJson:
-    """What its folder says of the model beside the network."""
-    asked = settings.classifier(classifier)
-    return LaudosJson(
-        classifier=classifier,
-        labels=tuple(asked.labels),
-        critical=asked.critical,
-        window_tokens=asked.training.window_tokens,
-        stride_tokens=asked.training.stride_tokens,
-        encoder_sha=fitted.encoder_sha,
-        snapshot_sha=snapshot.sha,
-        seed=settings.seed,
-        created_at=now,
-        thresholds=fitted.thresholds,
-        temperature=fitted.head.temperature,
-        versions=versions(),
-        machine=machine_of(network[0], short_of(asked, stages)),
-        long_reports=fitted.long_reports,
-        pool=fitted.pool,
-        training=recorded(stages),
-    )
-
-
-def versions() -> dict[str, str]:
-    """Package -> the version that is installed, of those that a model's numbers depend on."""
-    return {package: version(package) for package in PACKAGES}
-
-
-def review_errors(asked: ClassifierSettings) -> list[float]:
-    """Per label, the share of its reports that may get a sure answer that is wrong."""
-    return [
-        asked.critical_review_error if label == asked.critical else asked.review_error
-        for label in asked.labels
-    ]
