@@ -115,7 +115,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
 
 
 def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[str]]:
-    """Which reports go to a person, and how its training ended."""
+    """Which reports go to a person; and how its training ended, and what answers."""
     # torch comes with these: not for a rollback
     from tasks.ml.artifact import read_facts
     from tasks.ml.body_training import how_it_ended
@@ -126,7 +126,8 @@ def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[s
     except BrokenArtifact:
         return [], []
     review = explained(facts.labels, facts.thresholds, facts.familiarity)
-    return review, [f"{stage}: {how_it_ended(**ended)}" for stage, ended in facts.training.items()]
+    made = [f"{stage}: {how_it_ended(**ended)}" for stage, ended in facts.training.items()]
+    return review, made + ([] if facts.pool is None else [f"answers: {facts.pool.in_words()}"])
 
 
 def rollback(settings: Settings, classifier: str, to: int | None = None) -> RolledBack:

@@ -80,6 +80,11 @@ class Pool:
     network: float
     beside: float
 
+    def in_words(self) -> str:
+        return (
+            f"log odds of the network times {self.network:.2f}, of token pairs times {self.beside:.2f}, added"
+        )
+
     def over(self, weight: NDArray[Any], bias: NDArray[Any]) -> tuple[Floats, Floats]:
         """A network's head (labels, hidden) and (labels,), for vectors that end with the other's logits."""
         ours, own = self.network * np.asarray(weight, np.float64), self.network * np.asarray(bias, np.float64)
