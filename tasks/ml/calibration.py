@@ -81,9 +81,7 @@ class Pool:
     beside: float
 
     def in_words(self) -> str:
-        return (
-            f"log odds of the network times {self.network:.2f}, of token pairs times {self.beside:.2f}, added"
-        )
+        return f"the network, trusted {self.network:.2f}, and token pairs beside it, {self.beside:.2f}"
 
     def over(self, weight: NDArray[Any], bias: NDArray[Any]) -> tuple[Floats, Floats]:
         """A network's head (labels, hidden) and (labels,), for vectors that end with the other's logits."""

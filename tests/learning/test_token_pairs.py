@@ -1,4 +1,4 @@
-"""Token pairs beside a champion's network: they come with its body, stay under a new head, and can be left out."""
+"""Token pairs beside a champion's network: fitted with its body, kept under a new head, or left out."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def test_they_are_fitted_with_a_body_and_stay_under_a_new_head(both: World) -> N
     second = retrain(both).trained
     assert (first.trained, second.trained) == ("full", "head")
     whole, head = loaded(both, first.model_id), loaded(both, second.model_id)
-    assert whole.beside is not None and head.beside is not None
+    assert whole.beside is not None
+    assert head.beside is not None
     assert whole.beside.sha == head.beside.sha
     assert whole.encoder_sha == head.encoder_sha
     assert whole.hidden == TRAINING["hidden_size"] + 2
     told = show_model(both.settings, second.model_id).learnt
-    assert any(sentence.startswith("answers: the network, trusted") for sentence in told)
+    assert [one for one in told if one.startswith("answers: the network, trusted")], told
 
 
 def test_what_doubts_labels_looks_at_the_network_alone(world: World) -> None:
