@@ -139,8 +139,9 @@ def _vocabulary(windows: Windows, patients: Sequence[str]) -> tuple[Ints, NDArra
     of_text = np.array([number[patient] for patient in patients], np.int64)
     codes, by_patients, by_texts = np.zeros((3, 0), np.int64)
     for bulk in _bulks(of_text):
-        texts, found, _ = _counted(_of_texts(windows, bulk))
-        known, place = np.unique(found, return_inverse=True)
+        found = _occurring(_of_texts(windows, bulk))
+        known, place = np.unique(found.codes, return_inverse=True)
+        place, texts = np.divmod(np.unique(place * len(bulk) + found.texts), len(bulk))
         held = np.unique(place * len(number) + of_text[bulk[texts]])
         # no patient is in two bulks, so that holders add up
         every = np.concatenate([codes, known])
@@ -184,12 +185,12 @@ def _tfidf(windows: Windows, codes: Ints, rarity: NDArray[np.float32]) -> csr_ar
 
 
 def _tfidf_of(windows: Windows, codes: Ints, rarity: NDArray[np.float32]) -> csr_array:
-    texts, found, counts = _counted(windows)
-    place, there = _places(found, codes)
-    texts, place = texts[there], place[there]
-    values = (1 + np.log(counts[there])) * rarity[place]
+    found, shape = _occurring(windows), (len(windows.tokens_total), len(codes))
+    place, there = _places(found.codes, codes)
+    held, counts = np.unique(found.texts[there] * max(1, len(codes)) + place[there], return_counts=True)
+    texts, place = np.divmod(held, max(1, len(codes)))
+    values = (1 + np.log(counts)) * rarity[place]
     length = np.sqrt(np.bincount(texts, values**2, minlength=len(windows.tokens_total)))
-    shape = (len(windows.tokens_total), len(codes))
     return csr_array(((values / length[texts]).astype(np.float32), (texts, place)), shape=shape)
 
 
@@ -197,17 +198,6 @@ def _places(found: Ints, codes: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """Where each stands among `codes`, and whether it does."""
     place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
     return place, codes[place] == found if len(codes) else np.zeros(len(found), np.bool_)
-
-
-def _counted(windows: Windows) -> tuple[Ints, Ints, Ints]:
-    """Text, code and count of every token and pair of neighbours that a text holds."""
-    found = _occurring(windows)
-    order = np.lexsort((found.codes, found.texts))
-    codes, texts = found.codes[order], found.texts[order]
-    first = np.ones(len(codes), np.bool_)
-    first[1:] = (codes[1:] != codes[:-1]) | (texts[1:] != texts[:-1])
-    begin = np.flatnonzero(first)
-    return texts[begin], codes[begin], np.diff(np.append(begin, len(codes)))
 
 
 class _Occurring(NamedTuple):
