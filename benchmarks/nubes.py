@@ -11,8 +11,8 @@ makes and trains a classifier's with (`pretrain`, `load_encoder`, `make_scratch`
 
 Negation and uncertainty (the cues) are asked together: one body learns which of the four combinations a
 sentence is, and each question has a head of its own on its vectors. The section has a body of its own. Also
-with token pairs answering beside it (`*_pooled`). Split by sample, as the corpus asks for: 002-007 teach, 008
-calibrates, 009-010 judge.
+with a linear reader answering beside it (`*_pooled`). Split by sample, as the corpus asks for: 002-007
+teach, 008 calibrates, 009-010 judge.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, pool_of, probabilities
+from tasks.ml.linear_reader import fit_linear_reader
+from tasks.ml.occurrences import Read
 from tasks.ml.resampling import Ints
-from tasks.ml.token_pairs import fit_token_pairs
 from tasks.ml.training import BodyTraining, train_body
 from tasks.ml.windows import windows_of
 
@@ -104,25 +105,28 @@ def sentences(limit: int | None = None) -> dict[str, Sentences]:
 def answered(
     splits: dict[str, Sentences], body: str, encoder: str, work: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What one body and a head a question answer the holdout, alone and with token pairs beside it.
+    """What one body and a head a question answer the holdout, alone and with a linear reader beside it.
 
     question -> (sentences, labels) of each.
     """
     vectors = read_by_one_body(splits, body, encoder, work)
     tokenizer = beginner(encoder, splits["train"].texts, ["0", "1"], work)[1]
-    windows = {split: windows_of(tokenizer, some.texts, WINDOW, STRIDE) for split, some in splits.items()}
+    known = {
+        split: Read(some.texts, windows_of(tokenizer, some.texts, WINDOW, STRIDE))
+        for split, some in splits.items()
+    }
     found = {}
     for question in BODIES[body]:
         names = sorted(set(splits["train"].said[question]))
         truth = {split: _numbers(some.said[question], names) for split, some in splits.items()}
         taught, calibrating = (truth[split] for split in ("train", "calibration"))
         head = fit_head(vectors["train"], taught, len(names), vectors["calibration"], calibrating)
-        pairs = fit_token_pairs(
-            windows["train"], _numbered(splits["train"]), taught,
-            windows["calibration"], calibrating, len(names),
+        reader = fit_linear_reader(
+            known["train"], _numbered(splits["train"]), taught,
+            known["calibration"], calibrating, len(names),
         )  # fmt: skip
         held, asked = (
-            np.hstack([vectors[split], pairs.logits(windows[split])]) for split in ("calibration", "holdout")
+            np.hstack([vectors[split], reader.logits(known[split])]) for split in ("calibration", "holdout")
         )
         pool = pool_of(head, held, calibrating)
         found[question] = probabilities(head, vectors["holdout"]), probabilities(head, asked, pool)

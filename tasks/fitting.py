@@ -22,9 +22,10 @@ from tasks.ml.encoder import encoder_sha
 from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.features import encode, last_linear
 from tasks.ml.head import Head, fit_head, pool_of, probabilities
+from tasks.ml.linear_reader import LinearReader, fit_linear_reader
 from tasks.ml.long_reports import LongReports
 from tasks.ml.machine import machine_of
-from tasks.ml.token_pairs import TokenPairs, fit_token_pairs
+from tasks.ml.occurrences import Read
 from tasks.ml.windows import windows_of
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
@@ -44,7 +45,7 @@ class Fitted:
     head: Head
     thresholds: Thresholds
     familiarity: Familiarity
-    beside: TokenPairs | None
+    beside: LinearReader | None
     pool: Pool | None  # of both; None where the network answers alone
     encoder_sha: str
     long_reports: LongReports
@@ -60,7 +61,7 @@ def fit_on_body(
     calibration: Part,
     long_reports: LongReports,
     now: datetime,
-    beside: TokenPairs | None = None,
+    beside: LinearReader | None = None,
     *,
     keep: bool = True,
 ) -> Fitted:
@@ -71,8 +72,8 @@ def fit_on_body(
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
     more = exercises_of(settings, asked)
-    if beside is None and asked.reads_pairs:
-        beside = token_pairs(asked, network, taught, more, calibration, long_reports)
+    if beside is None and asked.has_linear_reader:
+        beside = fitted_reader(asked, network, taught, more, calibration, long_reports)
     sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(
         encode,
@@ -110,23 +111,24 @@ def fit_on_body(
     return Fitted(head, thresholds, familiarity, beside, pool, sha, long_reports, encoded)
 
 
-def token_pairs(
+def fitted_reader(
     asked: ClassifierSettings,
     network: Network,
     taught: Part,
     more: Exercises,
     calibration: Part,
     long_reports: LongReports,
-) -> TokenPairs:
-    """What reads the same tokens beside the network, from the training split and exercises."""
+) -> LinearReader:
+    """What answers beside the network, from the training split and exercises."""
     cut = asked.training.window_tokens, asked.training.stride_tokens, long_reports.conclusions
-    windows, held = (
-        windows_of(network[1], texts, *cut) for texts in ([*taught.texts, *more.texts], calibration.texts)
+    known, held = (
+        Read(texts, windows_of(network[1], texts, *cut))
+        for texts in ([*taught.texts, *more.texts], calibration.texts)
     )
     # no patient is behind an exercise: all together they count as one
     patients = [*taught.patients, *([""] * len(more.texts))]
     labels_idx = np.r_[taught.labels_idx, more.labels_idx]
-    return fit_token_pairs(windows, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
+    return fit_linear_reader(known, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
 
 
 def facts_of_fit(

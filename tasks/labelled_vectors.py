@@ -57,7 +57,7 @@ def labelled_vectors(c: Connection, model: Model, asked: ClassifierSettings) -> 
         )
     kept = [one for one in read if one.label in labels]
     vectors = np.stack([np.frombuffer(stored[one.report_version_id].vector, "<f4") for one in kept])
-    beside = len(model.config["labels"]) if model.config["training"].get("token_pairs") else 0
+    beside = len(model.config["labels"]) if model.config["training"].get("linear_reader") else 0
     return LabelledVectors(
         kept,
         vectors[:, : vectors.shape[1] - beside],

@@ -119,8 +119,8 @@ def encoder_in_words(config: dict[str, Any]) -> str:
         told = str(config["encoder"])
         if config["revision"]:
             told += f" at {config['revision'][:8]}"
-    if config["training"].get("token_pairs"):
-        told += ", token pairs beside it"
+    if config["training"].get("linear_reader"):
+        told += ", a linear reader beside it"
     if student := config.get("distilled"):
         told += f" ({student['layers']} of its layers kept, taught by model {student['teacher']})"
     return told

@@ -33,7 +33,7 @@ BEFORE_THERE_WAS_A_CHOICE = {
     "mixed_precision": False,
     "batch_tokens": 16_384,  # there was no limit, and no batch of the default size is larger
     "exercises": 0,
-    "token_pairs": False,
+    "linear_reader": False,
 }
 # what decides the body; the rest of the configuration only moves the head or its thresholds
 BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
@@ -58,7 +58,7 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     """Everything in the configuration that decides what a training gives."""
     keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
     decisive = asked.model_dump(mode="json", include=keep)
-    decisive["training"]["token_pairs"] = asked.reads_pairs
+    decisive["training"]["linear_reader"] = asked.has_linear_reader
     for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():
         if decisive["training"][setting] == before:
             del decisive["training"][setting]

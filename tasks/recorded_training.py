@@ -19,8 +19,8 @@ from tasks.loss_curves import Stage
 from tasks.ml.artifact import read_facts
 from tasks.ml.distillation import Recipe, student_of
 from tasks.ml.encoder import load_encoder
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.predictor import Predictor
-from tasks.ml.token_pairs import TokenPairs
 from tasks.model_folders import STUDENT, fault_of, folder_of
 from tasks.settings import ClassifierSettings, Settings
 from tasks.train_body import Network, encoder_spec, trained_body
@@ -35,7 +35,7 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
     Raises KeyError or pydantic's ValidationError where an older laudos recorded them otherwise.
     """
     given: dict[str, Any] = {name: model.config[name] for name in RECORDED}
-    given["training"] = {"token_pairs": False, **given["training"]}  # its default was no other, once
+    given["training"] = {"linear_reader": False, **given["training"]}  # its default was no other, once
     given["training_labels"] = snapshot.recipe["origins"]
     if "synthetic_set" in snapshot.recipe:
         with reading(engine) as c:
@@ -56,7 +56,7 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
 
 def network_of(
     engine: Engine, recorded: Settings, asked: ClassifierSettings, model: Model, taught: Part, folder: Path
-) -> tuple[Network, TokenPairs | None, str, Mapping[str, Stage]]:
+) -> tuple[Network, LinearReader | None, str, Mapping[str, Stage]]:
     """The body that the model's head stands on, what stands beside it already, and whose it is: trained
     again, or for a head the frozen one; and the stages of its training.
 

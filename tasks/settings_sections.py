@@ -133,9 +133,9 @@ class TrainingSettings(Strict):
         "or, of several, the highest of each number; or all tokens of the report, by weights that are learnt "
         "(docs/whole-reports.md)",
     )
-    token_pairs: bool | None = Field(
+    linear_reader: bool | None = Field(
         default=None,
-        description="beside the network a linear reader of tokens and pairs of them answers, too "
+        description="beside the network a linear reader of tokens, pairs and letters answers, too "
         "(docs/training.md); default: beside a scratch encoder only",
     )
     max_train_reports: int | None = Field(
@@ -287,9 +287,9 @@ class ClassifierSettings(Strict):
         return self
 
     @property
-    def reads_pairs(self) -> bool:
-        """Whether token pairs answer beside the network."""
-        asked = self.training.token_pairs
+    def has_linear_reader(self) -> bool:
+        """Whether a linear reader answers beside the network."""
+        asked = self.training.linear_reader
         return self.encoder == "scratch" if asked is None else asked
 
 

@@ -21,9 +21,9 @@ from tasks.loss_curves import Stage, curve_rows
 from tasks.ml.artifact import publish
 from tasks.ml.encoder import load_encoder
 from tasks.ml.faultpoints import reach
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import LongReports
 from tasks.ml.predictor import Predictor
-from tasks.ml.token_pairs import TokenPairs
 from tasks.model_folders import checkpoints_of, folder_of, models_folder
 from tasks.plan import How, Plan, plan
 from tasks.settings import ClassifierSettings, Settings
@@ -69,7 +69,7 @@ def train_planned(
     notes = planned.notes
     long_reports = long_reports_of(asked)
     stages: Mapping[str, Stage] = {}
-    beside: TokenPairs | None = None
+    beside: LinearReader | None = None
     if planned.trained == "full":
         checkpoints = checkpoints_of(settings, classifier) / f"{snapshot.sha[:12]}-{planned.config_sha[:12]}"
         body = trained_body(settings, asked, taught, checkpoints)
@@ -115,7 +115,7 @@ class Made:
     config_sha: str
     long_reports: LongReports
     stages: Mapping[str, Stage]
-    beside: TokenPairs | None = None
+    beside: LinearReader | None = None
 
 
 def publish_challenger(

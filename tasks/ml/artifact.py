@@ -1,7 +1,7 @@
 """A model folder: plain Hugging Face files, laudos.json, and a manifest that proves it whole.
 
     config.json  model.safetensors  tokenizer.json  tokenizer_config.json   what any pipeline loads
-    laudos.json  familiarity.safetensors  token_pairs.safetensors           what laudos adds
+    laudos.json  familiarity.safetensors  linear_reader.safetensors         what laudos adds
     MANIFEST.json                                                          sha256 and size of each file
 
 A folder appears under its name whole or not at all: everything is written and fsynced in a hidden
@@ -29,6 +29,7 @@ from tasks.ml.errors import BrokenArtifact
 from tasks.ml.familiarity import Familiarity, Limit
 from tasks.ml.faultpoints import reach
 from tasks.ml.head import Head, fold_in
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.published import FACTS as FACTS
 from tasks.ml.published import WAY_OUT as WAY_OUT
@@ -45,7 +46,6 @@ from tasks.ml.sealed import (
     write_manifest,
 )
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
-from tasks.ml.token_pairs import TokenPairs
 
 FORMAT = 1
 _NEWER = (
@@ -85,7 +85,7 @@ class LaudosJson:
     long_reports: LongReports = AS_EVER
     # stage -> how its training ended (TrainLog.record); empty: a head, or not told yet then
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pool: Pool | None = None  # of the network and the token pairs beside it; None: the network answers alone
+    pool: Pool | None = None  # of network and linear reader; None: the network answers alone
 
     def as_json(self) -> dict[str, Any]:
         content = asdict(self)
@@ -137,7 +137,7 @@ def publish(
     head: Head | None,
     facts: LaudosJson,
     familiarity: Familiarity | None = None,
-    beside: TokenPairs | None = None,
+    beside: LinearReader | None = None,
 ) -> Published:
     """Write `folder_root/name`; `head`, where given, is first folded into the model.
 

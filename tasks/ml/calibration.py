@@ -81,7 +81,7 @@ class Pool:
     beside: float
 
     def in_words(self) -> str:
-        return f"the network, trusted {self.network:.2f}, and token pairs beside it, {self.beside:.2f}"
+        return f"the network, trusted {self.network:.2f}, and a linear reader beside it, {self.beside:.2f}"
 
     def over(self, weight: NDArray[Any], bias: NDArray[Any]) -> tuple[Floats, Floats]:
         """A network's head (labels, hidden) and (labels,), for vectors that end with the other's logits."""

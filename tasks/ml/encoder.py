@@ -24,10 +24,10 @@ from transformers import (
 from tasks.ml.attentive import attention_of, attentive
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import last_linear
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
-from tasks.ml.token_pairs import TokenPairs
 from tasks.ml.vocabulary import word_piece_tokenizer
 
 NOT_COMPUTING = {  # what a configuration holds without changing a single vector
@@ -171,7 +171,7 @@ def encoder_sha(
     window_tokens: int,
     stride_tokens: int,
     long_reports: LongReports = AS_EVER,
-    beside: TokenPairs | None = None,
+    beside: LinearReader | None = None,
 ) -> str:
     """sha256 over everything a stored vector depends on, and nothing else: the head is left out."""
     head, _ = last_linear(model)

@@ -23,9 +23,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.ml.attentive import attention_of
 from tasks.ml.calibration import Pool
 from tasks.ml.features import Heard, evaluating, heard_by, last_linear, last_read
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
-from tasks.ml.token_pairs import TokenPairs
-from tasks.ml.windows import Ints, Windows, padded, places_in, token_budget_batches, windows_of
+from tasks.ml.occurrences import Read
+from tasks.ml.windows import Ints, padded, places_in, token_budget_batches, windows_of
 
 Floats = NDArray[np.float64]
 Degree = Literal["strong", "some", "against", "none"]
@@ -67,7 +68,7 @@ class Network:
     stride_tokens: int
     batch_tokens: int = 8192
     long_reports: LongReports = AS_EVER
-    beside: tuple[TokenPairs, Pool] | None = None  # what answers beside it, and how far each is trusted
+    beside: tuple[LinearReader, Pool] | None = None  # what answers beside it, and how far each is trusted
 
 
 def sentences(text: str) -> list[Span]:
@@ -108,7 +109,7 @@ def contributions(
     windows = windows_of(network.tokenizer, [text], *cut)
     stands = [_sentence_of(place, spans) for place in places_in(network.tokenizer, text, *cut)]
     scores = np.zeros(len(spans))
-    beside = _Beside.of(network, windows, np.concatenate(stands), len(spans))
+    beside = _Beside.of(network, Read([text], windows), np.concatenate(stands), spans)
     batches = token_budget_batches(windows.lengths, network.batch_tokens)
     _, head = last_linear(network.model)
     with evaluating(network.model), heard_by(network.model) as heard:
@@ -181,15 +182,18 @@ class _Beside:
     bias: Floats  # (labels,)
 
     @classmethod
-    def of(cls, network: Network, windows: Windows, stands: Ints, spans: int) -> _Beside:
+    def of(cls, network: Network, read: Read, stands: Ints, spans: Sequence[Span]) -> _Beside:
         """Nothing where there is none. `stands`: the sentence of each token of all windows, -1 for none."""
         labels = network.model.config.num_labels
         if network.beside is None:
-            return cls(Pool(1.0, 0.0), np.zeros((spans, labels)), np.zeros(labels), np.zeros(labels))
-        pairs, trust = network.beside
-        given = np.zeros((spans + 1, labels))
-        np.add.at(given, stands, pairs.by_token(windows))  # -1 is the last
-        return cls(trust, given[:-1], given[-1], pairs.bias.astype(np.float64))
+            nothing = np.zeros(labels)
+            return cls(Pool(1.0, 0.0), np.zeros((len(spans), labels)), nothing, nothing)
+        reader, trust = network.beside
+        given = np.zeros((len(spans) + 1, labels))  # the last for what stands outside all sentences
+        by_token, by_letter = reader.spread(read)
+        np.add.at(given, stands, by_token)
+        np.add.at(given, _sentence_of(np.arange(len(by_letter)), spans), by_letter)
+        return cls(trust, given[:-1], given[-1], reader.bias.astype(np.float64))
 
     def at(self, place: float) -> Floats:
         """(labels,) its logits on the way from an empty report (0) to this one (1)."""

@@ -20,8 +20,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
+from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, Gathered, LongReports
-from tasks.ml.token_pairs import TokenPairs
+from tasks.ml.occurrences import Read
 from tasks.ml.windows import Ints, Windows, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
@@ -75,7 +76,7 @@ class Prepared:
 
     windows: Windows
     sketches: list[bytes]  # as in Encoded
-    beside: Vectors | None  # (texts, labels) logits of the token pairs; None: there are none
+    beside: Vectors | None  # (texts, labels) logits of a linear reader; None: there is none
 
 
 def prepare(
@@ -85,11 +86,12 @@ def prepare(
     window_tokens: int,
     stride_tokens: int,
     long_reports: LongReports = AS_EVER,
-    beside: TokenPairs | None = None,
+    beside: LinearReader | None = None,
 ) -> Prepared:
     """What `encode` makes of these texts first; raises what windows_of raises."""
     windows = windows_of(tokenizer, texts, window_tokens, stride_tokens, long_reports.conclusions)
-    return Prepared(windows, sketches_of(texts), None if beside is None else beside.logits(windows))
+    told = None if beside is None else beside.logits(Read(texts, windows))
+    return Prepared(windows, sketches_of(texts), told)
 
 
 def encode(
@@ -105,7 +107,7 @@ def encode(
     on_gpu: bool | None = None,
     bytes_a_number: int = 4,
     long_reports: LongReports = AS_EVER,
-    beside: TokenPairs | None = None,
+    beside: LinearReader | None = None,
     prepared: Prepared | None = None,
 ) -> Encoded:
     """Read whole texts with the body of `model`, or with `reader`; `progress(windows done, windows)`.

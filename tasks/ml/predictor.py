@@ -21,7 +21,7 @@ from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
 from tasks.ml.familiarity import Familiarity
 from tasks.ml.features import Encoded, Prepared, Progress, Reader, Vectors, encode, prepare
 from tasks.ml.head import Floats, head_of, softmax_of
-from tasks.ml.token_pairs import TokenPairs
+from tasks.ml.linear_reader import LinearReader
 
 # of a review: the labels are not told apart surely enough, or the report is unlike those that taught
 Because = Literal["unsure", "unfamiliar"]
@@ -60,10 +60,10 @@ class Predictor:
     manifest_sha: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    weight: Floats  # (labels, hidden), and beside it (labels, labels) for the token pairs' logits
+    weight: Floats  # (labels, hidden), and beside it (labels, labels) for a linear reader's logits
     bias: Floats  # (labels,)
     familiarity: Familiarity | None  # None: the folder was published before there was one
-    beside: TokenPairs | None = None  # None: the network answers alone
+    beside: LinearReader | None = None  # None: the network answers alone
     backend: Backend = REFERENCE
     reader: Reader | None = None  # of the back end; None: the network as it stands
     ahead: Ahead = field(default_factory=Ahead)  # the same one on every back end
@@ -80,7 +80,7 @@ class Predictor:
             model, tokenizer = load_classifier(str(folder), local_files_only=True)
         except UnfitEncoder as error:
             raise BrokenArtifact(str(error)) from None
-        beside = None if facts.pool is None else TokenPairs.load(folder)
+        beside = None if facts.pool is None else LinearReader.load(folder)
         reads = facts.window_tokens, facts.stride_tokens, facts.long_reports, beside
         if encoder_sha(model, tokenizer, *reads) != facts.encoder_sha:
             raise BrokenArtifact(
@@ -101,7 +101,7 @@ class Predictor:
         return self.facts.encoder_sha
 
     @property
-    def pooled(self) -> tuple[TokenPairs, Pool] | None:
+    def pooled(self) -> tuple[LinearReader, Pool] | None:
         """What answers beside the network, and how far each is trusted; None: the network answers alone."""
         pool = self.facts.pool
         return None if self.beside is None or pool is None else (self.beside, pool)

@@ -246,7 +246,7 @@ def test_a_model_folder_can_be_the_encoder_of_another(
     world.add(range(len(HOSPITAL), len(HOSPITAL) + 6))
     second = retrain(onwards)
     assert (second.trained.trained, second.decided.decision) == ("full", "promoted")
-    assert second.trained.notes[0].startswith("encoder, training changed")  # no token pairs beside it
+    assert second.trained.notes[0].startswith("encoder, training changed")  # no linear reader beside it
     assert weights_of(onwards, second.trained.model_id).keys() == weights_of(world, first.id).keys()
 
 

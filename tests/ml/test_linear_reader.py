@@ -1,4 +1,4 @@
-"""What reads tokens and pairs beside a network: whose words teach it, what it adds, where it is told."""
+"""What reads beside a network: whose words teach it, what it adds, where it is told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import transformers
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from tasks.ml import token_pairs
+from tasks.ml import linear_reader
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.calibration import Pool, calibrated_log_loss, fit_pool
 from tasks.ml.encoder import encoder_sha
@@ -20,9 +20,10 @@ from tasks.ml.evidence import Network as Explained
 from tasks.ml.evidence import evidence
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, head_of, pool_of, probabilities, softmax_of
+from tasks.ml.linear_reader import FILE, PATIENTS_MIN, LinearReader, fit_linear_reader
+from tasks.ml.occurrences import Read, letters_in
 from tasks.ml.predictor import Predictor
-from tasks.ml.token_pairs import FILE, PATIENTS_MIN, TokenPairs, fit_token_pairs
-from tasks.ml.windows import Windows, windows_of
+from tasks.ml.windows import windows_of
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, written
 
 TEXTS, TRUTH = written(160, seed=3)
@@ -31,80 +32,101 @@ SHORT = "nódulo na mama com células atípicas"
 PATIENTS = [f"p{number // 2}" for number in range(len(TEXTS))]
 
 
-def cut(network: Network, texts: Sequence[str]) -> Windows:
-    return windows_of(network[1], texts, WINDOW, STRIDE)
+def cut(network: Network, texts: Sequence[str]) -> Read:
+    return Read(texts, windows_of(network[1], texts, WINDOW, STRIDE))
 
 
-def fitted(network: Network, patients: Sequence[str] = PATIENTS) -> TokenPairs:
-    windows = [cut(network, TEXTS[some]) for some in (TAUGHT, HELD)]
-    return fit_token_pairs(windows[0], patients[TAUGHT], TRUTH[TAUGHT], windows[1], TRUTH[HELD], 2)
+def fitted(network: Network, patients: Sequence[str] = PATIENTS) -> LinearReader:
+    taught, held = (cut(network, TEXTS[some]) for some in (TAUGHT, HELD))
+    return fit_linear_reader(taught, patients[TAUGHT], TRUTH[TAUGHT], held, TRUTH[HELD], 2)
 
 
-def test_its_numbers_are_those_of_tfidf_on_tokens_and_pairs(
+def test_its_numbers_are_those_of_tfidf_on_tokens_and_pairs_and_on_runs_of_letters(
     tiny: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = tiny()
-    monkeypatch.setattr(token_pairs, "BULK_TEXTS", 7)  # as for a training set that is read in parts
-    shorts = [text for text in TEXTS if cut(network, [text]).per_text[0] == 1]
-    windows = cut(network, shorts)
-    codes, rarity = token_pairs._vocabulary(windows, [str(number) for number in range(len(shorts))])
-    ours = token_pairs._tfidf(windows, codes, rarity)
-    spelt = [" ".join(map(str, ids)) for ids in windows.ids]
-    theirs = TfidfVectorizer(
-        token_pattern=r"\S+", ngram_range=(1, 2), min_df=PATIENTS_MIN, sublinear_tf=True
-    ).fit_transform(spelt)
-    assert ours.shape == theirs.shape
-    # the columns stand in another order
-    np.testing.assert_allclose(np.sort(ours.toarray(), axis=1), np.sort(theirs.toarray(), axis=1), atol=1e-6)
+    monkeypatch.setattr(linear_reader, "BULK_CHARACTERS", 900)  # as for a training set that is read in parts
+    shorts = [text for text in TEXTS if cut(network, [text]).windows.per_text[0] == 1]
+    read = cut(network, shorts)
+    kinds = linear_reader._vocabularies(read, [str(number) for number in range(len(shorts))])
+    ours = linear_reader._tfidf(read, *kinds).toarray()
+    spelt = [" ".join(map(str, ids)) for ids in read.windows.ids]
+    how = {"min_df": PATIENTS_MIN, "sublinear_tf": True}
+    theirs = (
+        TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2), **how).fit_transform(spelt),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), strip_accents="unicode", **how).fit_transform(
+            shorts
+        ),
+    )
+    for mine, other in zip(np.split(ours, [len(kinds[0].codes)], axis=1), theirs, strict=True):
+        assert mine.shape == other.shape
+        # the columns stand in another order
+        np.testing.assert_allclose(np.sort(mine, axis=1), np.sort(other.toarray(), axis=1), atol=1e-6)
 
 
 def test_what_few_patients_reports_hold_takes_no_part(tiny: Callable[[], Network]) -> None:
     network = tiny()
     one = fitted(network, ["the same patient"] * len(TEXTS))
-    assert len(one.codes) == 0
+    assert len(one.weight) == 0
     np.testing.assert_array_equal(one.logits(cut(network, TEXTS[:3])), np.zeros((3, 2)))
-    several = [f"p{number % PATIENTS_MIN}" for number in range(len(TEXTS))]
-    assert len(fitted(network, several).codes) > 50
+    several = fitted(network, [f"p{number % PATIENTS_MIN}" for number in range(len(TEXTS))])
+    assert min(len(several.tokens.codes), len(several.letters.codes)) > 50
     assert (
-        len(fitted(network, [f"p{number % (PATIENTS_MIN - 1)}" for number in range(len(TEXTS))]).codes) == 0
+        len(fitted(network, [f"p{number % (PATIENTS_MIN - 1)}" for number in range(len(TEXTS))]).weight) == 0
     )
 
 
 def test_a_patients_many_reports_count_once_however_the_set_is_cut(
     tiny: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    windows = cut(tiny(), TEXTS)
+    read = cut(tiny(), TEXTS)
     patients = [f"p{number % 7}" for number in range(len(TEXTS))]
-    whole = token_pairs._vocabulary(windows, patients)
-    monkeypatch.setattr(token_pairs, "BULK_TEXTS", 9)
-    for ours, theirs in zip(token_pairs._vocabulary(windows, patients), whole, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    whole = linear_reader._vocabularies(read, patients)
+    monkeypatch.setattr(linear_reader, "BULK_CHARACTERS", 500)
+    for ours, theirs in zip(linear_reader._vocabularies(read, patients), whole, strict=True):
+        np.testing.assert_array_equal(ours.codes, theirs.codes)
+        np.testing.assert_array_equal(ours.rarity, theirs.rarity)
 
 
 def test_a_label_without_example_is_told(tiny: Callable[[], Network]) -> None:
-    windows = cut(tiny(), TEXTS)
+    read = cut(tiny(), TEXTS)
     with pytest.raises(UnfitData, match="no example"):
-        fit_token_pairs(windows, PATIENTS, np.zeros_like(TRUTH), windows, TRUTH, 2)
+        fit_linear_reader(read, PATIENTS, np.zeros_like(TRUTH), read, TRUTH, 2)
 
 
-def test_no_text_is_no_row_and_an_unknown_one_has_the_bias(tiny: Callable[[], Network]) -> None:
+def test_no_text_is_no_row_and_an_unknown_or_empty_one_has_the_bias(tiny: Callable[[], Network]) -> None:
     network = tiny()
-    pairs = fitted(network)
-    assert pairs.logits(cut(network, [])).shape == (0, 2)
-    nothing = replace(pairs, codes=pairs.codes + (1 << 60))
-    np.testing.assert_array_equal(nothing.logits(cut(network, TEXTS[:2])), [pairs.bias, pairs.bias])
+    reader = fitted(network)
+    assert reader.logits(cut(network, [])).shape == (0, 2)
+    strange = replace(reader, tokens=replace(reader.tokens, codes=reader.tokens.codes + (1 << 60)))
+    np.testing.assert_array_equal(strange.logits(cut(network, ["", "ωψ"])), [reader.bias, reader.bias])
 
 
-def test_what_each_token_adds_comes_to_the_logits_also_over_several_windows(
+def test_runs_of_letters_end_at_blanks_and_know_neither_case_nor_accents() -> None:
+    def codes(*texts: str) -> set[int]:
+        return set(letters_in(Read(texts, None)).codes.tolist())  # type: ignore[arg-type]
+
+    assert codes("Células  ATÍPICAS") == codes("celulas\natipicas") == codes("celulas", "atipicas")
+    assert codes("ce\u0301lula") == codes("célula")  # a mark of its own
+    assert not codes("a", "", "  ") & codes("ab")
+    assert codes("ab") < codes("ab", "cd")
+    assert codes("células") != codes("sélulac")
+
+
+def test_what_each_token_and_letter_adds_comes_to_the_logits_also_over_several_windows(
     tiny: Callable[[], Network],
 ) -> None:
     network = tiny()
-    pairs, windows = fitted(network), cut(network, ["", TEXTS[0], " ".join(TEXTS[:9]), TEXTS[1]])
-    assert windows.per_text.max() > 2
-    of_token = np.repeat(windows.owner, windows.lengths)
-    summed = np.zeros((4, 2))
-    np.add.at(summed, of_token, pairs.by_token(windows))
-    np.testing.assert_allclose(summed + pairs.bias, pairs.logits(windows), atol=1e-5)
+    reader = fitted(network)
+    for text in ("", TEXTS[0], " ".join(TEXTS[:9]), f"  {TEXTS[1]}\n\n"):
+        read = cut(network, [text])
+        by_token, by_letter = reader.spread(read)
+        assert by_letter.shape == (len(text), 2)
+        told = by_token.sum(axis=0) + by_letter.sum(axis=0) + reader.bias
+        np.testing.assert_allclose(told, reader.logits(read)[0], atol=1e-5)
+    assert read.windows.per_text[0] >= 1
+    blanks = [at for at, letter in enumerate(text) if letter.isspace()]
+    assert not by_letter[blanks].any()
 
 
 def test_two_are_pooled_as_the_calibration_split_has_it_and_never_against_their_word() -> None:
@@ -123,7 +145,7 @@ def test_two_are_pooled_as_the_calibration_split_has_it_and_never_against_their_
 def pooled(
     network: Network, facts_of: Callable[[Network], LaudosJson], root: Path
 ) -> tuple[Predictor, np.ndarray]:
-    """Published with token pairs beside it and loaded again; and what was fitted says of 20 reports."""
+    """Published with a linear reader beside it and loaded again; and what was fitted says of 20 reports."""
     pairs = fitted(network)
     vectors = encode(*network, TEXTS, window_tokens=WINDOW, stride_tokens=STRIDE, beside=pairs).vectors
     hidden = vectors.shape[1] - 2
@@ -165,16 +187,16 @@ def test_a_plain_pipeline_reads_the_network_alone(bert: Network, facts_of, tmp_p
     assert theirs["maligno"] != pytest.approx(both[1], abs=1e-3)
 
 
-def test_a_folder_without_its_token_pairs_is_broken(bert: Network, facts_of, tmp_path: Path) -> None:
+def test_a_folder_without_its_linear_reader_is_broken(bert: Network, facts_of, tmp_path: Path) -> None:
     pooled(bert, facts_of, tmp_path)
     (tmp_path / "m1" / FILE).unlink()
     with pytest.raises(BrokenArtifact):
         Predictor.load(tmp_path / "m1")
     with pytest.raises(BrokenArtifact, match=FILE):
-        TokenPairs.load(tmp_path / "m1")
+        LinearReader.load(tmp_path / "m1")
 
 
-def test_other_token_pairs_are_another_encoder(bert: Network) -> None:
+def test_other_linear_reader_are_another_encoder(bert: Network) -> None:
     pairs = fitted(bert)
     alone, beside, other = (
         encoder_sha(*bert, WINDOW, STRIDE, beside=one)
@@ -183,22 +205,22 @@ def test_other_token_pairs_are_another_encoder(bert: Network) -> None:
     assert len({alone, beside, other}) == 3
 
 
-def test_evidence_shows_what_only_the_token_pairs_saw(bert: Network) -> None:
+def test_evidence_shows_what_only_the_reader_saw(bert: Network) -> None:
     """The network is untaught: whatever points at the planted word was found beside it."""
     texts = [f"Fundo limpo. {'Necrose extensa' if one else 'Lamina comum'}. Mama direita." for one in TRUTH]
-    windows = cut(bert, texts)
-    pairs = fit_token_pairs(windows, PATIENTS, TRUTH, windows, TRUTH, 2)
+    read = cut(bert, texts)
+    reader = fit_linear_reader(read, PATIENTS, TRUTH, read, TRUTH, 2)
     text = texts[1]
 
-    def best(beside: tuple[TokenPairs, Pool] | None) -> str:
+    def best(beside: tuple[LinearReader, Pool] | None) -> str:
         found = max(
             evidence(Explained(*bert, WINDOW, STRIDE, beside=beside), text, 1), key=lambda one: one.score
         )
         return text[found.start : found.end]
 
-    assert best((pairs, Pool(0.0, 1.0))) == best((pairs, Pool(0.5, 2.0))) == "Necrose extensa."
+    assert best((reader, Pool(0.0, 1.0))) == best((reader, Pool(0.5, 2.0))) == "Necrose extensa."
     scores = [
         [one.score for one in evidence(Explained(*bert, WINDOW, STRIDE, beside=beside), text, 1)]
-        for beside in (None, (pairs, Pool(1.0, 0.0)))
+        for beside in (None, (reader, Pool(1.0, 0.0)))
     ]
     np.testing.assert_allclose(*scores, atol=1e-9)

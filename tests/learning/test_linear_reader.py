@@ -1,4 +1,4 @@
-"""Token pairs beside a champion's network: fitted with its body, kept under a new head, or left out."""
+"""The linear reader beside a champion's network: fitted with its body, kept under a new head, or left out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from db import snapshots
 from db.engine import reading
 from tasks.labelled_vectors import labelled_vectors
+from tasks.ml.linear_reader import FILE
 from tasks.ml.predictor import Predictor
-from tasks.ml.token_pairs import FILE
 from tasks.model_folders import folder_of
 from tasks.models import show_model
 from tasks.plan import training_config
@@ -52,11 +52,11 @@ def test_without_them_the_folder_is_as_ever_and_turning_them_on_trains_the_whole
     world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(HOSPITAL)
-    alone = reconfigured(world, training=TRAINING | {"token_pairs": False})
+    alone = reconfigured(world, training=TRAINING | {"linear_reader": False})
     first = model_of(alone, retrain(alone).trained.model_id)
     assert not (folder_of(world.settings, first) / FILE).exists()
     assert loaded(alone, first.id).beside is None
-    assert "token_pairs" not in first.config["training"]  # as those recorded before there was a choice
+    assert "linear_reader" not in first.config["training"]  # as those recorded before there was a choice
     again = retrain(world).trained
     assert (again.trained, loaded(world, again.model_id).beside is not None) == ("full", True)
     assert again.notes[0].startswith("training changed")
@@ -66,11 +66,11 @@ def test_a_training_that_was_recorded_before_them_is_made_again_without(
     world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(HOSPITAL)
-    alone = reconfigured(world, training=TRAINING | {"token_pairs": False})
+    alone = reconfigured(world, training=TRAINING | {"linear_reader": False})
     model = model_of(alone, retrain(alone).trained.model_id)
     with reading(world.engine) as c:
         snapshot = snapshots.get(c, model.snapshot_id)
     assert snapshot is not None
     recorded = as_recorded(world.engine, world.settings, model, snapshot)
-    assert not recorded.classifier(CLASSIFIER).reads_pairs
+    assert not recorded.classifier(CLASSIFIER).has_linear_reader
     assert training_config(recorded, recorded.classifier(CLASSIFIER)) == model.config
