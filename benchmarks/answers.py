@@ -51,7 +51,6 @@ from db.tables import model
 from tasks.claims import work_on
 from tasks.database import open_database
 from tasks.ml.artifact import publish
-from tasks.ml.features import encode
 from tasks.ml.head import Head, head_of
 from tasks.ml.measures import Sample
 from tasks.ml.predictor import Predictor
@@ -200,11 +199,7 @@ def _everything(count: int) -> Field:
 
 
 def _probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
-    read = encode(
-        predictor.model, predictor.tokenizer, list(texts),
-        window_tokens=predictor.facts.window_tokens, stride_tokens=predictor.facts.stride_tokens,
-    )  # fmt: skip
-    return predictor.probabilities(read.vectors)
+    return predictor.probabilities(predictor.vectors(texts).vectors)
 
 
 def _another(engine: Engine, settings: Settings, base: Predictor) -> int:

@@ -27,7 +27,8 @@ from db.engine import reading
 from db.tables import prediction
 from tasks.database import open_database
 from tasks.learning_data import read_part
-from tasks.ml.head import fit_head
+from tasks.ml.features import last_linear
+from tasks.ml.head import fit_head, pool_of
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
 from tasks.settings import Settings
@@ -124,13 +125,16 @@ def head_refresh(settings: Settings) -> dict[str, Figure]:
             read_part(engine, champion.model.snapshot_id, split, predictor.labels)
             for split in ("train", "calibration")
         )
-        return fit_head(
-            stored(taught.ids)[0],
+        read, held = stored(taught.ids)[0], stored(calibration.ids)[0]
+        hidden = last_linear(predictor.model)[1].in_features
+        head = fit_head(
+            read[:, :hidden],
             taught.labels_idx,
             len(predictor.labels),
-            stored(calibration.ids)[0],
+            held[:, :hidden],
             calibration.labels_idx,
         )
+        return pool_of(head, held, calibration.labels_idx)
 
     rounds = [(_timed(encode), _timed(rescore), _timed(refit)) for _ in range(REPETITIONS)]
     differing = sum(a != b for (_, said), (_, again), _ in rounds for a, b in zip(said, again, strict=True))
