@@ -25,6 +25,7 @@ from tasks.ml.head import Head, fit_head, pool_of, probabilities
 from tasks.ml.linear_reader import LinearReader, fit_linear_reader
 from tasks.ml.long_reports import LongReports
 from tasks.ml.machine import machine_of
+from tasks.ml.memory import give_back
 from tasks.ml.occurrences import Read
 from tasks.ml.windows import windows_of
 from tasks.progress import progress_bar
@@ -128,7 +129,10 @@ def fitted_reader(
     # no patient is behind an exercise: all together they count as one
     patients = [*taught.patients, *([""] * len(more.texts))]
     labels_idx = np.r_[taught.labels_idx, more.labels_idx]
-    return fit_linear_reader(known, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
+    reader = fit_linear_reader(known, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
+    del known, held
+    give_back()
+    return reader
 
 
 def facts_of_fit(

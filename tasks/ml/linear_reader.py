@@ -57,7 +57,8 @@ class Vocabulary:
         values = (1 + np.log(counts)) * self.rarity[place]
         length = np.sqrt(np.bincount(of_text, values**2, minlength=texts))
         values = (values / length[of_text]).astype(np.float32)
-        return csr_array((values, (of_text, place)), shape=(texts, len(self.codes)))
+        where = of_text.astype(np.int32), place.astype(np.int32)
+        return csr_array((values, where), shape=(texts, len(self.codes)))
 
     def spread(self, found: Occurring, weight: NDArray[np.float32], units: int) -> NDArray[np.float32]:
         """(units, labels): what each token or character of a text adds to tfidf @ weight; of a pair, half."""
