@@ -29,8 +29,9 @@ class StandIn(Predictor):
         """As `Predictor.load`. Raises BrokenArtifact."""
         found_sha, facts = verify(folder, manifest_sha), read_facts(folder)
         rng = np.random.default_rng(int(found_sha[:8], 16))
-        # as wide as the network's, whose stored vectors lie beside this one's
+        # as wide as the real one's, whose stored vectors lie beside this one's
         hidden = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+        hidden += 0 if facts.pool is None else len(facts.labels)
         weight = rng.normal(0, 1, (len(facts.labels), hidden))
         nothing = cast(Any, None)
         return cls(facts, found_sha, nothing, nothing, weight, np.zeros(len(facts.labels)), None)
