@@ -129,6 +129,8 @@ def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> N
         )
     for sentence in story.learnt:
         out.print(escape(sentence))
+    if story.answers:
+        out.print(f"what answers: {story.answers}")
     for one in judged:
         print_judged(one, str(story.config["critical"]), out)
     if story.review:

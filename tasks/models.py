@@ -48,7 +48,8 @@ class ModelStory:
     `report`: the page for a physician, `data_card`: what its training set is made of, each None where it was
     not written; `erased`: which of the reports that taught it, or its body, were erased on request since;
     `review`: which reports go to a person, and `learnt`: how each stage of the training of its
-    network ended, a sentence each, empty where its folder cannot be read.
+    network ended, a sentence each; `answers`: the network, and what beside it. Empty where its folder cannot be
+    read, and `answers` where the network answers alone.
     """
 
     model: ModelLine
@@ -58,6 +59,7 @@ class ModelStory:
     erased: lessons.Taught | None
     review: list[str]
     learnt: list[str]
+    answers: str
     config: dict[str, Any]
     training_set: dict[str, Any]
     figures: list[Metric]
@@ -114,8 +116,8 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
     )
 
 
-def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[str]]:
-    """Which reports go to a person; and how its training ended, and what answers."""
+def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[str], str]:
+    """Which reports go to a person, how its training ended, and what answers."""
     # torch comes with these: not for a rollback
     from tasks.ml.artifact import read_facts
     from tasks.ml.body_training import how_it_ended
@@ -124,10 +126,10 @@ def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[s
     try:
         facts = read_facts(folder_of(settings, model))
     except BrokenArtifact:
-        return [], []
+        return [], [], ""
     review = explained(facts.labels, facts.thresholds, facts.familiarity)
-    made = [f"{stage}: {how_it_ended(**ended)}" for stage, ended in facts.training.items()]
-    return review, made + ([] if facts.pool is None else [f"answers: {facts.pool.in_words()}"])
+    learnt = [f"{stage}: {how_it_ended(**ended)}" for stage, ended in facts.training.items()]
+    return review, learnt, "" if facts.pool is None else facts.pool.in_words()
 
 
 def rollback(settings: Settings, classifier: str, to: int | None = None) -> RolledBack:

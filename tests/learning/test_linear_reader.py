@@ -36,8 +36,7 @@ def test_they_are_fitted_with_a_body_and_stay_under_a_new_head(both: World) -> N
     assert whole.beside.sha == head.beside.sha
     assert whole.encoder_sha == head.encoder_sha
     assert whole.hidden == TRAINING["hidden_size"] + 2
-    told = show_model(both.settings, second.model_id).learnt
-    assert [one for one in told if one.startswith("answers: the network, trusted")], told
+    assert show_model(both.settings, second.model_id).answers.startswith("the network, trusted ")
 
 
 def test_what_doubts_labels_looks_at_the_network_alone(world: World) -> None:
