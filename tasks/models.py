@@ -48,8 +48,8 @@ class ModelStory:
     `report`: the page for a physician, `data_card`: what its training set is made of, each None where it was
     not written; `erased`: which of the reports that taught it, or its body, were erased on request since;
     `review`: which reports go to a person, and `learnt`: how each stage of the training of its
-    network ended, a sentence each; `answers`: the network, and what beside it. Empty where its folder cannot be
-    read, and `answers` where the network answers alone.
+    network ended, a sentence each, empty where its folder cannot be read; `answers`: the network and what
+    beside it, empty where it answers alone.
     """
 
     model: ModelLine
