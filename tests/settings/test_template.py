@@ -47,6 +47,7 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
         "last_layers",
         "learning_rate",
         "lessons",
+        "linear_reader",
         "max_minutes",
         "max_train_reports",
         "sources",
