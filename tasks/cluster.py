@@ -104,6 +104,7 @@ class _Crew:
             self._hear()
             if time.monotonic() >= look_at:
                 if not self._look(before, progress):
+                    self._count(before, self._standing())  # more was written since it looked
                     return
                 look_at = time.monotonic() + POLL_S
             self._heard.wait(max(0.0, look_at - time.monotonic()))
@@ -112,8 +113,7 @@ class _Crew:
         """See who is there and what is left, and give it out; False where nothing is left to wait for."""
         self._muster()
         left = self._standing()
-        written, encoded = left.written - before.written, left.encoded - before.encoded
-        self.total = replace(self.total, written=written, encoded=encoded)
+        self._count(before, left)
         progress(left.written, self._job.reports)
         if not self._open() or not (left.open or left.leased):
             return False
@@ -127,6 +127,10 @@ class _Crew:
             return False
         self._require_somebody()
         return True
+
+    def _count(self, before: scoring.Progress, left: scoring.Progress) -> None:
+        written, encoded = left.written - before.written, left.encoded - before.encoded
+        self.total = replace(self.total, written=written, encoded=encoded)
 
     def dismiss(self) -> None:
         """Nobody is asked any more; who computes a chunk ends it, and keeps to its lease."""
