@@ -2,7 +2,7 @@
 
 Each trial is kept as soon as it is done, in benchmarks/kept/, and not run again while the grammar and
 the settings are what they were: a benchmark of an hour may be stopped at any time and goes on. Its network is
-kept apart: what only answers on top of it is read again in a quarter of the time.
+kept apart: what only answers on top of it is read again without another training.
 """
 
 from __future__ import annotations

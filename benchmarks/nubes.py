@@ -122,7 +122,7 @@ def answered(
         taught, calibrating = (truth[split] for split in ("train", "calibration"))
         head = fit_head(vectors["train"], taught, len(names), vectors["calibration"], calibrating)
         reader = fit_linear_reader(
-            known["train"], _numbered(splits["train"]), taught,
+            known["train"], _patients(splits["train"].texts), taught,
             known["calibration"], calibrating, len(names),
         )  # fmt: skip
         held, asked = (
@@ -133,9 +133,9 @@ def answered(
     return found
 
 
-def _numbered(some: Sentences) -> list[str]:
-    """A patient a sentence: samples are few and large."""
-    return [str(number) for number in range(len(some.texts))]
+def _patients(texts: Sequence[str]) -> list[str]:
+    """One a sentence: samples are few and large, and what is learnt may be of any training sentence."""
+    return [str(number) for number in range(len(texts))]
 
 
 def read_by_one_body(
@@ -165,8 +165,7 @@ def read_by_one_body(
 def beginner(encoder: str, texts: Sequence[str], labels: Sequence[str], work: Path) -> Network:
     """A network that has not been asked yet."""
     if encoder == "scratch":
-        # samples are few and large: the vocabulary may be of any sentence of the training ones
-        return make_scratch(texts, labels, SPEC, seed=0, patients=list(map(str, range(len(texts)))))
+        return make_scratch(texts, labels, SPEC, seed=0, patients=_patients(texts))
     network = load_encoder(EncoderSpec("folder", str(encoder_folder()), attention=True), labels)
     take_over(network, gone_on(texts, PRETRAINING, work))
     return network
