@@ -20,11 +20,12 @@ import pytest
 from distributed import Client
 
 from db import scoring
-from db.engine import writing
+from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
 from db.tables import model, prediction, score_chunk, score_job
 from tasks import cluster, cluster_member
+from tasks.claims import work_on
 from tasks.classify import cut_backlog, score
 from tasks.cluster_hand import LOADING_S
 from tasks.cluster_member import Answer, Asked, greet, help_with
@@ -149,6 +150,26 @@ def test_workers_that_are_killed_and_join_late_score_every_report_once(
     assert PLANTED.encode() in memory, "the search is blind: it does not find what was sent"
     for carried in (memory, *(path.read_bytes() for path in dask.folder.glob("*.log"))):
         assert CANARY.encode() not in carried
+
+
+def test_what_is_written_after_the_last_look_is_counted(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(6)
+    hospital.crown()
+    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
+    with reading(hospital.engine) as c:
+        job = scoring.get(c, job_id)
+    assert job is not None
+
+    def nothing_is_left(*_: object) -> bool:
+        work_on(hospital.engine, hospital.settings, job)  # as another worker, just then
+        return False
+
+    monkeypatch.setattr(cluster._Crew, "_look", nothing_is_left)
+    crew = cluster._Crew(None, hospital.engine, hospital.settings, job)
+    crew.work(lambda *_: None)
+    assert (crew.total.written, hospital.count(prediction)) == (6, 6)
 
 
 def _memory(process: int) -> bytes:
