@@ -29,7 +29,7 @@ from tasks.ml.behaviour.run import run_suite
 from tasks.ml.behaviour.suite import load_suite
 from tasks.ml.encoder import EncoderSpec, load_classifier, make_scratch
 from tasks.ml.features import Vectors, encode, last_linear
-from tasks.ml.head import fit_head, pool_of, probabilities
+from tasks.ml.head import fit_head_and_pool, probabilities
 from tasks.ml.linear_reader import fit_linear_reader
 from tasks.ml.occurrences import Read
 from tasks.ml.splits import unit_interval
@@ -254,11 +254,10 @@ def answering(
         ).vectors  # fmt: skip
 
     hidden, held = last_linear(model)[1].in_features, vectors(calibration.texts)
-    head = fit_head(
-        vectors([*taught.texts, *more.texts])[:, :hidden], np.r_[taught.truth, more.truth], len(LABELS),
-        held[:, :hidden], calibration.truth, seed=trial.seed,
+    head, pool = fit_head_and_pool(
+        vectors([*taught.texts, *more.texts]), np.r_[taught.truth, more.truth], len(LABELS),
+        held, calibration.truth, hidden=hidden, seed=trial.seed,
     )  # fmt: skip
-    pool = pool_of(head, held, calibration.truth)
 
     def answers(texts: Sequence[str]) -> tuple[Floats, Floats]:
         read = vectors(texts)

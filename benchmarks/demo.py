@@ -28,7 +28,7 @@ from db.tables import prediction
 from tasks.database import open_database
 from tasks.learning_data import read_part
 from tasks.ml.features import last_linear
-from tasks.ml.head import fit_head, pool_of
+from tasks.ml.head import fit_head_and_pool
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
 from tasks.settings import Settings
@@ -126,15 +126,14 @@ def head_refresh(settings: Settings) -> dict[str, Figure]:
             for split in ("train", "calibration")
         )
         read, held = stored(taught.ids)[0], stored(calibration.ids)[0]
-        hidden = last_linear(predictor.model)[1].in_features
-        head = fit_head(
-            read[:, :hidden],
+        return fit_head_and_pool(
+            read,
             taught.labels_idx,
             len(predictor.labels),
-            held[:, :hidden],
+            held,
             calibration.labels_idx,
+            hidden=last_linear(predictor.model)[1].in_features,
         )
-        return pool_of(head, held, calibration.labels_idx)
 
     rounds = [(_timed(encode), _timed(rescore), _timed(refit)) for _ in range(REPETITIONS)]
     differing = sum(a != b for (_, said), (_, again), _ in rounds for a, b in zip(said, again, strict=True))

@@ -21,7 +21,7 @@ from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
 from tasks.ml.features import encode, last_linear
-from tasks.ml.head import Head, fit_head, pool_of, probabilities
+from tasks.ml.head import Head, fit_head_and_pool, probabilities
 from tasks.ml.linear_reader import LinearReader, fit_linear_reader
 from tasks.ml.long_reports import LongReports
 from tasks.ml.machine import machine_of
@@ -93,17 +93,17 @@ def fit_on_body(
     if more.texts:
         vectors = np.concatenate([vectors, read(more.texts).vectors])
         labels_idx = np.r_[labels_idx, more.labels_idx]
-    hidden = last_linear(model)[1].in_features
-    head = fit_head(
-        vectors[:, :hidden],
+    last = last_linear(model)[1]
+    head, pool = fit_head_and_pool(
+        vectors,
         labels_idx,
         len(asked.labels),
-        held.vectors[:, :hidden],
+        held.vectors,
         calibration.labels_idx,
+        hidden=last.in_features,
         seed=settings.seed,
-        bias=last_linear(model)[1].bias is not None,
+        bias=last.bias is not None,
     )
-    pool = None if beside is None else pool_of(head, held.vectors, calibration.labels_idx)
     found = probabilities(head, held.vectors, pool)
     thresholds = fit_thresholds(found, calibration.labels_idx, review_errors(asked))
     pairs = known_pairs(taught.texts, taught.patients)

@@ -106,6 +106,34 @@ def head_of(model: PreTrainedModel) -> tuple[Floats, Floats]:
     return weight, bias.astype(np.float64)
 
 
+def fit_head_and_pool(
+    vectors: Vectors,
+    labels_idx: Ints,
+    n_labels: int,
+    calib_vectors: Vectors,
+    calib_labels: Ints,
+    *,
+    hidden: int,
+    seed: int = 0,
+    bias: bool = True,
+) -> tuple[Head, Pool | None]:
+    """`fit_head` on the network's own `hidden` numbers, and how far it is trusted beside what stands behind.
+
+    No pool where nothing does. Raises what `fit_head` raises.
+    """
+    head = fit_head(
+        vectors[:, :hidden],
+        labels_idx,
+        n_labels,
+        calib_vectors[:, :hidden],
+        calib_labels,
+        seed=seed,
+        bias=bias,
+    )
+    alone = calib_vectors.shape[1] == hidden
+    return head, None if alone else pool_of(head, calib_vectors, calib_labels)
+
+
 def pool_of(head: Head, calib_vectors: Vectors, calib_labels: Ints) -> Pool:
     """How far the network is trusted, and what answers beside it: its logits stand behind the vectors."""
     hidden = head.weight.shape[1]

@@ -19,7 +19,7 @@ from tasks.ml.errors import BrokenArtifact, UnfitData
 from tasks.ml.evidence import Network as Explained
 from tasks.ml.evidence import evidence
 from tasks.ml.features import encode
-from tasks.ml.head import fit_head, head_of, pool_of, probabilities, softmax_of
+from tasks.ml.head import fit_head_and_pool, head_of, probabilities, softmax_of
 from tasks.ml.linear_reader import FILE, PATIENTS_MIN, LinearReader, fit_linear_reader
 from tasks.ml.occurrences import Read, letters_in
 from tasks.ml.predictor import Predictor
@@ -148,11 +148,9 @@ def pooled(
     """Published with a linear reader beside it and loaded again; and what was fitted says of 20 reports."""
     pairs = fitted(network)
     vectors = encode(*network, TEXTS, window_tokens=WINDOW, stride_tokens=STRIDE, beside=pairs).vectors
-    hidden = vectors.shape[1] - 2
-    head = fit_head(
-        vectors[TAUGHT, :hidden], TRUTH[TAUGHT], 2, vectors[HELD, :hidden], TRUTH[HELD], bias=True
+    head, pool = fit_head_and_pool(
+        vectors[TAUGHT], TRUTH[TAUGHT], 2, vectors[HELD], TRUTH[HELD], hidden=vectors.shape[1] - 2
     )
-    pool = pool_of(head, vectors[HELD], TRUTH[HELD])
     facts = replace(
         facts_of(network), pool=pool, encoder_sha=encoder_sha(*network, WINDOW, STRIDE, beside=pairs)
     )
