@@ -72,8 +72,8 @@ def fit_on_body(
     """
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
-    more = exercises_of(settings, asked)
     if beside is None and asked.has_linear_reader:
+        more = exercises_of(settings, asked)
         beside = fitted_reader(asked, network, taught, more, calibration, long_reports)
     sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(
@@ -89,14 +89,10 @@ def fit_on_body(
     with progress_bar("encoding the training set") as progress:
         known = vectors_of(engine, taught, sha, read, now, progress, keep=keep)
         held = vectors_of(engine, calibration, sha, read, now, progress, keep=keep)
-    vectors, labels_idx = known.vectors, taught.labels_idx
-    if more.texts:
-        vectors = np.concatenate([vectors, read(more.texts).vectors])
-        labels_idx = np.r_[labels_idx, more.labels_idx]
     last = last_linear(model)[1]
     head, pool = fit_head_and_pool(
-        vectors,
-        labels_idx,
+        known.vectors,
+        taught.labels_idx,
         len(asked.labels),
         held.vectors,
         calibration.labels_idx,

@@ -22,6 +22,7 @@ from tasks.ml.encoder import load_encoder
 from tasks.ml.linear_reader import LinearReader
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import STUDENT, fault_of, folder_of
+from tasks.plan import BEFORE_THERE_WAS_A_CHOICE
 from tasks.settings import ClassifierSettings, Settings
 from tasks.train_body import Network, encoder_spec, trained_body
 from tasks.verify import Difference
@@ -35,7 +36,7 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
     Raises KeyError or pydantic's ValidationError where an older laudos recorded them otherwise.
     """
     given: dict[str, Any] = {name: model.config[name] for name in RECORDED}
-    given["training"] = {"linear_reader": False, **given["training"]}  # its default was no other, once
+    given["training"] = {**BEFORE_THERE_WAS_A_CHOICE, **given["training"]}
     given["training_labels"] = snapshot.recipe["origins"]
     if "synthetic_set" in snapshot.recipe:
         with reading(engine) as c:

@@ -67,8 +67,8 @@ class TrainingSettings(Strict):
     epochs: float | None = Field(
         default=None,
         gt=0,
-        description="default: a scratch encoder reads some 25,000 reports in 2 to 10; "
-        "a pretrained one reads each 3 times",
+        description="default: a scratch encoder reads some 25,000 texts, exercises once and reports 1 to "
+        "10 times; a pretrained one reads each 3 times",
     )
     learning_rate: float | None = Field(
         default=None,
@@ -81,11 +81,12 @@ class TrainingSettings(Strict):
         description="single clauses that the network reads before reports, each with the finding it states; "
         "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
     )
-    exercises: int = Field(
-        default=0,
+    exercises: int | None = Field(
+        default=None,
         ge=0,
         description="reports on mixed specimens that the network reads among the others: where findings "
-        "do not go together, each must be read (docs/variety.md)",
+        "do not go together, each must be read (docs/variety.md); default: 12 to 100 lessons where the "
+        "exam's findings can be mixed, else none",
     )
     batch_reports: int = Field(default=32, ge=1, description="reports, or windows of them, that a step reads")
     batch_tokens: int = Field(

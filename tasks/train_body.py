@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
-from tasks.exercises import exercises_of
+from tasks.exercises import exercises_for, exercises_of, lessons_for
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
 from tasks.ml.artifact import LaudosJson
@@ -22,7 +22,7 @@ from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.held_out import HeldOut, drawn
 from tasks.ml.long_reports import LongReports
 from tasks.ml.synthesis.lessons import lessons, statements
-from tasks.ml.teaching import LESSONS, lessons_training, teach
+from tasks.ml.teaching import lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
@@ -122,8 +122,14 @@ def _reports(
         aside = drawn(taught.labels_idx, taught.patients)
     held = taught.only(np.flatnonzero(aside).tolist())
     teaching = taught.only(np.flatnonzero(~aside).tolist())
-    read = course(teaching.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     more = exercises_of(settings, asked)
+    read = course(
+        teaching.texts,
+        Augmentation.of(augment_for(asked)),
+        settings.seed,
+        config.epochs,
+        side_by_side=bool(more.texts),
+    )
     with progress_bar("training the network") as progress:
         log = train_body(
             *network,
@@ -177,14 +183,6 @@ def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
     return (f"memory was too short for up to {wanted:,} tokens at once: trained with {log.batch_tokens:,}",)
 
 
-def lessons_for(asked: ClassifierSettings) -> int:
-    """How many: only a classifier that is taught by synthetic reports has an exam to take them from."""
-    if "synthetic" not in asked.training_labels:
-        return 0
-    default = LESSONS if asked.encoder == "scratch" else 0
-    return default if asked.training.lessons is None else asked.training.lessons
-
-
 def augment_for(asked: ClassifierSettings) -> Sequence[Way]:
     """Which ways. Findings that come and go teach what each is worth, where it is known what a finding is."""
     if asked.training.augment is not None:
@@ -205,7 +203,7 @@ def body_training(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
         conclusions=(long_reports or long_reports_of(asked)).conclusions,
-        epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
+        epochs=training.epochs or (passes_over(reports, exercises_for(asked)) if scratch else 3.0),
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,

@@ -1,4 +1,4 @@
-"""Exercises teach body and head, where the settings ask for them, and nothing else."""
+"""Exercises teach the body, where the settings ask for them, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.learning.retraining import challenge, weights_of
 from tests.learning.world import TRAINING, World
 
 
-def test_exercises_teach_body_and_head_leave_nothing_in_the_database_and_are_set_again(
+def test_exercises_teach_the_body_leave_nothing_in_the_database_and_are_set_again(
     world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(range(60))

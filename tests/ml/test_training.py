@@ -21,7 +21,7 @@ from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, probabilities
 from tasks.ml.layers import layer_stack
-from tasks.ml.training import BodyTraining, TrainLog, train_body
+from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.training_rows import LengthGrouped
 from tests.ml.conftest import STRIDE, WINDOW, Network, save, written
 
@@ -290,3 +290,20 @@ def test_memory_that_one_window_takes_is_no_batchs_doing(tiny: Callable[[], Netw
     crowded.most = 0
     with pytest.raises(torch.OutOfMemoryError):
         train_body(crowded, tokenizer, *written(8, 1), config=CONFIG, checkpoint_folder=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("reports", "exercises", "epochs"),
+    [
+        (12_000, 0, 25 / 12),
+        (500, 0, 10),
+        (90_000, 0, 2),
+        (12_000, 12_000, 1),
+        (500, 12_000, 10),
+        (90_000, 12_000, 1),
+    ],
+)
+def test_exercises_take_the_place_of_reports_that_would_be_read_again(
+    reports: int, exercises: int, epochs: float
+) -> None:
+    assert passes_over(reports, exercises) == pytest.approx(epochs)
