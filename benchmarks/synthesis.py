@@ -150,19 +150,15 @@ def stream(reports: int) -> tuple[float, float]:
 # --- what carries over
 
 
-def carried(seeds: int) -> dict[str, list[Trial]]:
-    """The trials as shipped: half of the phrases, everything, and all institutions but one."""
-    return {
+def carryover(seeds: int, workers: int) -> dict[str, Figure]:
+    conditions: dict[str, list[Trial]] = {
         "phrase_holdout": [halves(seed) for seed in range(seeds)],
         "everything": [Trial(seed) for seed in range(seeds)],
-    } | {
+    }
+    conditions |= {
         f"institution_holdout_{name}": [without(name, seed) for seed in range(seeds)]
         for name in institutions()
     }
-
-
-def carryover(seeds: int, workers: int) -> dict[str, Figure]:
-    conditions = carried(seeds)
     found = ran(conditions, workers)
     figures: dict[str, Figure] = {}
     for condition in conditions:
@@ -205,9 +201,10 @@ def beside(seeds: int, workers: int) -> dict[str, Figure]:
 
 
 def without_exercises(seeds: int, workers: int) -> dict[str, Figure]:
-    """What reports on mixed specimens among the others are worth: the trials of `carryover` without them."""
+    """What reports on mixed specimens among the others are worth: two of `carryover`'s conditions without."""
     conditions = {
-        name: [replace(trial, exercises=0) for trial in trials] for name, trials in carried(seeds).items()
+        "phrase_holdout": [replace(halves(seed), exercises=0) for seed in range(seeds)],
+        "everything": [Trial(seed, exercises=0) for seed in range(seeds)],
     }
     found = ran(conditions, workers)
     figures = {
