@@ -122,8 +122,7 @@ def fitted_reader(
         Read(texts, windows_of(network[1], texts, *cut))
         for texts in ([*taught.texts, *more.texts], calibration.texts)
     )
-    # no patient is behind an exercise: all together they count as one
-    patients = [*taught.patients, *([""] * len(more.texts))]
+    patients = [*taught.patients, *([None] * len(more.texts))]
     labels_idx = np.r_[taught.labels_idx, more.labels_idx]
     reader = fit_linear_reader(known, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
     del known, held
