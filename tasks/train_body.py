@@ -141,7 +141,7 @@ def _reports(
             progress=progress,
             held_out=HeldOut(held.texts, held.labels_idx, long_reports) if held.ids else None,
         )
-    return Stage(log, len(teaching.ids), len(held.ids))
+    return Stage(log, len(teaching.ids) + len(more.texts), len(held.ids))
 
 
 def as_it_ended(config: BodyTraining, record: Mapping[str, Any] | None) -> BodyTraining:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from db.tables import report
+from tasks.model_report import encoder_in_words
 from tasks.reproduce import reproduce
-from tests.learning.retraining import challenge, weights_of
+from tests.learning.retraining import challenge, model_of, weights_of
 from tests.learning.world import TRAINING, World
 
 
@@ -25,5 +26,7 @@ def test_exercises_teach_the_body_leave_nothing_in_the_database_and_are_set_agai
     assert before.keys() == after.keys()
     assert all(before[name] != after[name] for name in before if name.endswith("weight"))
     assert world.count(report) == 60
+    recorded = [model_of(world, one).config for one in (without, with_them)]
+    assert ["24 exercises" in encoder_in_words(config) for config in recorded] == [False, True]
     again = reproduce(more.engine, more.settings, with_them)
     assert (again.same, again.differences) == (True, [])
