@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.ml.synthesis.exams import generator, training_rows
 from tasks.ml.synthesis.exercises import can_be_set, exercises
-from tasks.ml.teaching import EXERCISES_A_LESSON, LESSONS
+from tasks.ml.teaching import EXERCISES_A_LESSON, EXERCISES_A_REPORT_MAX, LESSONS
 from tasks.ml.windows import Ints
 from tasks.settings import ClassifierSettings, Settings
 
@@ -21,12 +21,12 @@ class Exercises:
     labels_idx: Ints
 
 
-def exercises_of(settings: Settings, asked: ClassifierSettings) -> Exercises:
-    """On the training rows that the synthetic reports were written from; the same from the same settings.
+def exercises_of(settings: Settings, asked: ClassifierSettings, reports: int) -> Exercises:
+    """Beside so many reports, on the training rows that synthetic ones are written from; the same every time.
 
     Raises KeyError for a label of the exam that is none of the classifier's ("laudos synthesize" refuses it).
     """
-    exam, count = asked.synthetic.exam, exercises_for(asked)
+    exam, count = asked.synthetic.exam, exercises_for(asked, reports)
     if not count:
         return Exercises([], np.array([], np.int64))
     rows = training_rows(generator(exam).rows(), asked.synthetic.reserved_share)
@@ -44,7 +44,12 @@ def lessons_for(asked: ClassifierSettings) -> int:
     return default if asked.training.lessons is None else asked.training.lessons
 
 
-def exercises_for(asked: ClassifierSettings) -> int:
+def exercises_for(asked: ClassifierSettings, reports: int) -> int:
+    """Beside so many reports: real specimens must not drown among those that never were."""
+    return min(exercises_asked(asked), round(reports * EXERCISES_A_REPORT_MAX))
+
+
+def exercises_asked(asked: ClassifierSettings) -> int:
     """None but for synthetic reports of an exam whose findings may be mixed; by default after lessons."""
     if "synthetic" not in asked.training_labels or not can_be_set(asked.synthetic.exam):
         return 0

@@ -73,7 +73,7 @@ def fit_on_body(
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
     if beside is None and asked.has_linear_reader:
-        more = exercises_of(settings, asked)
+        more = exercises_of(settings, asked, len(taught.ids))
         beside = fitted_reader(asked, network, taught, more, calibration, long_reports)
     sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(

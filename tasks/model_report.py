@@ -120,7 +120,7 @@ def encoder_in_words(config: dict[str, Any]) -> str:
         if config["revision"]:
             told += f" at {config['revision'][:8]}"
     if exercises := config["training"].get("exercises"):
-        told += f", {exercises:,} exercises read among the reports"
+        told += f", up to {exercises:,} exercises read among the reports"
     if config["training"].get("linear_reader"):
         told += ", a linear reader beside it"
     if student := config.get("distilled"):

@@ -14,7 +14,7 @@ from db import models
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from db.models import Model, Trained
-from tasks.exercises import exercises_for
+from tasks.exercises import exercises_asked
 from tasks.model_folders import intact
 from tasks.settings import ClassifierSettings, Settings
 
@@ -59,7 +59,7 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     """Everything in the configuration that decides what a training gives."""
     keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
     decisive = asked.model_dump(mode="json", include=keep)
-    decisive["training"] |= {"linear_reader": asked.has_linear_reader, "exercises": exercises_for(asked)}
+    decisive["training"] |= {"linear_reader": asked.has_linear_reader, "exercises": exercises_asked(asked)}
     for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():
         if decisive["training"][setting] == before:
             del decisive["training"][setting]

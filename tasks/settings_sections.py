@@ -84,9 +84,9 @@ class TrainingSettings(Strict):
     exercises: int | None = Field(
         default=None,
         ge=0,
-        description="reports on mixed specimens that the network reads among the others: where findings "
-        "do not go together, each must be read (docs/variety.md); default: 12 to 100 lessons where the "
-        "exam's findings can be mixed, else none",
+        description="reports on mixed specimens that the network reads among the others, five to four of "
+        "them at most: where findings do not go together, each must be read (docs/variety.md); "
+        "default: 12 to 100 lessons where the exam's findings can be mixed, else none",
     )
     batch_reports: int = Field(default=32, ge=1, description="reports, or windows of them, that a step reads")
     batch_tokens: int = Field(

@@ -122,7 +122,7 @@ def _reports(
         aside = drawn(taught.labels_idx, taught.patients)
     held = taught.only(np.flatnonzero(aside).tolist())
     teaching = taught.only(np.flatnonzero(~aside).tolist())
-    more = exercises_of(settings, asked)
+    more = exercises_of(settings, asked, len(taught.ids))
     read = course(
         teaching.texts,
         Augmentation.of(augment_for(asked)),
@@ -203,7 +203,7 @@ def body_training(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
         conclusions=(long_reports or long_reports_of(asked)).conclusions,
-        epochs=training.epochs or (passes_over(reports, exercises_for(asked)) if scratch else 3.0),
+        epochs=training.epochs or (passes_over(reports, exercises_for(asked, reports)) if scratch else 3.0),
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.exercises import exercises_for
+from tasks.exercises import exercises_asked, exercises_for
 from tasks.ml.synthesis.exam_paaf import Paaf
 from tasks.ml.synthesis.exams import Row, training_rows
 from tasks.ml.synthesis.exercises import _Worth, can_be_set, exercises
@@ -70,4 +70,6 @@ def test_only_an_exam_whose_findings_are_degrees_can_be_mixed() -> None:
 def test_exercises_are_set_where_synthetic_reports_of_such_an_exam_teach(
     changes: dict[str, object], count: int
 ) -> None:
-    assert exercises_for(ClassifierSettings.model_validate(TAUGHT | changes)) == count
+    asked = ClassifierSettings.model_validate(TAUGHT | changes)
+    assert exercises_asked(asked) == exercises_for(asked, 20_000) == count
+    assert exercises_for(asked, 16) == min(count, 20)
