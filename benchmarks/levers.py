@@ -45,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lever", action="append", choices=list(LEVERS))
     asked = parser.parse_args(arguments)
     plain = [
-        replace(halves(seed), reports_per_row=asked.reports_per_row, exercises=0, lever="")
-        for seed in range(asked.seeds)
+        replace(halves(seed), reports_per_row=asked.reports_per_row, lever="") for seed in range(asked.seeds)
     ]
     levers = asked.lever or list(LEVERS)
     conditions = {"": plain} | {name: [replace(one, lever=name) for one in plain] for name in levers}

@@ -1,4 +1,4 @@
-"""Lessons and exercises of a classifier: how many its settings ask for, and exercises with its own labels."""
+"""Exercises of a classifier: as many as its settings say, with its own labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.ml.synthesis.exams import generator, training_rows
 from tasks.ml.synthesis.exercises import can_be_set, exercises
-from tasks.ml.teaching import EXERCISES_A_LESSON, EXERCISES_A_REPORT_MAX, LESSONS
+from tasks.ml.teaching import EXERCISES_A_REPORT_MAX
 from tasks.ml.windows import Ints
 from tasks.settings import ClassifierSettings, Settings
 
@@ -36,22 +36,13 @@ def exercises_of(settings: Settings, asked: ClassifierSettings, reports: int) ->
     return Exercises([one.text for one in given], np.array([place[label] for label in named]))
 
 
-def lessons_for(asked: ClassifierSettings) -> int:
-    """How many: only a classifier that is taught by synthetic reports has an exam to take them from."""
-    if "synthetic" not in asked.training_labels:
-        return 0
-    default = LESSONS if asked.encoder == "scratch" else 0
-    return default if asked.training.lessons is None else asked.training.lessons
-
-
 def exercises_for(asked: ClassifierSettings, reports: int) -> int:
     """Beside so many reports: real specimens must not drown among those that never were."""
     return min(exercises_asked(asked), round(reports * EXERCISES_A_REPORT_MAX))
 
 
 def exercises_asked(asked: ClassifierSettings) -> int:
-    """None but for synthetic reports of an exam whose findings may be mixed; by default after lessons."""
+    """None but for synthetic reports of an exam whose findings may be mixed."""
     if "synthetic" not in asked.training_labels or not can_be_set(asked.synthetic.exam):
         return 0
-    default = round(lessons_for(asked) * EXERCISES_A_LESSON)
-    return default if asked.training.exercises is None else asked.training.exercises
+    return asked.training.exercises

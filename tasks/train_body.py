@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
-from tasks.exercises import exercises_for, exercises_of, lessons_for
+from tasks.exercises import exercises_for, exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
 from tasks.ml.artifact import LaudosJson
@@ -22,7 +22,7 @@ from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.held_out import HeldOut, drawn
 from tasks.ml.long_reports import LongReports
 from tasks.ml.synthesis.lessons import lessons, statements
-from tasks.ml.teaching import lessons_training, teach
+from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
@@ -181,6 +181,14 @@ def crowded(wanted: int, log: TrainLog) -> tuple[str, ...]:
     if log.batch_tokens == wanted:
         return ()
     return (f"memory was too short for up to {wanted:,} tokens at once: trained with {log.batch_tokens:,}",)
+
+
+def lessons_for(asked: ClassifierSettings) -> int:
+    """How many: only a classifier that is taught by synthetic reports has an exam to take them from."""
+    if "synthetic" not in asked.training_labels:
+        return 0
+    default = LESSONS if asked.encoder == "scratch" else 0
+    return default if asked.training.lessons is None else asked.training.lessons
 
 
 def augment_for(asked: ClassifierSettings) -> Sequence[Way]:

@@ -58,11 +58,8 @@ def test_only_an_exam_whose_findings_are_degrees_can_be_mixed() -> None:
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        ({}, 12_000),
-        ({"training": {"lessons": 200}}, 24),
-        ({"encoder": "/models/some", "revision": "0" * 40}, 0),
+        ({}, 0),
         ({"training": {"exercises": 50}}, 50),
-        ({"training": {"exercises": 0}}, 0),
         ({"training": {"exercises": 50}, "training_labels": ["source"]}, 0),
         ({"training": {"exercises": 50}, "synthetic": {"exam": "mammography"}}, 0),
     ],

@@ -6,12 +6,11 @@ from collections import Counter
 
 import pytest
 
-from tasks.exercises import lessons_for
 from tasks.ml.synthesis.lessons import LISTS, lessons, statements
 from tasks.ml.synthesis.wording import Wording
 from tasks.ml.teaching import LESSONS
 from tasks.settings import ClassifierSettings
-from tasks.train_body import augment_for
+from tasks.train_body import augment_for, lessons_for
 
 EXAMS = ("paaf", "mammography")
 
