@@ -8,9 +8,10 @@ import numpy as np
 
 from tasks.ml.synthesis.exams import generator, training_rows
 from tasks.ml.synthesis.exercises import can_be_set, exercises
-from tasks.ml.teaching import EXERCISES_A_REPORT_MAX
 from tasks.ml.windows import Ints
 from tasks.settings import ClassifierSettings, Settings
+
+A_REPORT_MAX = 1.25  # real specimens must not drown among those that never were
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ def exercises_of(settings: Settings, asked: ClassifierSettings, reports: int) ->
 
 
 def exercises_for(asked: ClassifierSettings, reports: int) -> int:
-    """Beside so many reports: real specimens must not drown among those that never were."""
-    return min(exercises_asked(asked), round(reports * EXERCISES_A_REPORT_MAX))
+    """As many as the settings ask for, or as so many reports bear."""
+    return min(exercises_asked(asked), round(reports * A_REPORT_MAX))
 
 
 def exercises_asked(asked: ClassifierSettings) -> int:

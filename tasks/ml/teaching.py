@@ -18,7 +18,6 @@ from tasks.ml.windows import Ints
 LESSON_STEPS = 2.0  # of a report's learning rate
 LESSON_RATE_MAX = 1e-3  # at twice as much a small network learnt next to nothing from lessons (one run)
 LESSONS = 100_000  # for a network from scratch
-EXERCISES_A_REPORT_MAX = 1.25  # of those read afterwards, on mixed specimens
 
 
 def scratch_rate(lessons: int) -> float:
