@@ -44,7 +44,10 @@ class Herd:
         """Blows fall evenly while the job goes on; a job that does not end is a violation."""
         stops = self._load.stops if self._world.server is not None else 0
         give_up = time.monotonic() + PATIENCE_S
-        while (done := self._done()) < 1.0:
+        while (done := self._done()) is not None:
+            if done == 1.0:
+                self._world.complain("jobs_end", f"job {self.job_id} has no chunk left and was not ended")
+                break
             self._tend()
             while self._workers and _due(done, self.kills, self._load.kills):
                 self._kill()
@@ -57,14 +60,17 @@ class Herd:
         for worker in self._workers:
             self._reap(worker)
 
-    def _done(self) -> float:
-        """Share of the chunks; 1 only once the job says itself that it is done."""
+    def _done(self) -> float | None:
+        """Share of the chunks; None once the job says itself that it is done.
+
+        The chunks are read first: whoever ends the last one ends the job in the same transaction.
+        """
         with reading(self._world.engine) as c:
-            job, far = jobs.get(c, self.job_id), jobs.progress(c, self.job_id)
+            far, job = jobs.progress(c, self.job_id), jobs.get(c, self.job_id)
         assert job is not None
         if job.state == "done":
-            return 1.0
-        return min(0.999, far.done / (far.open + far.leased + far.done))
+            return None
+        return far.done / (far.open + far.leased + far.done)
 
     def _tend(self) -> None:
         """Bury the dead and start others in their place."""
