@@ -23,6 +23,7 @@ from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.artifact import read_facts
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
+from tasks.ml.memory import give_back
 from tasks.ml.predictor import Predictor
 from tasks.ml.recalibration import Calibration
 from tasks.ml.synthesis.exams import generator
@@ -123,6 +124,7 @@ def baselines_on(engine: Engine, settings: Settings, model: Model, holdout: Part
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **found)
     write_atomically(kept, content.getvalue())
+    give_back()
     return found
 
 

@@ -17,6 +17,7 @@ from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.features import Feature
 from tasks.ml.features import Encoded, Progress, Vectors
+from tasks.ml.memory import give_back
 from tasks.ml.splits import Split, split_of, unit_interval
 
 # one transaction's worth: what a kill costs at most
@@ -151,6 +152,7 @@ def vectors_of(
         known.update((row.report_version_id, row) for row in rows)
         if progress is not None:
             progress(start + len(chunk), len(missing))
+    give_back()
     stored = [known[at] for at in part.ids]
     vectors = np.stack([np.frombuffer(one.vector, "<f4") for one in stored])
     return Stored(vectors, [one.sketch for one in stored], len(missing))
