@@ -28,6 +28,7 @@ from os import cpu_count
 import numpy as np
 
 from benchmarks.carryover import EXAM, Asked, Floats, Trial, run
+from benchmarks.cues import KNOWN_WORDS
 from benchmarks.record import Figure, add, tell
 from tasks.ml.behaviour.run import SuiteRun, headline
 from tasks.ml.behaviour.suite import load_suite
@@ -219,6 +220,18 @@ def exercises(seeds: int, workers: int) -> dict[str, Figure]:
 def behaviour(trials: Sequence[Asked]) -> dict[str, Figure]:
     """Of the suite's pairs, the share that models taught all words get right: mean and range over seeds."""
     suite = load_suite(EXAM)
+    beside = [bool(pair.cue and pair.cue.startswith(KNOWN_WORDS)) for pair in suite.pairs]
+    parts = {
+        "direction_in_known_words": [
+            pair.effect != "same" and pair.seen is not False for pair in suite.pairs
+        ],
+        "unseen_negation_beside_a_known_word": [
+            pair.seen is False and known for pair, known in zip(suite.pairs, beside, strict=True)
+        ],
+        "unseen_negation_by_one_unknown_word": [
+            pair.seen is False and not known for pair, known in zip(suite.pairs, beside, strict=True)
+        ],
+    }
     nothing = np.zeros(len(suite.pairs))
     shares: dict[str, list[float]] = {}
     for trial in trials:
@@ -230,8 +243,8 @@ def behaviour(trials: Sequence[Asked]) -> dict[str, Figure]:
             shares.setdefault(name, []).append(share)
         for kind, found in one.shares.items():
             shares.setdefault(f"behaviour_{kind.removeprefix('kind=')}", []).append(found.value)
-        known = [pair.effect != "same" and pair.seen is not False for pair in suite.pairs]
-        shares.setdefault("direction_in_known_words", []).append(float(one.right[known].mean()))
+        for name, chosen in parts.items():
+            shares.setdefault(name, []).append(float(one.right[chosen].mean()))
     return {
         name: _told(name, float(np.mean(some)), "share", min(some), max(some), len(some))
         for name, some in shares.items()
