@@ -19,7 +19,7 @@ TORN = Control("finishing_transaction", "", controls_scoring.finishing_transacti
 def test_a_job_that_nobody_can_end_is_told_at_once_and_not_waited_for(
     request: pytest.FixtureRequest, database: Database
 ) -> None:
-    """Its last chunk was ended by a process that died before it ended the job, which takes a torn transaction."""
+    """A process ended its last chunk and died before it ended the job, which takes a torn transaction."""
     server = request.getfixturevalue("postgres_server") if database == "postgres" else None
     with scratch(database, server, "1", TORN, lambda _: None) as world:
         learning.teach(world)
