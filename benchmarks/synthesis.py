@@ -220,17 +220,12 @@ def exercises(seeds: int, workers: int) -> dict[str, Figure]:
 def behaviour(trials: Sequence[Asked]) -> dict[str, Figure]:
     """Of the suite's pairs, the share that models taught all words get right: mean and range over seeds."""
     suite = load_suite(EXAM)
-    beside = [bool(pair.cue and pair.cue.startswith(KNOWN_WORDS)) for pair in suite.pairs]
+    unseen = np.array([pair.seen is False for pair in suite.pairs])
+    half_known = np.array([(pair.cue or "").startswith(KNOWN_WORDS) for pair in suite.pairs])
     parts = {
-        "direction_in_known_words": [
-            pair.effect != "same" and pair.seen is not False for pair in suite.pairs
-        ],
-        "unseen_negation_beside_a_known_word": [
-            pair.seen is False and known for pair, known in zip(suite.pairs, beside, strict=True)
-        ],
-        "unseen_negation_by_one_unknown_word": [
-            pair.seen is False and not known for pair, known in zip(suite.pairs, beside, strict=True)
-        ],
+        "direction_in_known_words": ~unseen & [pair.effect != "same" for pair in suite.pairs],
+        "unseen_negation_beside_a_known_word": unseen & half_known,
+        "unseen_negation_by_one_unknown_word": unseen & ~half_known,
     }
     nothing = np.zeros(len(suite.pairs))
     shares: dict[str, list[float]] = {}

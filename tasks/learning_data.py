@@ -152,7 +152,8 @@ def vectors_of(
         known.update((row.report_version_id, row) for row in rows)
         if progress is not None:
             progress(start + len(chunk), len(missing))
-    give_back()
+    if missing:
+        give_back()
     stored = [known[at] for at in part.ids]
     vectors = np.stack([np.frombuffer(one.vector, "<f4") for one in stored])
     return Stored(vectors, [one.sketch for one in stored], len(missing))
