@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     trials, pairs, sizes = [], [], {}
     for seed in range(asked.seeds):
-        trial = Trial(seed, reports_per_row=asked.reports_per_row, lessons=0, lever="")
+        trial = Trial(seed, reports_per_row=asked.reports_per_row, encoder=EncoderSpec(), lessons=0, lever="")
         found, right, sizes = one_seed(trial, asked.rows)
         trials.append(found)
         pairs.append(right)

@@ -17,6 +17,7 @@ from db.models import Model, Trained
 from tasks.exercises import exercises_asked
 from tasks.model_folders import intact
 from tasks.settings import ClassifierSettings, Settings
+from tasks.train_body import pooling_for
 
 How = Literal["auto", "full", "head"]
 
@@ -59,7 +60,11 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     """Everything in the configuration that decides what a training gives."""
     keep = {"labels", "critical", "encoder", "revision", "training", "review_error", "critical_review_error"}
     decisive = asked.model_dump(mode="json", include=keep)
-    decisive["training"] |= {"linear_reader": asked.has_linear_reader, "exercises": exercises_asked(asked)}
+    decisive["training"] |= {
+        "linear_reader": asked.has_linear_reader,
+        "exercises": exercises_asked(asked),
+        "pooling": pooling_for(asked),
+    }
     for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():
         if decisive["training"][setting] == before:
             del decisive["training"][setting]

@@ -77,7 +77,7 @@ def make_encoder(
     """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
     wanted = starting(settings, classifier, asked.start)
     # attention over a report comes after what is pre-trained, and is learnt with the labels
-    spec = replace(encoder_spec(wanted, settings), attention=False)
+    spec = replace(encoder_spec(wanted, settings), attention=False, sentences=False)
     start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
     config = _config(settings, wanted, spec, start, asked)
     work = pretraining_of(settings, classifier) / _sha(config)[:12]
@@ -131,7 +131,8 @@ def _config(
     """Everything that decides what comes out, but for the reports."""
     training = training_of(wanted, asked)
     return {
-        "start": asdict(spec),
+        # without what makes no difference to it: its name stays that of before there was a choice
+        "start": {name: value for name, value in asdict(spec).items() if name != "sentences"},
         "start_sha": None if start is None else encoder_sha(*start, training.window_tokens, 0),
         "sources": wanted.sources,
         "unlabelled": asked.unlabelled,

@@ -34,6 +34,7 @@ from tasks.settings_errors import nearest, nearest_variable, require_known, told
 from tasks.settings_house import MonitoringSettings, RetentionSettings, RolesSettings, ScheduleSettings
 from tasks.settings_sections import (
     ClassifierSettings,
+    Pooling,
     PromotionSettings,
     ScoringSettings,
     SyntheticSettings,
@@ -45,6 +46,7 @@ from tasks.settings_values import ZoneName, expanded, rooted_url
 __all__ = [
     "ClassifierSettings",
     "MonitoringSettings",
+    "Pooling",
     "PromotionSettings",
     "RetentionSettings",
     "RolesSettings",

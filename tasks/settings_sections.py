@@ -48,6 +48,9 @@ class SyntheticSettings(Strict):
     )
 
 
+Pooling = Literal["network", "max", "attention", "sentences"]
+
+
 class TrainingSettings(Strict):
     """How a classifier is trained."""
 
@@ -127,11 +130,12 @@ class TrainingSettings(Strict):
         description="a whole network is trained in bfloat16 where the machine computes in it: faster, other "
         "last digits (docs/training.md)",
     )
-    pooling: Literal["network", "max", "attention"] = Field(
-        default="network",
+    pooling: Pooling | None = Field(
+        default=None,
         description="what the head reads: what the network's own does, and of several windows the mean; "
-        "or, of several, the highest of each number; or all tokens of the report, by weights that are learnt "
-        "(docs/whole-reports.md)",
+        "or, of several, the highest of each number; or all tokens of the report, by weights that are "
+        "learnt; or those of a scratch encoder that reads each sentence by itself (docs/whole-reports.md); "
+        "default: sentences after lessons, else network",
     )
     linear_reader: bool | None = Field(
         default=None,
@@ -284,6 +288,11 @@ class ClassifierSettings(Strict):
             ("keywords", self.keywords),
         ):
             require_known(where, named, self.labels, "the labels")
+        if self.training.pooling == "sentences" and self.encoder != "scratch":
+            raise ValueError(
+                'training.pooling = "sentences" needs encoder = "scratch": a pretrained encoder has learnt '
+                'to read sentences together; use "attention" or leave it out'
+            )
         return self
 
     @property

@@ -26,7 +26,7 @@ from tasks.ml.teaching import LESSONS, lessons_training, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
-from tasks.settings import ClassifierSettings, Settings
+from tasks.settings import ClassifierSettings, Pooling, Settings
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 AFTER_LESSONS: tuple[Way, ...] = ("clauses",)
@@ -198,6 +198,13 @@ def augment_for(asked: ClassifierSettings) -> Sequence[Way]:
     return AFTER_LESSONS if lessons_for(asked) else ()
 
 
+def pooling_for(asked: ClassifierSettings) -> Pooling:
+    """What the head reads; after lessons each sentence of a report by itself, as a lesson was read."""
+    if asked.training.pooling is not None:
+        return asked.training.pooling
+    return "sentences" if asked.encoder == "scratch" and lessons_for(asked) else "network"
+
+
 def body_training(
     asked: ClassifierSettings, reports: int, long_reports: LongReports | None = None
 ) -> BodyTraining:
@@ -222,7 +229,7 @@ def body_training(
         patience=training.early_stopping,
         max_seconds=None if training.max_minutes is None else 60 * training.max_minutes,
         mixed_precision=training.mixed_precision,
-        head_steps=ATTENTION_STEPS if training.pooling == "attention" and not scratch else 1.0,
+        head_steps=ATTENTION_STEPS if pooling_for(asked) == "attention" and not scratch else 1.0,
     )
 
 
@@ -230,7 +237,7 @@ def long_reports_of(asked: ClassifierSettings) -> LongReports:
     """How the settings have reports read that are longer than a window, with the headings of today."""
     return LongReports(
         conclusions=shipped() if asked.training.windows == "conclusion" else None,
-        together="max" if asked.training.pooling == "max" else "mean",
+        together="max" if pooling_for(asked) == "max" else "mean",
     )
 
 
@@ -239,8 +246,8 @@ def encoder_spec(asked: ClassifierSettings, settings: Settings) -> EncoderSpec:
 
     A folder's path is absolute by now; any other name is that of an encoder that was imported.
     """
-    training = asked.training
-    attention = training.pooling == "attention"
+    training, pooling = asked.training, pooling_for(asked)
+    attention = pooling in ("attention", "sentences")
     if asked.encoder != "scratch":
         if asked.revision:
             return EncoderSpec("hub", asked.encoder, asked.revision, attention=attention)
@@ -255,4 +262,5 @@ def encoder_spec(asked: ClassifierSettings, settings: Settings) -> EncoderSpec:
         attention_heads=training.attention_heads,
         vocabulary=training.vocabulary,
         attention=attention,
+        sentences=pooling == "sentences",
     )

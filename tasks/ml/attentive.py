@@ -6,6 +6,9 @@ the softmax of what one learnt linear layer says of its last hidden state, and t
 mean (attention-based multiple-instance pooling: Ilse, Tomczak & Welling 2018, "Attention-based deep multiple
 instance learning", with a single linear score). Before it has learnt, that is the plain mean of all tokens.
 
+A network from scratch may read each sentence by itself below that (sentences.py): then attention is all that
+brings the sentences of a report together.
+
 A window's part of the mean and its weight are computed apart, so that windows need not be in memory
 together: sum(weight * part) / sum(weight) over the windows is the softmax over all tokens.
 
@@ -15,6 +18,7 @@ instead of reading it with a head that was never trained.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,16 +34,24 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tasks.ml.quiet import quietly
+from tasks.ml.sentences import apart
 
 SCORE_LIMIT = 10.0  # no token weighs more than exp(20) times another: sums of weights stay finite
 
 
 class AttentiveConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Labels, and under `body` the configuration of the network below the attention."""
+    """Labels, and under `body` the configuration of the network below the attention.
+
+    `sentence_ends`: ids of the tokens behind which another sentence begins, where each is read by itself.
+    """
 
     model_type = "laudos-attentive"
 
-    def __init__(self, body: dict[str, Any] | None = None, **rest: Any) -> None:
+    def __init__(
+        self, body: dict[str, Any] | None = None, sentence_ends: Sequence[int] = (), **rest: Any
+    ) -> None:
+        if sentence_ends:  # a network that was made before there were any is known by what it holds
+            self.sentence_ends = list(sentence_ends)
         told = dict(body or {"model_type": "bert"})
         self.body = AutoConfig.for_model(told.pop("model_type"), **told)
         self.hidden_size = self.body.hidden_size
@@ -76,6 +88,7 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         if hasattr(self.body, "pooler"):
             self.body.pooler = None  # reads the first token; nothing would train it
         self.attention = Attention(config.hidden_size)
+        self.sentence_ends: Sequence[int] = getattr(config, "sentence_ends", ())
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
@@ -93,8 +106,14 @@ class AttentiveForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
         `output_hidden_states`: also the last hidden states of every window (windows, tokens, hidden), alone.
         """
-        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
+        given = {"attention_mask": attention_mask}
+        if token_type_ids is not None:
+            given["token_type_ids"] = token_type_ids
+        if self.sentence_ends:
+            given["attention_mask"], given["position_ids"] = apart(
+                input_ids, attention_mask, self.sentence_ends
+            )
+        states = self.body(input_ids=input_ids, **given).last_hidden_state
         read, weight = self.attention(states, attention_mask)
         if owner is not None:
             reports = int(owner.max()) + 1
@@ -112,15 +131,19 @@ AutoConfig.register(AttentiveConfig.model_type, AttentiveConfig)
 AutoModelForSequenceClassification.register(AttentiveConfig, AttentiveForSequenceClassification)
 
 
-def attentive(model: PreTrainedModel, seed: int) -> AttentiveForSequenceClassification:
+def attentive(
+    model: PreTrainedModel, seed: int, sentence_ends: Sequence[int] = ()
+) -> AttentiveForSequenceClassification:
     """The body of a sequence classifier under attention and a fresh head, in evaluation mode.
 
-    The scores begin at zero, so that every token weighs alike; the head is drawn by `seed`.
+    The scores begin at zero, so that every token weighs alike; the head is drawn by `seed`. `sentence_ends`:
+    as in AttentiveConfig; for a BERT, whose mask and places of tokens may be given.
     """
     if isinstance(model, AttentiveForSequenceClassification):
         return model
     config = AttentiveConfig(
         body=model.base_model.config.to_dict(),
+        sentence_ends=sentence_ends,
         id2label=model.config.id2label,
         label2id=model.config.label2id,
         problem_type=model.config.problem_type,

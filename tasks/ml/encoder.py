@@ -28,7 +28,7 @@ from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
-from tasks.ml.vocabulary import word_piece_tokenizer
+from tasks.ml.vocabulary import sentence_ends, word_piece_tokenizer
 
 NOT_COMPUTING = {  # what a configuration holds without changing a single vector
     "_name_or_path", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "num_labels",
@@ -49,6 +49,7 @@ class EncoderSpec:
     attention_heads: int = 2
     vocabulary: int = 1500  # of 4000, words that another institution makes of known stems were read worse
     attention: bool = False  # the head reads all tokens of a report, by their weight (see attentive.py)
+    sentences: bool = False  # scratch, with attention: each token sees those of its sentence (sentences.py)
 
 
 def make_scratch(
@@ -68,7 +69,9 @@ def make_scratch(
         raise UnfitEncoder(
             f"hidden_size {spec.hidden_size} is no multiple of attention_heads {spec.attention_heads}"
         )
-    tokenizer = word_piece_tokenizer(texts, patients, spec.vocabulary, spec.window_tokens)
+    tokenizer = word_piece_tokenizer(
+        texts, patients, spec.vocabulary, spec.window_tokens, sentences=spec.sentences
+    )
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=spec.hidden_size,
@@ -82,7 +85,10 @@ def make_scratch(
     with quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertForSequenceClassification(config)
-    return (attentive(model, seed) if spec.attention else model.eval()), tokenizer
+    if not spec.attention:
+        return model.eval(), tokenizer
+    ends = sentence_ends(tokenizer) if spec.sentences else ()
+    return attentive(model, seed, ends), tokenizer
 
 
 def untrained_like(

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizerFast, PreTrainedTokenizerBase
+from transformers import BertTokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.ml.errors import UnfitData
+from tasks.ml.sentences import ENDS, ended_sentences
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Always known, so that no ordinary word, measure or date is ever an unknown token
@@ -17,13 +18,19 @@ PATIENTS_MIN = 5
 
 
 def word_piece_tokenizer(
-    texts: Iterable[str], patients: Iterable[str] | None, size: int, window_tokens: int
+    texts: Iterable[str],
+    patients: Iterable[str] | None,
+    size: int,
+    window_tokens: int,
+    *,
+    sentences: bool = False,
 ) -> PreTrainedTokenizerBase:
     """A BERT tokenizer (lower case, accents stripped: "nao" reads as "não") with at most `size` entries.
 
     Words that occur in reports of fewer than PATIENTS_MIN patients never take part: a vocabulary
     travels with the model, and a name or a rare finding in it would tell of one person. Without
-    `patients` every text counts as a patient. Raises UnfitData where no word is left.
+    `patients` every text counts as a patient. `sentences`: one whose `sentence_ends` end every sentence, and
+    nothing else (sentences.py). Raises UnfitData where no word is left.
     """
     normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     splitter = pre_tokenizers.BertPreTokenizer()
@@ -43,11 +50,28 @@ def word_piece_tokenizer(
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     learner.train_from_iterator(_repeated(words), trainer)
     learnt = sorted(learner.get_vocab().items(), key=lambda entry: entry[1])
-    return BertTokenizerFast(
+    tokenizer = BertTokenizerFast(
         vocab={piece: index for index, (piece, _) in enumerate(learnt)},
         do_lower_case=True,
         strip_accents=True,
         model_max_length=window_tokens,
+    )
+    return _ending_sentences(tokenizer) if sentences else tokenizer
+
+
+def sentence_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens behind which a sentence begins: the end of another, and what begins every window."""
+    return [int(one) for one in tokenizer.convert_tokens_to_ids([*ENDS, tokenizer.cls_token])]
+
+
+def _ending_sentences(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same vocabulary, of no class that would be loaded again with the normalizer of its class."""
+    inner = tokenizer.backend_tokenizer
+    inner.normalizer = normalizers.Sequence([*ended_sentences(), inner.normalizer])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        model_max_length=tokenizer.model_max_length,
+        **tokenizer.special_tokens_map,
     )
 
 

@@ -37,7 +37,7 @@ Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 LABELS = ("benigno", "maligno")
 WINDOW, STRIDE = 48, 8
-FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "attentive")
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "attentive", "sentences")
 
 SHARED = ["citologia", "mama", "esquerda", "direita", "nódulo", "punção", "lâmina", "células", "fundo"]
 TELLING = {
@@ -75,6 +75,8 @@ def network_of(family: str, texts: list[str], tiny: Callable[[], Network]) -> Ne
     """A tiny one of this family, able to pad."""
     if family == "attentive":
         made = choosy(tiny())
+    elif family == "sentences":
+        made = by_sentence(texts)
     else:
         made = tiny() if family == "bert" else bare_network(family, texts)
     able_to_pad(*made)
@@ -109,11 +111,21 @@ def facts_of() -> Callable[[Network], LaudosJson]:
 
 def choosy(network: Network) -> Network:
     """The same body under attention that weighs tokens very differently."""
-    model = attentive(network[0], seed=5)
+    return _choosing(attentive(network[0], seed=5)), network[1]
+
+
+def by_sentence(texts: Sequence[str]) -> Network:
+    """A tiny BERT that reads each sentence by itself, under attention as `choosy`."""
+    spec = EncoderSpec(window_tokens=WINDOW, hidden_size=32, vocabulary=220, attention=True, sentences=True)
+    model, tokenizer = make_scratch(texts, LABELS, spec, seed=3)
+    return _choosing(model), tokenizer
+
+
+def _choosing(model: PreTrainedModel) -> PreTrainedModel:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(5)
         model.attention.score.weight.normal_()
-    return model, network[1]
+    return model
 
 
 def deeper(network: Network, layers: int) -> Network:

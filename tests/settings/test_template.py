@@ -50,6 +50,7 @@ def test_every_key_in_the_template_exists_and_the_commented_ones_stand_at_their_
         "linear_reader",
         "max_minutes",
         "max_train_reports",
+        "pooling",
         "sources",
         "behaviour",
     }
