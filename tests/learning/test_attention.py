@@ -21,16 +21,18 @@ from tests.learning.world import TRAINING, World
 HOSPITAL = range(60)
 
 
+@pytest.mark.parametrize("pooling", ["attention", "sentences"])
 def test_attention_is_trained_published_and_carries_the_next_nights_head(
-    world: World, reconfigured: Callable[..., World]
+    pooling: str, world: World, reconfigured: Callable[..., World]
 ) -> None:
     world.add(HOSPITAL)
-    attentive = reconfigured(world, training=TRAINING | {"layers": 2, "pooling": "attention"})
+    attentive = reconfigured(world, training=TRAINING | {"layers": 2, "pooling": pooling})
     first = retrain(attentive).trained
     model = model_of(attentive, first.model_id)
-    assert (first.trained, model.config["training"]["pooling"]) == ("full", "attention")
+    assert (first.trained, model.config["training"]["pooling"]) == ("full", pooling)
     predictor = Predictor.load(folder_of(attentive.settings, model), model.manifest_sha)
     assert attention_of(predictor.model) is not None
+    assert bool(predictor.model.sentence_ends) == (pooling == "sentences")
     long, short = predictor.predict(["nódulo com células atípicas. " * 60, "nódulo"])
     assert (long.windows > 1, short.windows) == (True, 1)
     assert long.tokens_seen == long.tokens_total
@@ -45,6 +47,7 @@ def test_attention_is_trained_published_and_carries_the_next_nights_head(
     half = Predictor.load(folder_of(attentive.settings, student), student.manifest_sha)
     assert (made.layers, made.teacher_layers) == (1, 2)
     assert attention_of(half.model) is not None
+    assert half.model.sentence_ends == predictor.model.sentence_ends
     assert half.predict(["nódulo com células atípicas. " * 60])[0].windows > 1
 
 

@@ -178,10 +178,11 @@ def test_the_items_of_a_training_set_are_read_as_they_were_frozen_on_both_databa
     assert [there for *_, there in items].count(False) == 1
 
 
+@pytest.mark.parametrize("pooling", ["attention", "sentences"])
 def test_a_network_that_weighs_its_tokens_comes_out_the_same(
-    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    pooling: str, world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = reconfigured(world, training=TRAINING | {"pooling": "attention", "windows": "conclusion"})
+    world = reconfigured(world, training=TRAINING | {"pooling": pooling, "windows": "conclusion"})
     world.add(range(60))
     with monkeypatch.context() as patched:
         patched.setattr(train_body, "crowded", lambda *_: (SHORT,))

@@ -87,6 +87,11 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
             CLASSIFIER + 'encoder = "scratch-mini"\n[classifiers.paaf.training]\nlayers = 3',
             "is 'scratch-mini', which says layers already",
         ),
+        (
+            CLASSIFIER + f'encoder = "a/b"\nrevision = "{"0" * 40}"\n'
+            '[classifiers.paaf.training]\npooling = "sentences"',
+            'training.pooling = "sentences" needs encoder = "scratch"',
+        ),
         (CLASSIFIER + 'encoder = "a/b"\nrevision = "main"', "'classifiers.paaf.revision'"),
         (
             CLASSIFIER + "[classifiers.paaf.training]\nwindow_tokens = 64",

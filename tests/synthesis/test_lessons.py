@@ -10,7 +10,7 @@ from tasks.ml.synthesis.lessons import LISTS, lessons, statements
 from tasks.ml.synthesis.wording import Wording
 from tasks.ml.teaching import LESSONS
 from tasks.settings import ClassifierSettings
-from tasks.train_body import augment_for, lessons_for
+from tasks.train_body import augment_for, lessons_for, pooling_for
 
 EXAMS = ("paaf", "mammography")
 
@@ -80,3 +80,20 @@ def test_findings_come_and_go_after_lessons_unless_the_settings_say_otherwise() 
     assert list(augment_for(own)) == []
     off = ClassifierSettings.model_validate(taught | {"training": {"augment": []}})
     assert list(augment_for(off)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "pooling"),
+    [
+        ({}, "sentences"),
+        ({"training_labels": ["source"]}, "network"),
+        ({"training": {"lessons": 0}}, "network"),
+        ({"training": {"pooling": "network"}}, "network"),
+        ({"encoder": "folder", "training": {"lessons": 70}}, "network"),
+    ],
+)
+def test_sentences_are_read_by_themselves_after_lessons_unless_the_settings_say_otherwise(
+    changes: dict[str, object], pooling: str
+) -> None:
+    taught = {"labels": ["benigno", "maligno"], "critical": "maligno", "training_labels": ["synthetic"]}
+    assert pooling_for(ClassifierSettings.model_validate(taught | changes)) == pooling
