@@ -28,7 +28,8 @@ from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.pickles import refuse_pickles
 from tasks.ml.quiet import quietly
-from tasks.ml.vocabulary import sentence_ends, word_piece_tokenizer
+from tasks.ml.sentences import ends_of
+from tasks.ml.vocabulary import word_piece_tokenizer
 
 NOT_COMPUTING = {  # what a configuration holds without changing a single vector
     "_name_or_path", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "num_labels",
@@ -87,8 +88,9 @@ def make_scratch(
         model = BertForSequenceClassification(config)
     if not spec.attention:
         return model.eval(), tokenizer
-    ends = sentence_ends(tokenizer) if spec.sentences else ()
-    return attentive(model, seed, ends), tokenizer
+    ends = ends_of(tokenizer)
+    # what begins a window is no part of its first sentence
+    return attentive(model, seed, [*ends, tokenizer.cls_token_id] if ends else ()), tokenizer
 
 
 def untrained_like(

@@ -15,15 +15,17 @@ from collections.abc import Sequence
 
 import torch
 from tokenizers import Regex, normalizers
+from transformers import PreTrainedTokenizerBase
 
 # behind these a full stop ends nothing; nor does one behind a single letter: "p. ex.", "J. Silva"
 ABBREVIATIONS = (
-    "ant", "aprox", "art", "cat", "cel", "cels", "céls", "cit", "dir", "dr", "dra", "drs", "esp", "esq", "ex",
-    "ext", "fig", "hist", "inf", "int", "lat", "lig", "lám", "lâm", "lam", "max", "máx", "med", "min", "mín",
-    "mod", "neg", "núc", "nuc", "obs", "pac", "post", "pos", "prof", "profa", "prov", "quad", "ref", "reg",
-    "sec", "sr", "sra", "ss", "sup", "susp", "tam", "vs",
+    "ant", "aprox", "cat", "cel", "cels", "cél", "céls", "cit", "dir", "dr", "dra", "esp", "esq", "ex", "ext",
+    "fig", "hist", "inf", "lam", "lâm", "lat", "max", "máx", "med", "min", "mín", "mod", "neg", "nuc", "núc",
+    "obs", "pac", "pos", "post", "prof", "profa", "quad", "ref", "reg", "sr", "sra", "sup", "susp", "tam",
+    "vs",
 )  # fmt: skip
 ENDS = (".", ";")
+TOLD = "sentence_ends"  # by a tokenizer's configuration: its ENDS
 
 _POINT = Regex(r"(?<=\d)\.(?=\d)")
 _SHORTENED = Regex(r"(?i)(?<=\b\p{L}|" + "|".join(rf"\b{one}" for one in ABBREVIATIONS) + r")\.")
@@ -39,6 +41,11 @@ def ended_sentences() -> list[normalizers.Normalizer]:
         normalizers.Replace(_SHORTENED, " "),
         normalizers.Replace(_LINE, " . "),
     ]
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that end a sentence where each is read by itself; none for any other tokenizer."""
+    return [int(one) for one in tokenizer.convert_tokens_to_ids(tokenizer.init_kwargs.get(TOLD, []))]
 
 
 def apart(

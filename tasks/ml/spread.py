@@ -1,4 +1,5 @@
-"""Where the windows of a long report begin: evenly spread, and around the sections that are not to be cut."""
+"""Where the windows of a long report begin: evenly spread, around the sections, or of the sentences, that are
+not to be cut."""
 
 from __future__ import annotations
 
@@ -24,6 +25,27 @@ def window_starts(tokens: int, room: int, stride: int, kept: Sequence[tuple[int,
             return starts
         # it stays from here on, so that this ends after one turn a section
         held = sorted([*held, _place_for(cut, held, room, advance)])
+
+
+def whole_sentences(stops: Sequence[int], room: int, stride: int) -> list[tuple[int, int]]:
+    """Windows (first token, last one left out) of at most `room` tokens, of as many whole sentences as fit.
+
+    `stops`: where each sentence ends, the last one with the text. They share nothing, but those of a sentence
+    that is longer than a window, which has windows of its own.
+    """
+    windows: list[tuple[int, int]] = []
+    begun = reached = 0
+    for stop in stops:
+        if stop - begun > room:
+            if reached > begun:
+                windows.append((begun, reached))
+                begun = reached
+            if stop - begun > room:
+                starts = window_starts(stop - begun, room, stride)
+                windows += [(begun + start, begun + start + room) for start in starts]
+                begun = stop
+        reached = stop
+    return windows if begun == reached and windows else [*windows, (begun, reached)]
 
 
 def _is_whole(section: tuple[int, int], starts: Sequence[int], room: int) -> bool:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.ml.errors import UnfitData
-from tasks.ml.sentences import ENDS, ended_sentences
+from tasks.ml.sentences import ENDS, TOLD, ended_sentences
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Always known, so that no ordinary word, measure or date is ever an unknown token
@@ -29,8 +29,8 @@ def word_piece_tokenizer(
 
     Words that occur in reports of fewer than PATIENTS_MIN patients never take part: a vocabulary
     travels with the model, and a name or a rare finding in it would tell of one person. Without
-    `patients` every text counts as a patient. `sentences`: one whose `sentence_ends` end every sentence, and
-    nothing else (sentences.py). Raises UnfitData where no word is left.
+    `patients` every text counts as a patient. `sentences`: one that tells where sentences end
+    (sentences.py). Raises UnfitData where no word is left.
     """
     normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     splitter = pre_tokenizers.BertPreTokenizer()
@@ -59,11 +59,6 @@ def word_piece_tokenizer(
     return _ending_sentences(tokenizer) if sentences else tokenizer
 
 
-def sentence_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens behind which a sentence begins: the end of another, and what begins every window."""
-    return [int(one) for one in tokenizer.convert_tokens_to_ids([*ENDS, tokenizer.cls_token])]
-
-
 def _ending_sentences(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """The same vocabulary, of no class that would be loaded again with the normalizer of its class."""
     inner = tokenizer.backend_tokenizer
@@ -71,6 +66,7 @@ def _ending_sentences(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizer
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         model_max_length=tokenizer.model_max_length,
+        **{TOLD: list(ENDS)},
         **tokenizer.special_tokens_map,
     )
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.ml.conclusions import ConclusionHeadings, conclusions
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.spread import window_starts
+from tasks.ml.sentences import ends_of
+from tasks.ml.spread import whole_sentences, window_starts
 
 Ints = NDArray[np.int64]
 Ids = NDArray[np.int32]
@@ -64,6 +65,7 @@ def windows_of(
     A text longer than one window gets as few windows as the stride allows, all of them full and
     evenly spread: a short last window would weigh the conclusion with less context than the rest.
     `whole`: of which headings the section lies in one window (see window_starts); None: of none.
+    Where sentences are read by themselves (sentences.py), windows hold whole ones and share nothing.
     Raises UnfitEncoder where a window leaves no room for text, and for `whole` what places_in raises.
     """
     prefix, suffix = _specials(tokenizer)
@@ -76,11 +78,12 @@ def windows_of(
     ids: list[Ids] = []
     owner: list[int] = []
     seen, total = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+    ends = ends_of(tokenizer)
     for index, body in enumerate(_bodies(tokenizer, texts)):
         reached = 0
-        kept = _kept(tokenizer, texts[index], whole) if len(body) > room else []
-        for start in window_starts(len(body), room, stride_tokens, kept):
-            part = body[start : start + room]
+        kept = _kept(tokenizer, texts[index], whole) if len(body) > room and not ends else []
+        for start, stop in _cuts(body, room, stride_tokens, kept, ends):
+            part = body[start:stop]
             ids.append(np.concatenate([prefix, part, suffix]))
             owner.append(index)
             # counted from what the windows hold, so that a gap could not hide
@@ -103,11 +106,23 @@ def places_in(
     its word. Raises UnfitEncoder for a tokenizer that does not tell.
     """
     prefix, suffix = (np.full(len(ids), -1, np.int64) for ids in _specials(tokenizer))
-    body = _places(tokenizer, text)
+    body, places = _placed(tokenizer, text)
     room = window_tokens - len(prefix) - len(suffix)
-    kept = [] if whole is None else _in_tokens(conclusions(text, whole), body)
-    starts = window_starts(len(body), room, stride_tokens, kept)
-    return [np.concatenate([prefix, body[start : start + room], suffix]) for start in starts]
+    kept = [] if whole is None else _in_tokens(conclusions(text, whole), places)
+    cuts = _cuts(body, room, stride_tokens, kept, ends_of(tokenizer))
+    return [np.concatenate([prefix, places[start:stop], suffix]) for start, stop in cuts]
+
+
+def _cuts(
+    body: Ids, room: int, stride: int, kept: Sequence[tuple[int, int]], ends: Sequence[int]
+) -> list[tuple[int, int]]:
+    """First token of each window, and the last one left out; `ends`: of sentences read by themselves."""
+    if not ends or len(body) <= room:
+        return [
+            (start, min(start + room, len(body))) for start in window_starts(len(body), room, stride, kept)
+        ]
+    stops = np.flatnonzero(np.isin(body[:-1], ends)) + 1
+    return whole_sentences([*stops.tolist(), len(body)], room, stride)
 
 
 def token_budget_batches(lengths: Ints, budget: int) -> list[Ints]:
@@ -200,7 +215,7 @@ def _kept(
 ) -> list[tuple[int, int]]:
     """The sections that are to lie whole in one window each, in tokens."""
     found = [] if whole is None else conclusions(text, whole)
-    return _in_tokens(found, _places(tokenizer, text)) if found else []
+    return _in_tokens(found, _placed(tokenizer, text)[1]) if found else []
 
 
 def _in_tokens(sections: Sequence[tuple[int, int]], places: Ints) -> list[tuple[int, int]]:
@@ -208,17 +223,19 @@ def _in_tokens(sections: Sequence[tuple[int, int]], places: Ints) -> list[tuple[
     return [(int(first), int(end)) for first, end in np.searchsorted(places, np.reshape(sections, (-1, 2)))]
 
 
-def _places(tokenizer: PreTrainedTokenizerBase, text: str) -> Ints:
-    """(tokens,) where in the text each token's last character stands."""
+def _placed(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[Ids, Ints]:
+    """(tokens,) each: a text's tokens without specials, and where in it their last characters stand."""
     if not tokenizer.is_fast:
         raise UnfitEncoder("this encoder's tokenizer does not tell where its tokens stand; use a fast one")
-    ends: list[int] = []
+    ids: list[int] = []
+    places: list[int] = []
     begun = 0
     for piece in pieces(text):
         told = tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ends += [begun + end - 1 for _, end in told["offset_mapping"]]
+        ids += told["input_ids"]
+        places += [begun + end - 1 for _, end in told["offset_mapping"]]
         begun += len(piece)
-    return np.asarray(ends, np.int64)
+    return np.asarray(ids, np.int32), np.asarray(places, np.int64)
 
 
 def _specials(tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Ids]:

@@ -14,8 +14,8 @@ from tasks.ml.attentive import attentive
 from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.features import encode
 from tasks.ml.fused_attention import fused_attention
-from tasks.ml.sentences import ended_sentences
-from tasks.ml.windows import padded, windows_of
+from tasks.ml.sentences import ended_sentences, ends_of
+from tasks.ml.windows import padded, places_in, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network, by_sentence, choosy, save
 
 FIRST, SECOND, THIRD = "nódulo com necrose.", "células coesas e uniformes;", "fundo de mitoses."
@@ -82,6 +82,21 @@ def test_a_short_report_is_read_alike_beside_a_long_one(reader: Network) -> None
     together = encode(*reader, texts, window_tokens=WINDOW, stride_tokens=STRIDE).vectors[0]
     alone = encode(*reader, texts[:1], window_tokens=WINDOW, stride_tokens=STRIDE).vectors[0]
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_long_report_is_cut_between_its_sentences_and_explained_by_the_same_windows(
+    reader: Network,
+) -> None:
+    _, tokenizer = reader
+    text = " ".join([FIRST, SECOND, THIRD] * 12)
+    windows = windows_of(tokenizer, [text], WINDOW, STRIDE)
+    ends = ends_of(tokenizer)
+    assert len(windows.ids) > 2
+    assert all(ids[-2] in ends for ids in windows.ids)
+    assert windows.tokens_seen == windows.tokens_total == sum(len(ids) - 2 for ids in windows.ids)
+    places = places_in(tokenizer, text, WINDOW, STRIDE)
+    assert [len(one) for one in places] == windows.lengths.tolist()
+    assert all(text[one[-2]] in ".;" for one in places)
 
 
 def test_training_without_dropout_in_attention_sees_no_other_sentence_either(reader: Network) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.spread import window_starts
+from tasks.ml.spread import whole_sentences, window_starts
 from tasks.ml.windows import PASS_SHARE, PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
@@ -28,6 +28,25 @@ def test_windows_cover_everything_share_the_stride_and_are_no_more_than_needed(t
     steps = np.diff(starts)
     assert steps.max() <= room - stride
     assert (len(starts) - 2) * (room - stride) + room < tokens  # one window fewer would not reach the end
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(2, 50), st.data())
+def test_windows_of_whole_sentences_cover_everything_and_cut_none_that_fits(lengths, room, data):
+    stride = data.draw(st.integers(0, room - 1))
+    stops = np.cumsum(lengths).tolist()
+    windows = whole_sentences(stops, room, stride)
+    assert sorted({token for start, stop in windows for token in range(start, stop)}) == list(
+        range(stops[-1])
+    )
+    assert all(stop - start <= room for start, stop in windows)
+    for start, stop in pairwise([0, *stops]):
+        if stop - start <= room:
+            assert sum(first < stop and start < last for first, last in windows) == 1
+    assert windows == sorted(set(windows))
+
+
+def test_a_text_of_no_token_has_a_window():
+    assert whole_sentences([0], 10, 2) == [(0, 0)]
 
 
 @given(st.text(alphabet="ab \n\u2003é", max_size=400), st.integers(2, 50))
