@@ -1,6 +1,6 @@
 """What synthetic reports teach: does a model read words, and institutions, that it never saw?
 
-    python -m benchmarks.synthesis               everything: five hours on two cores, resumable
+    python -m benchmarks.synthesis               everything: eight hours on two cores, resumable
     python -m benchmarks.synthesis --seeds 1     a quick look
     python -m benchmarks.synthesis --only grammar --only speed
 
@@ -24,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from os import cpu_count
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "speed": lambda _s, _w: speed(),
         "carryover": carryover,
         "beside": beside,
+        "whole_windows": whole_windows,
         "exercises": exercises,
         "size": size,
     }
@@ -156,7 +158,8 @@ def stream(reports: int) -> tuple[float, float]:
 # --- what carries over
 
 
-def carryover(seeds: int, workers: int, exercises: int = 0) -> dict[str, Figure]:
+def carryover(seeds: int, workers: int, **otherwise: Any) -> dict[str, Figure]:
+    """`otherwise`: what of the trials is other than as shipped."""
     conditions: dict[str, list[Trial]] = {
         "phrase_holdout": [halves(seed) for seed in range(seeds)],
         "everything": [Trial(seed) for seed in range(seeds)],
@@ -166,7 +169,7 @@ def carryover(seeds: int, workers: int, exercises: int = 0) -> dict[str, Figure]
         for name in institutions()
     }
     conditions = {
-        name: [replace(trial, exercises=exercises) for trial in trials] for name, trials in conditions.items()
+        name: [replace(trial, **otherwise) for trial in trials] for name, trials in conditions.items()
     }
     found = ran(conditions, workers)
     figures: dict[str, Figure] = {}
@@ -209,12 +212,22 @@ def beside(seeds: int, workers: int) -> dict[str, Figure]:
     return figures
 
 
+def whole_windows(seeds: int, workers: int) -> dict[str, Figure]:
+    """The trials of `carryover` by networks whose tokens see their whole window, not their sentence alone."""
+    return _under("whole_windows", carryover(seeds, workers, encoder=EncoderSpec()))
+
+
 def exercises(seeds: int, workers: int) -> dict[str, Figure]:
-    """What reports on mixed specimens, in place of a second pass, are worth: the trials of `carryover`."""
+    """What reports on mixed specimens, in place of a second pass, are worth to those networks."""
+    return _under("exercises", carryover(seeds, workers, encoder=EncoderSpec(), exercises=EXERCISES))
+
+
+def _under(name: str, figures: dict[str, Figure]) -> dict[str, Figure]:
+    """The figures by another name, but for those that no network of ours has a part in."""
     return {
-        f"exercises_{name}": replace(figure, expected=EXPECTED.get(f"exercises_{name}", ""))
-        for name, figure in carryover(seeds, workers, EXERCISES).items()
-        if not any(other in name for other in ("tfidf", "measurements", "calibrated"))
+        f"{name}_{figure}": replace(read, expected=EXPECTED.get(f"{name}_{figure}", ""))
+        for figure, read in figures.items()
+        if not any(other in figure for other in ("tfidf", "measurements", "calibrated"))
     }
 
 
