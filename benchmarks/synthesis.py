@@ -15,10 +15,8 @@ regression on the measurements. Intervals are over rows: a draw weighs a row ali
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -37,7 +35,6 @@ from tasks.ml.encoder import EncoderSpec
 from tasks.ml.ranking import ranked_areas
 from tasks.ml.resampling import interval
 from tasks.ml.synthesis.exams import exams, generator
-from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.variety import distinct_clauses, shared_phrases
 from tasks.ml.synthesis.wording import Wording
 
@@ -143,16 +140,6 @@ def speed() -> dict[str, Figure]:
         ),
         "memory_1m_over_100k": _told("memory_1m_over_100k", peaks[1_000_000] / peaks[100_000], "ratio"),
     }
-
-
-def stream(reports: int) -> tuple[float, float]:
-    """Reports a second of processor time, and the peak of this process in MiB."""
-    rows = len(generator(EXAM).rows())
-    began, done = time.process_time(), 0
-    for _ in synthesize(EXAM, mode="findings", reports_per_row=-(-reports // rows), seed=0):
-        done += 1
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return done / (time.process_time() - began), peak_kib / 1024
 
 
 # --- what carries over

@@ -70,6 +70,8 @@ def make_scratch(
         raise UnfitEncoder(
             f"hidden_size {spec.hidden_size} is no multiple of attention_heads {spec.attention_heads}"
         )
+    if spec.sentences and not spec.attention:
+        raise UnfitEncoder("sentences that are read by themselves need attention to bring them together")
     tokenizer = word_piece_tokenizer(
         texts, patients, spec.vocabulary, spec.window_tokens, sentences=spec.sentences
     )

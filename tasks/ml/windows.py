@@ -172,7 +172,8 @@ def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:
     """A text in pieces of at most `characters`, cut before white space wherever there is any.
 
     A word-piece tokenizer reads the pieces exactly as it reads the whole, for it never joins over
-    white space; with a byte-level or sentence-piece one a token next to a cut may differ.
+    white space; with a byte-level or sentence-piece one a token next to a cut may differ, and where
+    sentences are read by themselves one that ends with the line at a cut goes on.
     """
     start = 0
     while len(text) - start > characters:

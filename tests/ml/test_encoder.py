@@ -63,6 +63,11 @@ def test_a_width_the_heads_cannot_share_is_refused(tiny_texts: list[str]):
         make_scratch(tiny_texts, LABELS, EncoderSpec(hidden_size=33), 1)
 
 
+def test_sentences_read_by_themselves_without_attention_over_them_are_refused(tiny_texts: list[str]):
+    with pytest.raises(UnfitEncoder, match="need attention"):
+        make_scratch(tiny_texts, LABELS, EncoderSpec(sentences=True), 1)
+
+
 def test_any_family_loads_from_a_folder_and_reads_the_same(
     network: Network, tiny_texts: list[str], tmp_path: Path
 ):
