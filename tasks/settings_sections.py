@@ -306,7 +306,9 @@ class ScoringSettings(Strict):
     chunk_reports_max: int = Field(
         default=1000, ge=1, description="the pieces of a backlog begin with so many reports each, at most"
     )
-    chunk_reports_min: int = Field(default=64, ge=1, description="and end with so many")
+    chunk_reports_min: int = Field(
+        default=64, ge=1, description="and end with so many, or with chunk_reports_max where that is less"
+    )
     batch_tokens: int = Field(
         default=4096,
         ge=64,
@@ -342,3 +344,10 @@ class ScoringSettings(Strict):
         description="scheduler of a Dask cluster whose workers score, such as tcp://host:8786; default: this "
         "process does (docs/operating.md)",
     )
+
+    @model_validator(mode="after")
+    def _pieces_shrink(self) -> ScoringSettings:
+        smallest, largest = self.chunk_reports_min, self.chunk_reports_max
+        if "chunk_reports_min" in self.model_fields_set and smallest > largest:
+            raise ValueError(f"chunk_reports_min, {smallest}, is more than chunk_reports_max, {largest}")
+        return self

@@ -78,6 +78,10 @@ class SourceSettings(Strict):
     def _groups_fit(self) -> SourceSettings:
         meant = self.group_values.get("sex", {}).values()
         require_known("group_values.sex", meant, ("female", "male", "other"), "female, male and other")
+        for name in sorted(self.group_values.keys() - self.group_columns.keys()):
+            raise ValueError(f"group_values.{name} says nothing without {name}, the column that it is about")
+        if self.institution is None and "institutions_max" in self.model_fields_set:
+            raise ValueError("institutions_max says nothing without institution, the column that it is about")
         return self
 
     @property
