@@ -34,7 +34,6 @@ from tasks.ml.linear_reader import fit_linear_reader
 from tasks.ml.occurrences import Read
 from tasks.ml.splits import unit_interval
 from tasks.ml.synthesis.exams import Row, generator
-from tasks.ml.synthesis.exercises import exercises
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
@@ -67,7 +66,6 @@ class Trial:
     encoder: EncoderSpec = SHIPPED
     training: BodyTraining = field(default_factory=BodyTraining)  # epochs and learning rate: as shipped
     lessons: int = LESSONS
-    exercises: int = 0  # reports on mixed specimens, read among the others
     lever: str = "clauses"  # a way to more variety, by its name in benchmarks/lever_texts.py; as shipped
 
     @property
@@ -147,8 +145,7 @@ def _run(trial: Trial) -> Asked:
     known = written(
         by_split["asked"], trial, trial.taught, "known"
     )  # the same rows, in words that were taught
-    more = exercised(trial, by_split["train"])
-    answers = answering(trial, kept_network(trial, taught, more), taught, calibration, more)
+    answers = answering(trial, kept_network(trial, taught), taught, calibration)
     scores = {}
     for where, some in (("", asked), ("_in_grammar", known)):
         scores[f"ours{where}"], scores[f"network{where}"] = answers(some.texts)
@@ -193,11 +190,11 @@ def written(rows: Sequence[Row], trial: Trial, wording: Wording, purpose: str) -
     return Written([one.text for one in made], truth, [one.row_key for one in made])
 
 
-def kept_network(trial: Trial, taught: Written, more: Written) -> Network:
-    """The trial's network, from what is kept or by training it. `more`: exercises."""
+def kept_network(trial: Trial, taught: Written) -> Network:
+    """The trial's network, from what is kept or by training it."""
     kept = KEPT / f"network-{trial.network_key}"
     if not kept.exists():
-        network = trained(trial, taught, more)
+        network = trained(trial, taught)
         scratch = kept.with_suffix(f".{os.getpid()}.tmp")
         for part in network:
             part.save_pretrained(scratch)
@@ -205,10 +202,10 @@ def kept_network(trial: Trial, taught: Written, more: Written) -> Network:
     return load_classifier(str(kept), local_files_only=True)
 
 
-def trained(trial: Trial, taught: Written, more: Written) -> Network:
+def trained(trial: Trial, taught: Written) -> Network:
     """A network from scratch, as the product trains it."""
     model, tokenizer = make_scratch(taught.texts, LABELS, trial.encoder, trial.seed, patients=taught.rows)
-    epochs = passes_over(len(taught.texts), trial.exercises)
+    epochs = passes_over(len(taught.texts))
     read = lever_texts.read_with(trial.lever, taught.texts, taught.rows, taught.truth, trial.seed, epochs)
     config = replace(
         trial.training,
@@ -220,16 +217,13 @@ def trained(trial: Trial, taught: Written, more: Written) -> Network:
         if trial.lessons:
             learn(model, tokenizer, trial, config, Path(folder) / "lessons")
         train_body(
-            model, tokenizer,
-            [*read.texts, *more.texts], np.r_[taught.truth[read.report], more.truth],
+            model, tokenizer, read.texts, taught.truth[read.report],
             config=config, checkpoint_folder=Path(folder) / "reports", seed=trial.seed,
         )  # fmt: skip
     return model, tokenizer
 
 
-def answering(
-    trial: Trial, network: Network, taught: Written, calibration: Written, more: Written
-) -> Answers:
+def answering(trial: Trial, network: Network, taught: Written, calibration: Written) -> Answers:
     """The shipped way: head refitted, a linear reader beside the network, both calibrated."""
     model, tokenizer = network
     config = trial.training
@@ -238,12 +232,7 @@ def answering(
         return Read(texts, windows_of(tokenizer, texts, config.window_tokens, config.stride_tokens))
 
     reader = fit_linear_reader(
-        cut([*taught.texts, *more.texts]),
-        [*taught.rows, *([None] * len(more.texts))],
-        np.r_[taught.truth, more.truth],
-        cut(calibration.texts),
-        calibration.truth,
-        len(LABELS),
+        cut(taught.texts), taught.rows, taught.truth, cut(calibration.texts), calibration.truth, len(LABELS)
     )
 
     def vectors(texts: Sequence[str]) -> Vectors:
@@ -264,14 +253,6 @@ def answering(
         return probabilities(head, read, pool)[:, 1], probabilities(head, read[:, :hidden])[:, 1]
 
     return answers
-
-
-def exercised(trial: Trial, rows: Sequence[Row]) -> Written:
-    """Exercises on these rows, in the words that are taught; no specimen is behind one."""
-    if not trial.exercises:
-        return Written([], np.array([], np.int64), [])
-    given = list(exercises(EXAM, count=trial.exercises, seed=trial.seed, rows=rows, wording=trial.taught))
-    return Written([one.text for one in given], np.array([LABELS.index(one.label) for one in given]), [])
 
 
 def learn(

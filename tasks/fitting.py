@@ -8,11 +8,9 @@ from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 
-import numpy as np
 from sqlalchemy import Engine
 
 from db.snapshots import Snapshot
-from tasks.exercises import Exercises, exercises_of
 from tasks.learning_data import Part, vectors_of
 from tasks.loss_curves import Stage, recorded
 from tasks.ml.artifact import LaudosJson
@@ -73,8 +71,7 @@ def fit_on_body(
     model, tokenizer = network
     window, stride = asked.training.window_tokens, asked.training.stride_tokens
     if beside is None and asked.has_linear_reader:
-        more = exercises_of(settings, asked, len(taught.ids))
-        beside = fitted_reader(asked, network, taught, more, calibration, long_reports)
+        beside = fitted_reader(asked, network, taught, calibration, long_reports)
     sha = encoder_sha(model, tokenizer, window, stride, long_reports, beside)
     read = partial(
         encode,
@@ -112,19 +109,17 @@ def fitted_reader(
     asked: ClassifierSettings,
     network: Network,
     taught: Part,
-    more: Exercises,
     calibration: Part,
     long_reports: LongReports,
 ) -> LinearReader:
-    """What answers beside the network, from the training split and exercises."""
+    """What answers beside the network, from the training split."""
     cut = asked.training.window_tokens, asked.training.stride_tokens, long_reports.conclusions
     known, held = (
-        Read(texts, windows_of(network[1], texts, *cut))
-        for texts in ([*taught.texts, *more.texts], calibration.texts)
+        Read(texts, windows_of(network[1], texts, *cut)) for texts in (taught.texts, calibration.texts)
     )
-    patients = [*taught.patients, *([None] * len(more.texts))]
-    labels_idx = np.r_[taught.labels_idx, more.labels_idx]
-    reader = fit_linear_reader(known, patients, labels_idx, held, calibration.labels_idx, len(asked.labels))
+    reader = fit_linear_reader(
+        known, taught.patients, taught.labels_idx, held, calibration.labels_idx, len(asked.labels)
+    )
     del known, held
     give_back()
     return reader

@@ -119,8 +119,6 @@ def encoder_in_words(config: dict[str, Any]) -> str:
         told = str(config["encoder"])
         if config["revision"]:
             told += f" at {config['revision'][:8]}"
-    if exercises := config["training"].get("exercises"):
-        told += f", up to {exercises:,} exercises read among the reports"
     if config["training"].get("linear_reader"):
         told += ", a linear reader beside it"
     if student := config.get("distilled"):

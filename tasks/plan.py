@@ -14,7 +14,6 @@ from db import models
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from db.models import Model, Trained
-from tasks.exercises import exercises_asked
 from tasks.model_folders import intact
 from tasks.settings import ClassifierSettings, Settings
 from tasks.train_body import pooling_for
@@ -34,7 +33,6 @@ BEFORE_THERE_WAS_A_CHOICE = {
     "max_minutes": None,
     "mixed_precision": False,
     "batch_tokens": 16_384,  # there was no limit, and no batch of the default size is larger
-    "exercises": 0,
     "linear_reader": False,
 }
 # what decides the body; the rest of the configuration only moves the head or its thresholds
@@ -62,7 +60,6 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     decisive = asked.model_dump(mode="json", include=keep)
     decisive["training"] |= {
         "linear_reader": asked.has_linear_reader,
-        "exercises": exercises_asked(asked),
         "pooling": pooling_for(asked),
     }
     for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():

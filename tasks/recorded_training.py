@@ -43,13 +43,10 @@ def as_recorded(engine: Engine, settings: Settings, model: Model, snapshot: Snap
             written = synthetic_sets.get(c, snapshot.recipe["synthetic_set"])
         if written is None:
             raise KeyError("synthetic_set")
-        given["synthetic"] = {"exam": written.exam, "reserved_share": written.reserved_share}
+        given["synthetic"] = {"exam": written.exam}
     today = settings.classifiers.get(model.classifier)
     if today is not None:
         given["sources"] = today.sources
-        # of exercises: what the exam's labels are called here
-        known = today.label_values.items()
-        given["label_values"] = {said: label for said, label in known if label in given["labels"]}
     asked = ClassifierSettings.model_validate(given)
     every = {**settings.classifiers, model.classifier: asked}
     return settings.model_copy(update={"seed": model.config["seed"], "classifiers": every})

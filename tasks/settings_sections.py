@@ -70,8 +70,8 @@ class TrainingSettings(Strict):
     epochs: float | None = Field(
         default=None,
         gt=0,
-        description="default: a scratch encoder reads some 25,000 reports in 2 to 10, with exercises among "
-        "them in 1 to 10; a pretrained one reads each 3 times",
+        description="default: a scratch encoder reads some 25,000 reports in 2 to 10; a pretrained one reads "
+        "each 3 times",
     )
     learning_rate: float | None = Field(
         default=None,
@@ -83,12 +83,6 @@ class TrainingSettings(Strict):
         ge=0,
         description="single clauses that the network reads before reports, each with the finding it states; "
         "default: 100,000 for a scratch encoder that synthetic reports teach, else none",
-    )
-    exercises: int = Field(
-        default=0,
-        ge=0,
-        description="reports on mixed specimens that the network reads among the others, five to four of "
-        "them at most: where findings do not go together, each must be read (docs/variety.md)",
     )
     batch_reports: int = Field(default=32, ge=1, description="reports, or windows of them, that a step reads")
     batch_tokens: int = Field(

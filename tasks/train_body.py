@@ -11,7 +11,6 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.encoders import encoder_folder
-from tasks.exercises import exercises_for, exercises_of
 from tasks.learning_data import Part
 from tasks.loss_curves import Stage
 from tasks.ml.artifact import LaudosJson
@@ -122,26 +121,19 @@ def _reports(
         aside = drawn(taught.labels_idx, taught.patients)
     held = taught.only(np.flatnonzero(aside).tolist())
     teaching = taught.only(np.flatnonzero(~aside).tolist())
-    more = exercises_of(settings, asked, len(taught.ids))
-    read = course(
-        teaching.texts,
-        Augmentation.of(augment_for(asked)),
-        settings.seed,
-        config.epochs,
-        side_by_side=bool(more.texts),
-    )
+    read = course(teaching.texts, Augmentation.of(augment_for(asked)), settings.seed, config.epochs)
     with progress_bar("training the network") as progress:
         log = train_body(
             *network,
-            [*read.texts, *more.texts],
-            np.r_[teaching.labels_idx[read.report], more.labels_idx],
+            read.texts,
+            teaching.labels_idx[read.report],
             config=replace(config, epochs=read.passes),
             checkpoint_folder=checkpoints,
             seed=settings.seed,
             progress=progress,
             held_out=HeldOut(held.texts, held.labels_idx, long_reports) if held.ids else None,
         )
-    return Stage(log, len(teaching.ids) + len(more.texts), len(held.ids))
+    return Stage(log, len(teaching.ids), len(held.ids))
 
 
 def as_it_ended(config: BodyTraining, record: Mapping[str, Any] | None) -> BodyTraining:
@@ -218,7 +210,7 @@ def body_training(
         window_tokens=training.window_tokens,
         stride_tokens=training.stride_tokens,
         conclusions=(long_reports or long_reports_of(asked)).conclusions,
-        epochs=training.epochs or (passes_over(reports, exercises_for(asked, reports)) if scratch else 3.0),
+        epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
         learning_rate=training.learning_rate
         or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
         batch_windows=training.batch_reports,

@@ -141,7 +141,7 @@ class LinearReader:
 
 def fit_linear_reader(
     taught: Read,
-    patients: Sequence[str | None],
+    patients: Sequence[str],
     labels_idx: Ints,
     calibration: Read,
     calibration_idx: Ints,
@@ -149,7 +149,6 @@ def fit_linear_reader(
 ) -> LinearReader:
     """From the training split, one patient and label a text; C is the one that reads the calibration best.
 
-    A text that no patient is behind (None) has no say in what takes part, only in what that is worth.
     However sure it then is: how far it is trusted is fitted afterwards. Raises UnfitData for a label without
     example.
     """
@@ -171,18 +170,16 @@ def fit_linear_reader(
     return LinearReader(*kinds, np.ascontiguousarray(weight.T, np.float32), bias.astype(np.float32))
 
 
-def _vocabularies(taught: Read, patients: Sequence[str | None]) -> tuple[Vocabulary, Vocabulary]:
+def _vocabularies(taught: Read, patients: Sequence[str]) -> tuple[Vocabulary, Vocabulary]:
     """Tokens and pairs, and runs of letters: each of the most patients, PATIENTS_MIN at least."""
-    taught = taught.only(np.array([place for place, one in enumerate(patients) if one is not None], np.int64))
-    known = [patient for patient in patients if patient is not None]
-    number = {patient: place for place, patient in enumerate(dict.fromkeys(known))}
-    of_text = np.array([number[patient] for patient in known], np.int64)
+    number = {patient: place for place, patient in enumerate(dict.fromkeys(patients))}
+    of_text = np.array([number[patient] for patient in patients], np.int64)
     tokens, letters = _Holders(len(number)), _Holders(len(number))
     for bulk in _bulks(taught.texts, of_text):
         read = taught.only(bulk)
         tokens.count(tokens_in(read), of_text[bulk])
         letters.count(letters_in(read), of_text[bulk])
-    return tokens.vocabulary(len(known)), letters.vocabulary(len(known))
+    return tokens.vocabulary(len(patients)), letters.vocabulary(len(patients))
 
 
 class _Holders:

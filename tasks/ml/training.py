@@ -48,7 +48,7 @@ from tasks.ml.trainer import PASSES, Guarded, Keeper, Objective, Watch, argument
 from tasks.ml.training_rows import Batch, LengthGrouped, in_passes, rows_of
 from tasks.ml.windows import Ints, Windows, windows_of
 
-READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again, and exercises
+READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 
 # rows of a data set, and the number of the epoch -> what the network is given
 Collate = Callable[[list[dict[str, Any]], int], Batch]
@@ -70,15 +70,9 @@ class Material:
     judge: Callable[[], float] | None = None
 
 
-def passes_over(reports: int, exercises: int = 0) -> float:
-    """So many epochs that a small network from scratch reads some 25,000 texts, between 2 and 10.
-
-    Beside exercises, each of which is read once, whole epochs of the reports, one at least.
-    """
-    reports = max(reports, 1)
-    if exercises:
-        return float(min(10, max(1, round((READ_FROM_SCRATCH - exercises) / reports))))
-    return min(10.0, max(2.0, READ_FROM_SCRATCH / reports))
+def passes_over(reports: int) -> float:
+    """So many epochs that a small network from scratch reads some 25,000 reports, between 2 and 10."""
+    return min(10.0, max(2.0, READ_FROM_SCRATCH / max(reports, 1)))
 
 
 def train_body(

@@ -76,29 +76,6 @@ def test_what_few_patients_reports_hold_takes_no_part(tiny: Callable[[], Network
     )
 
 
-def test_a_text_that_no_patient_is_behind_teaches_what_takes_part_and_adds_nothing_to_it(
-    tiny: Callable[[], Network],
-) -> None:
-    network = tiny()
-    known, held = cut(network, TEXTS), cut(network, TEXTS[HELD])
-    made = cut(network, [*TEXTS, *(["palavra inventada"] * 50)])
-    without, with_them = (
-        fit_linear_reader(
-            read,
-            [*PATIENTS, *([None] * more)],
-            np.append(TRUTH, np.ones(more, np.int64)),
-            held,
-            TRUTH[HELD],
-            2,
-        )
-        for read, more in ((known, 0), (made, 50))
-    )
-    for ours, theirs in ((without.tokens, with_them.tokens), (without.letters, with_them.letters)):
-        np.testing.assert_array_equal(ours.codes, theirs.codes)
-        np.testing.assert_array_equal(ours.rarity, theirs.rarity)
-    assert (without.bias != with_them.bias).any()
-
-
 def test_a_patients_many_reports_count_once_however_the_set_is_cut(
     tiny: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:

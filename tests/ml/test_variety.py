@@ -173,9 +173,3 @@ def test_a_course_takes_as_many_steps_as_the_reports_alone(texts: list[str]) -> 
     assert len(more.texts) == 3 * len(texts)
     assert more.passes * len(more.texts) == pytest.approx(2.5 * len(texts))
     assert list(more.report[: len(texts)]) == list(more.report[-len(texts) :]) == list(range(len(texts)))
-
-
-def test_side_by_side_with_every_copy_what_joins_them_is_read_once(texts: list[str]) -> None:
-    read = course(texts, Augmentation(), 1, 3.0, side_by_side=True)
-    assert (read.texts, read.passes) == (texts * 3, 1.0)
-    assert list(read.report) == 3 * list(range(len(texts)))

@@ -67,7 +67,10 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
         (SOURCE + "page_rows = 0", "'sources.his.page_rows'"),
         (SOURCE + 'group_values = { race = { 1 = "preta" } }', "group_values.race says nothing without race"),
         (SOURCE + "institutions_max = 900", "institutions_max says nothing without institution"),
-        ("[scoring]\nchunk_reports_min = 1001", "chunk_reports_min, 1001, is more than chunk_reports_max, 1000"),
+        (
+            "[scoring]\nchunk_reports_min = 1001",
+            "chunk_reports_min, 1001, is more than chunk_reports_max",
+        ),
         (SOURCE + 'timezone = "Mars"', "'sources.his.timezone': no time zone is called 'Mars'"),
         ('timezone = "America/Sao Paulo"', "no time zone is called 'America/Sao Paulo'"),
         (

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from tasks.ml.synthesis.chance import Rng, happens, integer, pick
+from tasks.ml.synthesis.chance import Rng, happens, pick
 from tasks.ml.synthesis.grammar import Grammar
 from tasks.ml.synthesis.language import Joint, Language
 from tasks.ml.synthesis.narrator import Narrator
-from tasks.ml.synthesis.observer import Observation, Observer
+from tasks.ml.synthesis.observer import Observer
 from tasks.ml.synthesis.phrases import Speaker
 from tasks.ml.synthesis.typist import typed
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
 
 _BLANKS = re.compile(r" {2,}")
 _LOOSE = re.compile(r" +(?=[.;,:\n])")
-
-
-@dataclass(frozen=True)
-class Told:
-    """A report, and the findings that it mentions."""
-
-    text: str
-    mentioned: list[str]
 
 
 class ReportWriter:
@@ -40,36 +31,12 @@ class ReportWriter:
 
     def write(self, measurements: Sequence[float], rng: Rng, *, conclude: bool) -> str:
         """One report. `conclude` adds the category that an observer would give."""
-        voice = pick(rng, self._voices)
-        return self._told(voice, self.observe(measurements, rng), rng, conclude=conclude).text
-
-    def observe(self, measurements: Sequence[float], rng: Rng) -> Observation:
-        return self._observer.observe(measurements, rng)
-
-    def mentioned(self, observed: Observation, rng: Rng) -> list[str]:
-        """The findings that some observer would write down of these."""
-        return pick(rng, self._voices)[1].mentioned(observed, rng)
-
-    def told(self, observed: Observation, rng: Rng, *, brief: bool) -> Told:
-        """One report on what was observed, without a conclusion; a brief one may leave out all but one."""
-        return self._told(pick(rng, self._voices), observed, rng, brief=brief)
-
-    def _told(
-        self,
-        voice: tuple[Language, Narrator],
-        observed: Observation,
-        rng: Rng,
-        *,
-        conclude: bool = False,
-        brief: bool = False,
-    ) -> Told:
-        language, narrator = voice
+        language, narrator = pick(rng, self._voices)
+        observed = self._observer.observe(measurements, rng)
         speaker = Speaker(language.symbols, language.once, rng)
-        told: list[str] = []
 
         def findings() -> str:
-            of = narrator.mentioned(observed, rng)
-            told.extend(of[: integer(rng, 1, len(of))] if brief else of)
+            told = narrator.mentioned(observed, rng)
             return joined(narrator.said_of(told, observed, speaker, rng), pick(rng, language.joints))
 
         sections = [
@@ -79,7 +46,7 @@ class ReportWriter:
         if conclude:
             said = language.conclusion.categories[self._categories[observed.category]]
             sections.append((pick(rng, language.conclusion.headings), _sentence(speaker.say_one(said))))
-        return Told(typed(tidy(_laid_out(sections, rng)), language.typing, rng), told)
+        return typed(tidy(_laid_out(sections, rng)), language.typing, rng)
 
 
 def _body(name: str, language: Language, findings: Callable[[], str], speaker: Speaker, rng: Rng) -> str:

@@ -64,14 +64,9 @@ class Course:
     passes: float
 
 
-def course(
-    texts: Sequence[str], how: Augmentation, seed: int, epochs: float, *, side_by_side: bool = False
-) -> Course:
-    """As many steps of training as `epochs` over the reports themselves would be.
-
-    `side_by_side`: a copy for every epoch, alike or not, so that what joins them is read once.
-    """
-    if not texts or (how.is_off and not side_by_side):
+def course(texts: Sequence[str], how: Augmentation, seed: int, epochs: float) -> Course:
+    """As many steps of training as `epochs` over the reports themselves would be."""
+    if not texts or how.is_off:
         return Course(list(texts), np.arange(len(texts)), epochs)
     copies = math.ceil(epochs)
     told = [text for epoch in range(copies) for text in augmented(texts, how, seed, epoch)]
