@@ -47,7 +47,8 @@ from tasks.ml.sealed import (
 )
 from tasks.ml.sealed import manifest_sha_of as manifest_sha_of
 
-FORMAT = 1
+# 2: a network may read each sentence by itself; a laudos that knows 1 alone would load it and not do so
+FORMAT = 2
 _NEWER = (
     "familiarity",
     "machine",
@@ -101,9 +102,9 @@ class LaudosJson:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LaudosJson:
         """Raises BrokenArtifact for another format or a missing entry."""
-        if content.get("format") != FORMAT:
+        if content.get("format") not in (1, FORMAT):
             raise BrokenArtifact(
-                f"{FACTS} has format {content.get('format')!r} and this laudos reads {FORMAT}; "
+                f"{FACTS} has format {content.get('format')!r} and this laudos reads 1 to {FORMAT}; "
                 "use the laudos version that made the model, or retrain"
             )
         try:

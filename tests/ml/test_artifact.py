@@ -203,7 +203,8 @@ def test_a_folder_that_is_gone_is_refused(tmp_path: Path):
 
 def test_laudos_json_of_another_format_or_without_an_entry_is_refused(tiny, facts_of):
     content = facts_of(tiny()).as_json()
-    with pytest.raises(BrokenArtifact, match="has format 7"):
+    assert LaudosJson.from_json({**content, "format": 1}) == LaudosJson.from_json(content)
+    with pytest.raises(BrokenArtifact, match="has format 7 and this laudos reads 1 to 2"):
         LaudosJson.from_json({**content, "format": 7})
     del content["critical"]
     with pytest.raises(BrokenArtifact, match="critical"):
