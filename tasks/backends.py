@@ -131,7 +131,9 @@ def trials(
     kept = _kept(path)
     wanted = dict.fromkeys((REFERENCE, *asked))
     if missing := [one for one in wanted if one not in kept]:
-        part = read_part(engine, model.snapshot_id, "calibration", predictor.labels).first(REPORTS_TRIED)
+        # an erasure must not end the nights of whoever asks for a back end: what is left tells as much
+        left = read_part(engine, model.snapshot_id, "calibration", predictor.labels, whole=False)
+        part = left.first(REPORTS_TRIED)
         if not part.ids:
             raise NothingToWorkOn(
                 f"model {model.id} has no calibration report left to try back ends on: torch-fp32 answers"

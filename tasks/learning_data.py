@@ -52,12 +52,16 @@ class Part:
         )
 
 
-def read_part(engine: Engine, snapshot_id: int, split: Split, labels: Sequence[str]) -> Part:
-    """A split with its texts. Raises NothingToWorkOn where a report was erased since the freeze."""
+def read_part(
+    engine: Engine, snapshot_id: int, split: Split, labels: Sequence[str], *, whole: bool = True
+) -> Part:
+    """A split with its texts. Where some were erased since the freeze: raises NothingToWorkOn, or gives what
+    is left where it need not be `whole`."""
     with reading(engine) as c:
-        rows = [row for page in snapshots.with_texts(c, snapshot_id, split) for row in page]
-    erased = sum(row["text"] is None for row in rows)
-    if erased:
+        frozen = [row for page in snapshots.with_texts(c, snapshot_id, split) for row in page]
+    rows = [row for row in frozen if row["text"] is not None]
+    erased = len(frozen) - len(rows)
+    if erased and whole:
         raise NothingToWorkOn(
             f"{erased} reports of snapshot {snapshot_id} were erased since it was frozen; "
             'run "laudos retrain" to freeze what is left'

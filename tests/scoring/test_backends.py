@@ -13,6 +13,7 @@ import pytest
 import torch
 from sqlalchemy import insert, select
 
+from db import erasure
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.models import Model, champion_of
@@ -315,6 +316,19 @@ def test_a_calibration_report_that_no_network_can_read_stops_no_trial(
     found = backends.trials(hospital.engine, hospital.settings, champion(hospital), predictor, [])
     assert found[0].fidelity is not None
     assert found[0].fidelity.reports == 11
+
+
+def test_an_erased_calibration_report_stops_no_trial(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id = calibrated(hospital)
+    as_torch_reads(monkeypatch)
+    with writing(hospital.engine) as c:
+        erasure.alone(c)
+        erasure.erase(c, erasure.find(c, 1, ["L3"], [])[0], hospital.now)
+    assert score(hospital, model_id, asking_for(hospital, "openvino-fp32")).written == 11
+    (kept,) = (hospital.settings.folder / "backends").glob("*.json")
+    assert {one["fidelity"]["reports"] for one in json.loads(kept.read_text())["trials"]} == {11}
 
 
 def test_a_back_end_that_cannot_read_what_the_reference_reads_is_refused(
