@@ -114,9 +114,13 @@ class Copies:
         words = _words(text)
         ids = np.asarray([self._number.get(word, -(2**62) - n) for n, word in enumerate(words)], np.int64)
         size = math.floor(share * len(ids)) + 1
-        return size > len(ids) or bool(np.isin(_hashes(ids, size), self._runs(size)).any())
+        if size > len(ids):
+            return True
+        known, asked = self._runs(size), _hashes(ids, size)
+        return bool((np.searchsorted(known, asked) < np.searchsorted(known, asked, "right")).any())
 
     def _runs_of(self, size: int) -> Hashes:
+        """Sorted."""
         return np.unique(_hashes(self._ids, size))
 
 
