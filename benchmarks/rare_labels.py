@@ -1,6 +1,6 @@
 """A rare label, with every loss that `training.loss` knows; and what an early end saves, and costs.
 
-    python -m benchmarks.rare_labels                 three seeds; some ten minutes of one core
+    python -m benchmarks.rare_labels                 three seeds; half an hour of one core
     python -m benchmarks.rare_labels --limit 600 --seeds 1   a quick look, recorded nowhere
 
 Is a Spanish clinical sentence (NUBes) uncertain? One in fifty is, the others of them are left out. A network
