@@ -343,5 +343,7 @@ class ScoringSettings(Strict):
     def _pieces_shrink(self) -> ScoringSettings:
         smallest, largest = self.chunk_reports_min, self.chunk_reports_max
         if "chunk_reports_min" in self.model_fields_set and smallest > largest:
-            raise ValueError(f"chunk_reports_min, {smallest}, is more than chunk_reports_max, {largest}")
+            raise ValueError(
+                f"chunk_reports_min, {smallest}, is more than chunk_reports_max, {largest}: lower it"
+            )
         return self

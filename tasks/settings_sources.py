@@ -78,10 +78,12 @@ class SourceSettings(Strict):
     def _groups_fit(self) -> SourceSettings:
         meant = self.group_values.get("sex", {}).values()
         require_known("group_values.sex", meant, ("female", "male", "other"), "female, male and other")
-        for name in sorted(self.group_values.keys() - self.group_columns.keys()):
-            raise ValueError(f"group_values.{name} says nothing without {name}, the column that it is about")
-        if self.institution is None and "institutions_max" in self.model_fields_set:
-            raise ValueError("institutions_max says nothing without institution, the column that it is about")
+        about: dict[str, str] = {f"group_values.{name}": name for name in self.group_values}
+        if "institutions_max" in self.model_fields_set:
+            about["institutions_max"] = "institution"
+        for key, column in about.items():
+            if column not in self.group_columns:
+                raise ValueError(f"{key} is about a column that is not named: name {column}, or leave it out")
         return self
 
     @property

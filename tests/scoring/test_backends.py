@@ -42,18 +42,29 @@ here = pytest.mark.parametrize(
 )
 
 
+def champion(hospital: Hospital) -> Model:
+    with reading(hospital.engine) as c:
+        found = champion_of(c, CLASSIFIER)
+    assert found is not None
+    return found.model
+
+
+def as_torch_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every back end is here, and reads as the reference does."""
+    monkeypatch.setattr(backends, "why_not", lambda backend: None)
+    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+
+
 def calibrated(hospital: Hospital) -> int:
     """A champion, and the calibration reports that it was made with."""
     hospital.receive(12)
     model_id = hospital.crown()
+    rows = [
+        {"report_version_id": version, "label": LABELS[version % 2], "origin": "source"}
+        for version in range(1, 13)
+    ]
+    frozen = {"snapshot_id": champion(hospital).snapshot_id, "split": "calibration"}
     with writing(hospital.engine) as c:
-        champion = champion_of(c, CLASSIFIER)
-        assert champion is not None
-        rows = [
-            {"report_version_id": version, "label": LABELS[version % 2], "origin": "source"}
-            for version in range(1, 13)
-        ]
-        frozen = {"snapshot_id": champion.model.snapshot_id, "split": "calibration"}
         c.execute(insert(snapshot_item), [row | frozen for row in rows])
     return model_id
 
@@ -214,8 +225,7 @@ def test_machines_that_share_a_folder_are_tried_each_for_itself(
 ) -> None:
     model_id = calibrated(hospital)
     monkeypatch.setattr(backends, "WORTH_TRYING", 1)
-    monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+    as_torch_reads(monkeypatch)
     for host in ("one", "two", "one"):
         monkeypatch.setattr(backends, "machine", lambda host=host: {"host": host})
         hospital.receive(3)
@@ -226,8 +236,7 @@ def test_machines_that_share_a_folder_are_tried_each_for_itself(
 def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
     model_id = calibrated(hospital)
     monkeypatch.setattr(backends, "WORTH_TRYING", 1)
-    monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+    as_torch_reads(monkeypatch)
     score(hospital, model_id, hospital.settings)
     (kept,) = (hospital.settings.folder / "backends").glob("*.json")
     tried = [one["backend"] for one in json.loads(kept.read_text())["trials"]]
@@ -239,12 +248,6 @@ def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pyt
     monkeypatch.setattr(backends, "_tried", never)
     hospital.receive(5)
     assert score(hospital, model_id, hospital.settings).written == 5
-
-
-def as_torch_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every back end is here, and reads as the reference does."""
-    monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
 
 
 @pytest.mark.parametrize(
@@ -368,13 +371,6 @@ def test_where_memory_was_too_short_even_for_the_reference_it_answers_all_the_sa
     found = [Trial(one, backends.NO_MEMORY) for one in (REFERENCE, "openvino-fp32")]
     monkeypatch.setattr(backends, "trials", lambda *_: found)
     assert load_scorer(hospital.engine, hospital.settings, job).predictor.backend == REFERENCE
-
-
-def champion(hospital: Hospital) -> Model:
-    with reading(hospital.engine) as c:
-        found = champion_of(c, CLASSIFIER)
-    assert found is not None
-    return found.model
 
 
 def test_what_is_not_installed_is_named_with_the_way_to_install_it(

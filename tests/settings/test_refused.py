@@ -65,8 +65,8 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
         (SOURCE.replace("table", "#table"), "'sources.his.table' is missing"),
         (SOURCE + 'overlap = "6 hours"', "'sources.his.overlap': a duration looks like 45s, 30min, 6h or 2d"),
         (SOURCE + "page_rows = 0", "'sources.his.page_rows'"),
-        (SOURCE + 'group_values = { race = { 1 = "preta" } }', "group_values.race says nothing without race"),
-        (SOURCE + "institutions_max = 900", "institutions_max says nothing without institution"),
+        (SOURCE + 'group_values = { race = { 1 = "preta" } }', "not named: name race, or leave it out"),
+        (SOURCE + "institutions_max = 900", "not named: name institution, or leave"),
         (
             "[scoring]\nchunk_reports_min = 1001",
             "chunk_reports_min, 1001, is more than chunk_reports_max",
