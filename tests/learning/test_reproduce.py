@@ -83,6 +83,19 @@ def test_a_network_and_a_head_come_out_the_same_and_nothing_is_left_behind(
     assert set(splits_read) == {"train", "calibration"}
 
 
+def test_a_setting_that_there_is_no_longer_is_told_before_anything_is_trained(
+    taught: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.reproduce._train_again", lambda *_: pytest.fail("nothing may be trained here"))
+    config = model_of(taught, 1).config
+    config["training"]["exercises"] = 24
+    with writing(taught.engine) as c:
+        altered = update(model).where(model.c.id == 1)
+        c.execute(altered.values(config=config, config_sha=config_sha(config)))
+    (told,) = reproduce(taught.engine, taught.settings, 1).differences
+    assert (told.what, told.recorded) == ("settings", "those of an older laudos")
+
+
 SHORT = "memory was too short for up to 16,384 tokens at once: trained with 192"
 
 
