@@ -40,6 +40,11 @@ class Model:
     run_id: int
     created_at: datetime
 
+    @property
+    def label_set(self) -> frozenset[str]:
+        """The labels it answers with, in whatever order they were written."""
+        return frozenset(self.config.get("labels", ()))
+
 
 @dataclass(frozen=True)
 class Champion:

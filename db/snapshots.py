@@ -180,6 +180,30 @@ def taught_patients(classifier: str) -> Select[tuple[str]]:
     )
 
 
+def strayed(
+    c: Connection,
+    snapshot_id: int,
+    held: Collection[str],
+    taught_by: Collection[int],
+    taught: Collection[str],
+) -> set[int]:
+    """Report versions in these splits of a snapshot, of patients who stand in those splits of others."""
+
+    def stand(column: Any, snapshot_ids: Collection[int], splits: Collection[str]) -> Select[Any]:
+        return (
+            select(column)
+            .select_from(report)
+            .join(report_version, report_version.c.report_id == report.c.id)
+            .join(snapshot_item, snapshot_item.c.report_version_id == report_version.c.id)
+            .where(snapshot_item.c.snapshot_id.in_(list(snapshot_ids)))
+            .where(snapshot_item.c.split.in_(list(splits)))
+        )
+
+    patients = stand(report.c.patient_key, taught_by, taught)
+    here = stand(snapshot_item.c.report_version_id, [snapshot_id], held)
+    return set(c.scalars(here.where(report.c.patient_key.in_(patients))))
+
+
 def with_texts(
     c: Connection, snapshot_id: int, split: str, page: int = 1000
 ) -> Iterator[list[dict[str, Any]]]:

@@ -2,8 +2,8 @@
 
 Each ends in one of four ways. Accepted or refused by a person (or, where the plan asks for none, once it has
 scored enough along, or there is nobody left to score along with); expired when nobody decided in time;
-overtaken when the champion or the plan it was judged by is another, for then what it met no longer says
-anything. All four are in the audit's chain.
+overtaken when the champion, the plan or the labels are no longer those it was judged by, for then what it met
+no longer says anything. All four are in the audit's chain.
 """
 
 from __future__ import annotations
@@ -88,8 +88,7 @@ def hold_back(
 def _answers_as(c: Connection, champion: Champion, model: Model) -> bool:
     """Whether the champion answers at all, and with the challenger's labels."""
     now = models.get(c, champion.model.id)  # the judging may have found it tainted
-    labels = model.config.get("labels")
-    return now is not None and now.state == "ready" and now.config.get("labels") == labels
+    return now is not None and now.state == "ready" and now.label_set == model.label_set
 
 
 def waits_for(one: Candidate) -> str:
@@ -118,22 +117,28 @@ def lapse(engine: Engine, settings: Settings, now: datetime, classifier: str | N
                 raise
             log.warning("%s: its behaviour suite cannot be read: %s", name, type(unreadable).__name__)
             continue
+        labels = frozenset(asked.labels if asked is not None else ())
         with writing(engine) as c:
             # read again: it may have been decided about, or let wait for longer, since
             for one in candidates.pending(c, name, held=True):
-                _lapse_one(c, one, plan, now)
+                _lapse_one(c, one, plan, labels, now)
         if asked is not None:
             _end_of_shadow(engine, settings, name, rules_of(asked), now)
 
 
-def _lapse_one(c: Connection, one: Candidate, plan: str | None, now: datetime) -> None:
-    champion = models.champion_of(c, one.classifier)
+def _lapse_one(
+    c: Connection, one: Candidate, plan: str | None, labels: frozenset[str], now: datetime
+) -> None:
+    champion, model = models.champion_of(c, one.classifier), models.get(c, one.model_id)
+    assert model is not None  # a foreign key says so
     epoch = champion.epoch if champion else None
     because = None
     if epoch != one.champion_epoch:
         because = "another champion answers since it was judged"
     elif plan != one.plan_sha:
         because = "the plan changed since it was judged"
+    elif labels != model.label_set:
+        because = "the labels changed since it was judged"
     if because is not None:
         if candidates.close(c, one.id, "overtaken", by=AUTOMATIC, because=because, now=now):
             detail = {"candidate": one.id, "because": because}

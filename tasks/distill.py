@@ -31,6 +31,7 @@ from tasks.plan import changed_since, config_sha, training_config
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
+from tasks.strayed import strayed_from_body
 from tasks.train import Made, publish_challenger, taught_by
 from tasks.train_body import as_it_ended, augment_for, body_training, told_of
 
@@ -110,7 +111,7 @@ def make_student(
 ) -> Distilled:
     """`distill_model`, with who asks and when, and how the student is taught."""
     asked = settings.classifier(teacher.classifier)
-    shown = _teacher(engine, settings, asked, teacher, now)
+    shown = _teacher(engine, settings, asked, teacher, snapshot_id, now)
     snapshot, taught, calibration = taught_by(engine, asked, snapshot_id)
     more = read_unlabelled(engine, snapshot_id, asked.sources, unlabelled)
     student = student_of(shown.model, recipe.layers, recipe.inner_share)
@@ -136,14 +137,26 @@ def make_student(
 
 
 def _teacher(
-    engine: Engine, settings: Settings, asked: ClassifierSettings, teacher: Model, now: datetime
+    engine: Engine,
+    settings: Settings,
+    asked: ClassifierSettings,
+    teacher: Model,
+    snapshot_id: int,
+    now: datetime,
 ) -> Predictor:
-    """Loaded, where it can still teach: a student of another configuration's body would pass for ours."""
+    """Loaded, where it can still teach: a student of another configuration's body would pass for ours, and
+    one of a body that has read the holdout would be judged on what it knows."""
     changed = changed_since(teacher, training_config(settings, asked))
     if changed:
         raise NothingToWorkOn(
             f"{changed} of {teacher.classifier!r} changed since model {teacher.id} was trained; "
             'run "laudos retrain --how full" first'
+        )
+    strayed = strayed_from_body(engine, teacher, snapshot_id)
+    if strayed:
+        raise NothingToWorkOn(
+            f"{strayed:,} reports that are held out now are of patients who taught model {teacher.id}, "
+            'corrected at the source since; run "laudos retrain --how full" first'
         )
     fault = intact(engine, settings, teacher, ACTOR, now)
     if fault is not None:

@@ -7,6 +7,7 @@ Nothing here needs the database; fetching needs no configuration either, since i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,19 @@ from db.errors import ConfigurationError
 from tasks.ml.encoders.folder import EncoderFacts, checked, found_in, take_in
 from tasks.ml.encoders.hub import fetch, where_commits_are
 from tasks.ml.encoders.presets import Pretrained, Scratch, presets
+from tasks.ml.sealed import sha_of
 from tasks.model_folders import encoders_folder
-from tasks.settings import Settings
+from tasks.settings import ClassifierSettings, Settings
 from tasks.settings_errors import nearest
 
 OnDisk = Literal["yes", "no", "altered", "made here"]
 MILLION = 1_000_000
+DECISIVE = (
+    ".safetensors",
+    ".json",
+    ".txt",
+    ".model",
+)  # weights, and the files of a configuration and a tokenizer
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,19 @@ def encoder_folder(settings: Settings, name: str) -> Path:
         )
     checked(folder)
     return folder
+
+
+def content_sha(settings: Settings, asked: ClassifierSettings) -> str | None:
+    """sha256 over a classifier's encoder that lies in a folder or was imported; None for one that is made
+    here, of a pinned commit, or not there."""
+    if asked.encoder == "scratch" or asked.revision:
+        return None
+    folder = encoders_folder(settings) / asked.encoder  # of an absolute path, that path
+    if not folder.is_dir():
+        return None
+    parts = (path for path in sorted(folder.iterdir()) if path.suffix in DECISIVE and path.is_file())
+    told = [f"{path.name} {sha_of(path)}\n" for path in parts]
+    return hashlib.sha256("".join(told).encode()).hexdigest()
 
 
 def named(settings: Settings) -> Sequence[str]:

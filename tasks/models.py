@@ -193,6 +193,13 @@ def _refuse_unfit(settings: Settings, champion: Champion, target: Model) -> None
         raise LaudosError(
             f"{name} cannot answer again: {fault}; the champion stays model {champion.model.id}"
         )
+    wanted = frozenset(settings.classifier(target.classifier).labels)
+    if target.label_set != wanted:
+        raise LaudosError(
+            f"{name} answers with {', '.join(sorted(target.label_set))}, and laudos.toml asks for "
+            f"{', '.join(sorted(wanted))}: it would answer nothing; write its labels there first, or choose "
+            "another model"
+        )
 
 
 def before(history: Sequence[Promotion], model_id: int) -> int | None:

@@ -14,8 +14,10 @@ from db import models
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from db.models import Model, Trained
+from tasks.encoders import content_sha
 from tasks.model_folders import intact
 from tasks.settings import ClassifierSettings, Settings
+from tasks.strayed import strayed_from_body
 from tasks.train_body import pooling_for
 
 How = Literal["auto", "full", "head"]
@@ -37,6 +39,7 @@ BEFORE_THERE_WAS_A_CHOICE = {
 }
 # what decides the body; the rest of the configuration only moves the head or its thresholds
 BODY_KEYS = ("labels", "encoder", "revision", "training", "training_revision")
+ENCODER_SHA = "encoder_content_sha"  # of an encoder that lies in a folder, where another may come to lie
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ def training_config(settings: Settings, asked: ClassifierSettings) -> dict[str, 
     for setting, before in BEFORE_THERE_WAS_A_CHOICE.items():
         if decisive["training"][setting] == before:
             del decisive["training"][setting]
+    content = content_sha(settings, asked)
+    if content is not None:
+        decisive[ENCODER_SHA] = content
     return decisive | {"seed": settings.seed, "training_revision": TRAINING_REVISION}
 
 
@@ -83,7 +89,7 @@ def plan(
     asked = settings.classifier(classifier)
     config = training_config(settings, asked)
     sha = config_sha(config)
-    base, notes = _usable_champion(engine, settings, classifier, config, now)
+    base, notes = _usable_champion(engine, settings, classifier, snapshot_id, config, now)
     if how == "head" and base is None and asked.encoder == "scratch":
         why = f" ({notes[0]})" if notes else ""
         raise NothingToWorkOn(
@@ -105,7 +111,12 @@ def plan(
 
 
 def _usable_champion(
-    engine: Engine, settings: Settings, classifier: str, config: dict[str, Any], now: datetime
+    engine: Engine,
+    settings: Settings,
+    classifier: str,
+    snapshot_id: int,
+    config: dict[str, Any],
+    now: datetime,
 ) -> tuple[Model | None, tuple[str, ...]]:
     """The champion, if a new head fits its body; else None and why."""
     with reading(engine) as c:
@@ -121,12 +132,23 @@ def _usable_champion(
         return None, (
             f"{what} changed since champion model {model.id} was trained; training the whole network",
         )
+    strayed = strayed_from_body(engine, model, snapshot_id)
+    if strayed:
+        return None, (
+            f"{strayed:,} reports that are held out now are of patients who taught champion model "
+            f"{model.id}, corrected at the source since; training the whole network",
+        )
     return model, ()
 
 
 def changed_since(model: Model, config: dict[str, Any]) -> str:
-    """Which settings that decide a body are others than the model was trained with, in words; "" for none."""
-    return ", ".join(key for key in BODY_KEYS if model.config.get(key) != config[key])
+    """What decides a body and is another than the model was trained with, in words; "" for nothing."""
+    changed = [key for key in BODY_KEYS if model.config.get(key) != config[key]]
+    # models of before it was recorded, and folders that are not there now, say nothing
+    then, today = model.config.get(ENCODER_SHA), config.get(ENCODER_SHA)
+    if "encoder" not in changed and None not in (then, today) and then != today:
+        changed.append("what lies in the encoder's folder")
+    return ", ".join(changed)
 
 
 def _same_body(known: Model, base: Model | None) -> bool:

@@ -33,6 +33,7 @@ from tasks.model_folders import folder_of, intact, point_at_champion
 from tasks.models import reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
+from tasks.strayed import strayed_from
 
 ACTOR = AUTOMATIC
 
@@ -132,6 +133,7 @@ def _verdict(
     asked, labels = settings.classifier(model.classifier), model.config["labels"]
     holdout = read_part(engine, model.snapshot_id, "holdout", labels)
     theirs, why_not = _champion_on(engine, settings, model, champion, holdout, now)
+    first = _reference_of(engine, settings, model, champion, history, now)
     behaved: list[Reason] = []
     if suite is not None:
         opponent = None if champion is None or theirs is None else run_of(settings, champion.model, suite)
@@ -141,12 +143,14 @@ def _verdict(
     facts = read_facts(folder_of(settings, model))
     gaps = gaps_on(engine, model, facts, holdout, answers, unfamiliar, rules.n_boot, settings.seed)
     costs = budget_reasons(engine, settings, model, champion, holdout.texts, rules, now)
+    others = [one for one in (first, None if theirs is None or champion is None else champion.model) if one]
+    fair, left_out = _fair(engine, model, others, holdout)
     verdict = judge(
-        answers,
-        theirs,
-        baselines_on(engine, settings, model, holdout),
-        holdout.labels_idx,
-        holdout.patients,
+        answers[fair],
+        None if theirs is None else theirs[fair],
+        {name: said[fair] for name, said in baselines_on(engine, settings, model, holdout).items()},
+        holdout.labels_idx[fair],
+        [holdout.patients[place] for place in fair],
         labels,
         asked.critical,
         rules,
@@ -154,12 +158,12 @@ def _verdict(
         settings.seed,
         [*behaved, *fairness_reasons(gaps, rules), *costs],
         suite.sha if suite else None,
-        reference=_reference_on(engine, settings, model, champion, history, holdout, now),
+        reference=None if first is None else _said_by(engine, settings, first, model, holdout, now)[fair],
         newer=champion is None or champion.model.snapshot_id < model.snapshot_id,
         look=look_at(engine, model.classifier, model.snapshot_id, history),
     )
-    reasons = verdict.reasons if why_not is None else (*verdict.reasons, why_not)
-    return Verdict(verdict.promoted, reasons, verdict.rules_sha)
+    told = [reason for reason in (why_not, left_out) if reason is not None]
+    return Verdict(verdict.promoted, (*verdict.reasons, *told), verdict.rules_sha)
 
 
 def _champion_on(
@@ -175,37 +179,65 @@ def _champion_on(
     if champion is None:
         return None, Reason(rule, True, "there is no champion yet", asked)
     name = f"champion model {champion.model.id}"
-    if champion.model.config["labels"] != model.config["labels"]:
+    if champion.model.label_set != model.label_set:
         return None, Reason(rule, True, f"{name} answers with other labels", asked)
     fault = intact(engine, settings, champion.model, ACTOR, now)
     if fault is not None:
         return None, Reason(rule, True, f"{name} is tainted: {fault}", asked)
-    return probabilities_on(engine, settings, champion.model, holdout, now), None
+    return _said_by(engine, settings, champion.model, model, holdout, now), None
 
 
-def _reference_on(
+def _reference_of(
     engine: Engine,
     settings: Settings,
     model: Model,
     champion: Champion | None,
     history: Sequence[Promotion],
-    holdout: Part,
     now: datetime,
-) -> Probabilities | None:
-    """The reference's probabilities; None where it is the champion, or no intact one has these labels."""
+) -> Model | None:
+    """The reference; None where it is the champion, or no intact one has these labels."""
     with reading(engine) as c:
         every = {one.id: one for one in models.of_classifier(c, model.classifier)}
     comparable = [
         one.id
         for one in every.values()
-        if one.state in ("ready", "retired") and one.config.get("labels") == model.config["labels"]
+        if one.state in ("ready", "retired") and one.label_set == model.label_set
     ]
     found = reference(history, comparable)
     if champion is None or found is None or found == champion.model.id:
         return None
     if intact(engine, settings, every[found], ACTOR, now) is not None:
         return None
-    return probabilities_on(engine, settings, every[found], holdout, now)
+    return every[found]
+
+
+def _said_by(
+    engine: Engine, settings: Settings, other: Model, model: Model, holdout: Part, now: datetime
+) -> Probabilities:
+    """(reports, labels) of another model, its columns in the order of the challenger's labels."""
+    theirs = other.config["labels"]
+    columns = [theirs.index(label) for label in model.config["labels"]]
+    return probabilities_on(engine, settings, other, holdout, now)[:, columns]
+
+
+def _fair(
+    engine: Engine, model: Model, others: Sequence[Model], holdout: Part
+) -> tuple[list[int], Reason | None]:
+    """Places of the reports that taught none of the others, and what to tell where some did.
+
+    Where all did, all are judged on: then the others are flattered, and the challenger is not.
+    """
+    strayed = {one.id: strayed_from(engine, one, model.snapshot_id) for one in others}
+    taught = set().union(*strayed.values())
+    every = list(range(len(holdout.ids)))
+    fair = [place for place in every if holdout.ids[place] not in taught]
+    if len(fair) == len(every):
+        return every, None
+    names = " or ".join(f"model {model_id}" for model_id, some in sorted(strayed.items()) if some)
+    of = f"{len(every) - len(fair):,} of {len(every):,} reports of the holdout"
+    why = f"their patients taught {names} before they were corrected at the source"
+    told = f"{of} are left out: {why}" if fair else f"{of} flatter it: {why}"
+    return fair or every, Reason("reports that taught whom it is held against", True, told, "none")
 
 
 def look_at(engine: Engine, classifier: str, snapshot_id: int, history: Sequence[Promotion]) -> int:

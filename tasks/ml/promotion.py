@@ -45,7 +45,8 @@ def judge(
     newer: bool = True,
     look: int = 1,
 ) -> Verdict:
-    """Challenger against champion (None: there is none yet) and baselines, all on the same holdout.
+    """Challenger against champion (None: there is none, or none that can be asked) and baselines, all on the
+    same holdout.
 
     challenger, champion and each of baselines: (reports, labels) probabilities; floor: least sensitivity
     for `critical`, by the lower end of its 95 % interval. Of the baselines only majority and keyword_rule
@@ -75,12 +76,13 @@ def judge(
         reasons += [
             better(name.replace("_", " "), ours, against(baselines[name]), TRIVIAL_ERROR) for name in TRIVIAL
         ]
-    if champion is not None:
-        spend = error_of(look, rules.error)
+    spend = error_of(look, rules.error)
+    if champion is not None or reference is not None:
         reasons.append(_wear(look, rules))
+    if champion is not None:
         reasons += compared("the champion", ours, against(champion), given, labels, rules, spend, newer=newer)
-        if reference is not None:
-            reasons += compared("the reference", ours, against(reference), given, labels, rules, spend)
+    if reference is not None:
+        reasons += compared("the reference", ours, against(reference), given, labels, rules, spend)
     reasons += further
     return Verdict(
         all(reason.passed for reason in reasons), tuple(reasons), rules_sha(rules, critical, floor, suite_sha)

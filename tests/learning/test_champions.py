@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -16,17 +16,20 @@ from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import snapshot
-from tasks.approval import approve_model
+from tasks.approval import approve_model, pending_of
+from tasks.candidacy import lapse
 from tasks.ml.model_report import STILL_WAITS
+from tasks.ml.splits import split_of
 from tasks.model_folders import point_at_champion, pointer_path, report_path
 from tasks.model_report import write_model_report
 from tasks.models import list_models, reference, roll_back, rollback, show_model
 from tasks.plan_check import check_plan
 from tasks.promote import decide, look_at
 from tests.learning.retraining import alter, challenge, champion_of, decisions, model_of, retrain
-from tests.learning.world import CLASSIFIER, LABELS, World
+from tests.learning.world import CLASSIFIER, LABELS, World, patient_key
 
 HOSPITAL = range(80)
+LENIENT = {"holdout_patients_min": 5, "beat_baselines": False}
 
 
 def bare_model(world: World, number: int) -> int:
@@ -55,6 +58,13 @@ def bare_model(world: World, number: int) -> int:
             run_id=run_id,
             now=world.now,
         )
+
+
+def mislead(world: World, patients: Iterable[int]) -> None:
+    """Wrong feedback on four in ten of the reports that teach and calibrate."""
+    taught = [one for one in patients if split_of(patient_key(one)) != "holdout" and one % 5 < 2]
+    for value in LABELS:
+        world.say([one for one in taught if LABELS[one % 2] != value], value)
 
 
 @pytest.mark.parametrize("seen", [None, 1], ids=["no champion yet", "a champion"])
@@ -169,6 +179,39 @@ def test_what_cannot_be_rolled_back_is_said(world: World) -> None:
         rollback(world.settings, CLASSIFIER, 99)
 
 
+def test_a_model_of_other_labels_is_not_gone_back_to(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    world.say(range(0, 80, 3), "inconclusivo")
+    wider = reconfigured(world, labels=[*LABELS, "inconclusivo"], sensitivity_floor=0.0, promotion=LENIENT)
+    second = retrain(wider)
+    assert second.decided.decision == "promoted", second.decided.reasons
+    with pytest.raises(LaudosError, match=r"laudos\.toml asks for benigno, inconclusivo, maligno"):
+        rollback(wider.settings, CLASSIFIER)
+    assert champion_of(wider).model.id == second.trained.model_id
+    # with its labels written there again, in whatever order, it answers again
+    narrow = reconfigured(world, labels=LABELS[::-1])
+    assert rollback(narrow.settings, CLASSIFIER).model_id == first
+
+
+def test_a_model_of_other_labels_waits_for_nobody_any_more(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    plan = {"holdout_patients_min": 5, "approval": "person"}
+    world.add(HOSPITAL)
+    waits = reconfigured(world, promotion=plan)
+    second = retrain(waits)
+    assert second.decided.decision == "waiting"
+    turned = reconfigured(world, labels=LABELS[::-1], promotion=plan)
+    lapse(turned.engine, turned.settings, turned.now)
+    assert pending_of(turned.engine, second.trained.model_id).state == "waiting"
+    renamed = reconfigured(world, labels=["negativo", "maligno"], promotion=plan)
+    with pytest.raises(LaudosError, match="labels changed since it was judged"):
+        approve_model(renamed.settings, second.trained.model_id, "ana", "read")
+
+
 def test_the_list_marks_the_champion_and_the_story_tells_its_figures(world: World) -> None:
     world.add(HOSPITAL)
     retrain(world)
@@ -260,6 +303,21 @@ def test_small_steps_are_measured_from_the_model_a_person_chose_or_the_first_cha
     assert reference(list(reversed(newest[:5])), models_made) == models_made[0]
     assert reference(history, models_made) == models_made[2]  # a person approved it
     assert reference(history, []) is None
+
+
+def test_where_the_champion_is_damaged_the_reference_still_counts(world: World) -> None:
+    world.add(range(110))
+    first = retrain(world).trained.model_id
+    world.add(range(110, 120))
+    second = retrain(world)
+    assert second.decided.decision == "promoted"
+    alter(world, second.trained.model_id)
+    mislead(world, range(120))
+    third = retrain(world, "full").decided
+    assert third.decision == "refused"
+    assert any(one.startswith("NOT HELD: not worse than the reference") for one in third.reasons)
+    assert any("look 2 at it" in one for one in third.reasons)
+    assert champion_of(world).model.id == second.trained.model_id != first
 
 
 def test_while_one_waits_for_a_person_no_other_is_judged_and_no_look_is_spent(

@@ -63,3 +63,22 @@ def test_a_name_of_ones_own_is_known_once_it_was_imported(
         reconfigured(world, encoder="ours")
     take_in(carried, encoders_folder(world.settings), "ours")
     assert reconfigured(world, encoder="ours").settings.classifier("achado").encoder == "ours"
+
+
+def test_other_weights_under_the_same_folder_are_another_training(
+    world: World, reconfigured: Callable[..., World], tmp_path: Path
+) -> None:
+    world.add(HOSPITAL)
+    ours = save(bare_network("distilbert", written(60, 1)[0]), tmp_path / "ours")
+    named = reconfigured(world, encoder=str(ours))
+    first = retrain(named)
+    assert first.decided.decision == "promoted", first.decided.reasons
+    assert challenge(named, "full").reused
+    (ours / "README.md").write_text("which encoder this is")
+    assert challenge(named, "full").reused
+    other = bare_network("distilbert", written(60, 1)[0])
+    other[0].get_input_embeddings().weight.data.neg_()
+    save(other, ours)
+    assert not challenge(named, "full").reused
+    after = challenge(named)
+    assert after.notes[0].startswith("what lies in the encoder's folder changed since champion model 1")

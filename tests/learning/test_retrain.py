@@ -33,6 +33,7 @@ from tests.learning.retraining import (
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
 
 HOSPITAL = range(100)
+LENIENT = {"holdout_patients_min": 5, "beat_baselines": False}
 
 
 def poison(world: World) -> None:
@@ -171,6 +172,20 @@ def test_a_changed_label_set_trains_the_whole_network_and_says_so(
     assert second.trained.notes[0].startswith("labels changed since champion model 1 was trained")
     [reason] = [r for r in decisions(wider)[-1].reasons if r["rule"] == "comparison with the champion"]
     assert reason["found"] == "champion model 1 answers with other labels"
+
+
+def test_the_same_labels_in_another_order_are_compared_with_the_champion(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    poison(world)
+    turned = reconfigured(world, labels=LABELS[::-1], sensitivity_floor=0.0, promotion=LENIENT)
+    second = retrain(turned, "full")
+    assert second.decided.decision == "refused"
+    (reason,) = [one for one in second.decided.reasons if "not worse than the champion overall" in one]
+    assert reason.startswith("NOT HELD")
+    assert champion_of(turned).model.id == first
 
 
 def test_a_changed_training_setting_trains_the_whole_network(
