@@ -35,7 +35,7 @@ torture: .venv/.dev  ## everything that a night can do to laudos, at full load, 
 	$(BIN)/python -m benchmarks.torture
 	$(BIN)/python -m benchmarks.reliability
 
-bench: .venv/.dev  ## every figure in benchmarks/RESULTS.md again
+bench: .venv/.dev  ## the benchmarks one after the other, hours; those that take a day are run by name (RESULTS.md)
 	$(BIN)/python -m benchmarks
 
 setup: .venv/.dev  ## .venv with everything, tests and benchmarks included

@@ -1,4 +1,8 @@
-"""Every benchmark, one after the other, and the page of their results: `make bench`."""
+"""The benchmarks one after the other, and the page of their results: `make bench`.
+
+Left out, and run by name, are those of a day (synthesis, levers, cues, ladder, torture) and those that look
+into one choice (evidence, promotion, rare_labels, shift, eight_bits, gpu).
+"""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ INVARIANTS = (
         "champion_is_last_promotion",
         "the champion is the model of the last promotion or rollback",
         "classifier",
-        'somebody changed the champion by hand; run "laudos models" and then "laudos models rollback"',
+        'somebody changed it by hand; see "laudos models list", then "laudos models rollback CLASSIFIER"',
         offenders.champions_nobody_promoted,
     ),
     Invariant(

@@ -93,7 +93,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the rules in [retention] allow: old models, what killed runs left, vectors nobody reads."""
+    """Remove what the retention rules allow: old models, what killed runs left, vectors nobody reads."""
     settings = ready()
     from tasks.retention import collect
 

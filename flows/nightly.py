@@ -14,7 +14,7 @@ from tasks.database import open_database
 from tasks.erase import finish_left
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
-from tasks.nightly import Attempts
+from tasks.nightly import Attempts, require_something_to_do
 from tasks.plan import How
 from tasks.retention import Removed, tidy_up
 from tasks.settings import Settings
@@ -41,9 +41,11 @@ def nightly(full: bool = False) -> NightlySummary:
     """Run the whole night; `full` trains the whole network instead of refreshing the head.
 
     A source or classifier that fails does not stop the others. Raises LaudosError at the end, when
-    everything else is done, naming what failed; Busy at once where another night is under way.
+    everything else is done, naming what failed; Busy at once where another night is under way,
+    ConfigurationError where nothing is configured.
     """
     settings = Settings.load()
+    require_something_to_do(settings)
     with recorded_run(open_database(settings), settings, "nightly", exclusive="nightly") as run:
         attempt = Attempts()
         how: How = "full" if full else "auto"

@@ -44,7 +44,7 @@ def card_of(engine: Engine, snapshot_id: int) -> DataCard:
         snapshot = snapshots.get(c, snapshot_id)
         if snapshot is None:
             raise LaudosError(
-                f'there is no snapshot {snapshot_id}; "laudos models show" names those of a model'
+                f'there is no snapshot {snapshot_id}; "laudos models show MODEL" names those of one'
             )
         return data_card(_facts(c, snapshot))
 

@@ -40,7 +40,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
         "no champion is marked as altered, retired or removed",
         broken,
         f"classifier {told(broken)}",
-        'run "laudos models list" and let another answer: "laudos models rollback", or "laudos retrain"',
+        'let another answer ("laudos models list", "laudos models rollback CLASSIFIER"), or "laudos retrain"',
         "house",
     )
     yield from (_pointed_at(settings, champion) for champion in champions)

@@ -7,10 +7,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
-from tasks.errors import Busy, LaudosError, NothingToWorkOn
+from tasks.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.settings import Settings, config_shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def require_something_to_do(settings: Settings) -> None:
+    """Raises ConfigurationError where neither a source nor a classifier is named: a night that does nothing
+    would end as one in which nothing was new, and whoever started it in the wrong folder would never know."""
+    if not settings.sources and not settings.classifiers:
+        raise ConfigurationError(
+            f"neither a source nor a classifier is configured, so there is nothing to do; read was "
+            f"{config_shown()}; name the right file with --config or LAUDOS_CONFIG, or write one: "
+            '"laudos init"'
+        )
 
 
 @dataclass

@@ -157,7 +157,8 @@ def model_folder(settings: Settings, model: Path | None, classifier: str | None)
         content = json.loads(pointers[0].read_text(encoding="utf-8"))
         return settings.folder / content["path"], str(content["manifest_sha"])
     except (OSError, ValueError, KeyError, TypeError):
-        broken = f'{pointers[0]} cannot be read; "laudos retrain" or "laudos models rollback" writes it anew'
+        way_out = '"laudos retrain" or "laudos models rollback CLASSIFIER" writes it anew'
+        broken = f"{pointers[0]} cannot be read; {way_out}"
     raise LaudosError(broken)
 
 

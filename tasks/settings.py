@@ -183,6 +183,12 @@ def config_path() -> Path:
     return Path(os.environ.get("LAUDOS_CONFIG", DEFAULT_FILE))
 
 
+def config_shown() -> str:
+    """That file's whole path, and whether it is there."""
+    path = config_path().resolve()
+    return str(path) if path.is_file() else f"{path} (not there: defaults and LAUDOS_ variables)"
+
+
 def write_template(path: Path) -> None:
     """Write the commented laudos.toml. Raises ConfigurationError where a file already stands."""
     if path.exists():

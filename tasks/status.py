@@ -12,7 +12,7 @@ from db.status import CandidateStatus as CandidateStatus
 from db.status import ClassifierStatus as ClassifierStatus
 from db.status import JobStatus as JobStatus
 from tasks.database import open_database
-from tasks.settings import Settings, config_path
+from tasks.settings import Settings, config_shown
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def status(settings: Settings) -> Status:
     with reading(engine) as c:
         read = counts.sources(c)
         return Status(
-            configuration=str(config_path().resolve()),
+            configuration=config_shown(),
             database=engine.url.render_as_string(hide_password=True),
             models=str(settings.folder / "models"),
             sources=read,

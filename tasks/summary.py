@@ -20,7 +20,7 @@ from tasks.ml.artifact import CAVEAT
 from tasks.ml.evaluation import Figure as Figure
 from tasks.ml.report_figures import SUBJECTS as SUBJECTS
 from tasks.ml.report_figures import where_baselines_win
-from tasks.settings import Settings, config_path
+from tasks.settings import Settings, config_shown
 from tasks.status import candidate_told
 
 POPULATIONS = ("holdout", "source")
@@ -106,7 +106,7 @@ def tell_last_night(settings: Settings) -> NightTold:
             classifiers=[_answering(c, settings, name, decisions) for name in sorted(settings.classifiers)],
             quarantine=monitoring.waiting_in_quarantine(c),
             cleared=monitoring.cleared(c, last.started_at),
-            configuration=str(config_path().resolve()),
+            configuration=config_shown(),
             database=engine.url.render_as_string(hide_password=True),
             models=str((settings.folder / "models").resolve()),
             reports=str((settings.folder / "reports").resolve()),

@@ -128,7 +128,9 @@ def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> Expor
     with reading(engine) as c:
         snapshot = snapshots.get(c, snapshot_id)
     if snapshot is None:
-        raise LaudosError(f'there is no snapshot {snapshot_id}; "laudos models show" names those of a model')
+        raise LaudosError(
+            f'there is no snapshot {snapshot_id}; "laudos models show MODEL" names those of one'
+        )
     if folder.exists():
         raise LaudosError(f"{folder} exists already; name a new folder")
     labels = snapshot.recipe["labels"]

@@ -93,6 +93,18 @@ def test_every_command_that_prints_a_result_prints_json_too(name: str) -> None:
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
+def test_a_night_in_the_wrong_folder_is_refused_and_not_called_a_quiet_one(laudos: Laudos) -> None:
+    night = laudos("nightly")
+    assert night.code == 2
+    assert "neither a source nor a classifier is configured" in one_line(night.err)
+    assert laudos("status", "--json").json["last_runs"] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_loses_a_word_in_square_brackets(name: str) -> None:
+    assert not re.search(r"\[[a-z]", COMMANDS[name].help or "")
+
+
 def test_an_empty_house_answers_every_question(laudos: Laudos) -> None:
     answer = laudos("status", "--json")
     assert answer.code == 0

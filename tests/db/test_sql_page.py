@@ -14,6 +14,7 @@ from db import roles, schema
 from db.describe import describe_views
 from db.engine import open_engine, reading, writing
 from db.roles import Roles
+from db.views import VIEWS
 from tests.db.history import TONIGHT, History, at, two_days
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
@@ -31,6 +32,12 @@ def a_history_to_ask(engine: Engine) -> History:
     for step, name, loss in ((9, "loss", 0.7), (10, "loss", 0.6), (10, "held_out_log_loss", 0.65)):
         history.measure(1, name, loss, at(6, TONIGHT), population="training", slice=f"step={step}")
     return history
+
+
+def test_the_number_of_views_is_told_as_it_is() -> None:
+    words = {7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+    assert set(re.findall(r"(\w+) views", PAGE)) >= {words[len(VIEWS)]}
+    assert not set(re.findall(r"(\w+) views", PAGE)) & (set(words.values()) - {words[len(VIEWS)]})
 
 
 def test_the_list_of_views_is_what_the_views_say() -> None:

@@ -32,7 +32,7 @@ from tasks.ml.sealed import (
 
 FACTS = "laudos-encoder.json"
 FORMAT = 1
-WAY_OUT = 'Carry it over once more, or fetch it again: "laudos encoders fetch"'
+WAY_OUT = 'Carry it over once more, or fetch it again: "laudos encoders fetch NAME"'
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def _is_another(target: Path, sha: str) -> bool:
     if checked(target) != sha:
         raise BrokenArtifact(
             f"{target} holds another encoder, or another revision, and is never replaced: models were "
-            'trained from it. Import this one under a name of its own: "laudos encoders import --name NAME"'
+            "trained from it. Import this one under a name of its own: "
+            '"laudos encoders import FOLDER --name NAME"'
         )
     return False
