@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 RULE = "approval by a person"
 ASKED = "a person lets it answer"
+# of a challenger that was held against no champion, and why; it passes, for there was none to be worse than
+NOT_COMPARED = "comparison with the champion"
 
 
 def rules_of(asked: ClassifierSettings) -> Rules:
@@ -61,7 +63,9 @@ def hold_back(
 
     Without a champion that can answer there is nobody to score along with.
     """
-    shadowed = rules.shadow_reports if champion is not None and _answers_as(c, champion, model) else 0
+    compared = all(reason.rule != NOT_COMPARED for reason in verdict.reasons)
+    answers = champion is not None and compared and _answers_as(c, champion, model)
+    shadowed = rules.shadow_reports if answers else 0
     if not shadowed and rules.approval != "person":
         return False
     candidate_id = candidates.add(

@@ -22,8 +22,9 @@ from tasks.ml.budget import (
 )
 from tasks.ml.predictor import Predictor
 from tasks.ml.rules import Reason, Rules
-from tasks.model_folders import folder_of, intact
+from tasks.model_folders import folder_of
 from tasks.settings import Settings
+from tasks.usable import unusable
 
 
 def budget_reasons(
@@ -41,7 +42,7 @@ def budget_reasons(
     is not timed: it reads what the champion reads, and a last layer costs nothing beside that.
     """
     before = None if champion is None else champion.model
-    if before is not None and intact(engine, settings, before, AUTOMATIC, now) is not None:
+    if before is not None and unusable(engine, settings, before, AUTOMATIC, now) is not None:
         before = None
     theirs = None if before is None else bytes_loaded(folder_of(settings, before))
     reasons = [size_reason(bytes_loaded(folder_of(settings, model)), theirs, rules)]
@@ -49,7 +50,7 @@ def budget_reasons(
     beside = None if same else before
     if rules.slower_max and beside is None:
         told = "it has the champion's encoder: the same cost, nothing was timed"
-        told = told if same else "there is no intact champion to compare with"
+        told = told if same else "there is no champion to compare with that can be used here"
         reasons.append(Reason(SPEED, True, told, f"at most {rules.slower_max:g} times as long"))
     if asks_for_time(rules, beside=beside is not None):
         chosen = sample(texts)

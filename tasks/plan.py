@@ -15,10 +15,10 @@ from db.engine import reading
 from db.errors import NothingToWorkOn
 from db.models import Model, Trained
 from tasks.encoders import content_sha
-from tasks.model_folders import intact
 from tasks.settings import ClassifierSettings, Settings
 from tasks.strayed import strayed_from_body
 from tasks.train_body import pooling_for
+from tasks.usable import unusable
 
 How = Literal["auto", "full", "head"]
 
@@ -81,7 +81,8 @@ def config_sha(config: dict[str, Any]) -> str:
 def plan(
     engine: Engine, settings: Settings, classifier: str, snapshot_id: int, how: How, now: datetime
 ) -> Plan:
-    """Decide. A champion that is altered, or that knows other labels, cannot carry a new head: full then.
+    """Decide. A champion that is altered, that knows other labels, or that this version of transformers reads
+    otherwise, cannot carry a new head: full then.
 
     Raises NothingToWorkOn where "head" was asked for and there is no body to put it on: no champion,
     and no pretrained encoder either.
@@ -102,11 +103,11 @@ def plan(
     for known in same:
         if not (known.trained == "full" if trained == "full" else _same_body(known, base)):
             continue
-        fault = intact(engine, settings, known, "retrain", now)
-        if fault is None:
+        why_not = unusable(engine, settings, known, "retrain", now)
+        if why_not is None:
             note = f"already trained: model {known.id} on snapshot {snapshot_id}"
             return Plan(trained, config, sha, base, reused=known, notes=(*notes, note))
-        notes = (*notes, f"model {known.id} cannot be used again: {fault}")
+        notes = (*notes, f"model {known.id} cannot be used again: it {why_not}")
     return Plan(trained, config, sha, base if trained == "head" else None, notes=notes)
 
 
@@ -124,9 +125,9 @@ def _usable_champion(
     if champion is None:
         return None, ()
     model = champion.model
-    fault = intact(engine, settings, model, "retrain", now)
-    if fault is not None:
-        return None, (f"champion model {model.id} is tainted: {fault}; training the whole network",)
+    why_not = unusable(engine, settings, model, "retrain", now)
+    if why_not is not None:
+        return None, (f"champion model {model.id} {why_not}; training the whole network",)
     what = changed_since(model, config)
     if what:
         return None, (

@@ -14,7 +14,7 @@ from db.candidates import Candidate
 from db.engine import reading, writing
 from db.models import Champion, Model, Promotion
 from tasks.behaviour import run_of, suite_of
-from tasks.candidacy import hold_back, lapse, plan_sha, rules_of, waits_for
+from tasks.candidacy import NOT_COMPARED, hold_back, lapse, plan_sha, rules_of, waits_for
 from tasks.cost import budget_reasons
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC, write_decision
@@ -29,11 +29,12 @@ from tasks.ml.faultpoints import reach
 from tasks.ml.looks import next_look
 from tasks.ml.promotion import judge
 from tasks.ml.rules import Reason, Rules, Verdict
-from tasks.model_folders import folder_of, intact, point_at_champion
+from tasks.model_folders import folder_of, point_at_champion
 from tasks.models import reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 from tasks.strayed import strayed_from
+from tasks.usable import unusable
 
 ACTOR = AUTOMATIC
 
@@ -175,15 +176,15 @@ def _champion_on(
     now: datetime,
 ) -> tuple[Probabilities | None, Reason | None]:
     """The champion's probabilities, or a reason, for the record, why there is no comparison."""
-    rule, asked = "comparison with the champion", "an intact champion with the same labels, if any"
+    rule, asked = NOT_COMPARED, "an intact champion with the same labels, if any"
     if champion is None:
         return None, Reason(rule, True, "there is no champion yet", asked)
     name = f"champion model {champion.model.id}"
     if champion.model.label_set != model.label_set:
         return None, Reason(rule, True, f"{name} answers with other labels", asked)
-    fault = intact(engine, settings, champion.model, ACTOR, now)
-    if fault is not None:
-        return None, Reason(rule, True, f"{name} is tainted: {fault}", asked)
+    unfit = unusable(engine, settings, champion.model, ACTOR, now)
+    if unfit is not None:
+        return None, Reason(rule, True, f"{name} {unfit}", asked)
     return _said_by(engine, settings, champion.model, model, holdout, now), None
 
 
@@ -195,7 +196,7 @@ def _reference_of(
     history: Sequence[Promotion],
     now: datetime,
 ) -> Model | None:
-    """The reference; None where it is the champion, or no intact one has these labels."""
+    """The reference; None where it is the champion, or no usable one has these labels."""
     with reading(engine) as c:
         every = {one.id: one for one in models.of_classifier(c, model.classifier)}
     comparable = [
@@ -206,7 +207,7 @@ def _reference_of(
     found = reference(history, comparable)
     if champion is None or found is None or found == champion.model.id:
         return None
-    if intact(engine, settings, every[found], ACTOR, now) is not None:
+    if unusable(engine, settings, every[found], ACTOR, now) is not None:
         return None
     return every[found]
 

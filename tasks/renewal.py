@@ -16,8 +16,9 @@ from tasks.ml.artifact import read_facts
 from tasks.ml.conformal import decide
 from tasks.ml.renewal import Candidate
 from tasks.ml.splits import split_of
-from tasks.model_folders import fault_of, folder_of
+from tasks.model_folders import folder_of
 from tasks.settings import Settings
+from tasks.usable import unreadable
 
 
 def hard_reports(
@@ -26,11 +27,11 @@ def hard_reports(
     """Training reports of the set in force that the champion gets wrong, or would show to a person.
 
     Its stored vectors answer; only what none is stored for is encoded. Empty without a champion, or where
-    its folder is not what was published: that is for `laudos doctor`, and no reason to write no set.
+    its folder is not what was published or cannot be read here: no reason to write no set.
     """
     with reading(engine) as c:
         champion = models.champion_of(c, classifier)
-    if champion is None or fault_of(settings, champion.model) is not None:
+    if champion is None or unreadable(settings, champion.model) is not None:
         return []
     model, labels = champion.model, champion.model.config["labels"]
     with reading(engine) as c:

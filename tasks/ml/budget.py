@@ -78,7 +78,7 @@ def asks_for_time(rules: Rules, *, beside: bool) -> bool:
 
 
 def size_reason(ours: int, champion: int | None, rules: Rules) -> Reason:
-    """ours, champion: bytes loaded; None: there is no intact champion."""
+    """ours, champion: bytes loaded; None: there is no champion that can be used."""
     found = f"{ours / MIB:,.1f} MiB are loaded"
     if champion is not None:
         found += f", of the champion {champion / MIB:,.1f}"

@@ -13,6 +13,7 @@ from db.engine import reading
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, metric, promotion
 from tasks.evaluate import evaluate_model
+from tasks.ml import encoder
 from tasks.ml.predictor import Predictor
 from tasks.ml.splits import split_of
 from tasks.model_folders import folder_of, pointer_path
@@ -41,6 +42,12 @@ def poison(world: World) -> None:
     taught = [number for number in HOSPITAL if split_of(patient_key(number)) != "holdout"]
     for value in LABELS:
         world.say([number for number in taught if LABELS[number % 2] != value], value)
+
+
+def upgrade_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a version that knows one setting more, which may change what a network computes."""
+    before = encoder._computing
+    monkeypatch.setattr(encoder, "_computing", lambda config: before(config) | {"of_the_new_version": None})
 
 
 def test_the_first_model_is_trained_whole_and_answers(both: World) -> None:
@@ -149,6 +156,31 @@ def test_an_altered_champion_is_tainted_and_the_whole_network_trained_anew(world
     assert world.count(audit, audit.c.action == "tainted") == 1
     assert second.decided.decision == "promoted"
     assert any("is tainted" in sentence for sentence in second.decided.reasons)
+
+
+def test_a_champion_that_this_transformers_reads_otherwise_is_replaced_by_a_whole_training(
+    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    along = {"holdout_patients_min": 5, "shadow_reports": 10}
+    world = reconfigured(world, promotion=along)
+    world.add(HOSPITAL)
+    first = retrain(world).trained.model_id
+    upgrade_transformers(monkeypatch)
+    second = retrain(world)  # on the same training set: the champion is not what was trained already, either
+    assert (second.trained.trained, second.trained.reused) == ("full", False)
+    assert second.trained.notes[0].startswith("champion model 1 cannot be read here: ")
+    assert second.trained.notes[0].endswith("; training the whole network")
+    assert second.trained.notes[1].startswith("model 1 cannot be used again: it cannot be read here: ")
+    # at once: model 1 answers nothing here that the other could score along with
+    assert second.decided.decision == "promoted"
+    [reason] = [r for r in decisions(world)[-1].reasons if r["rule"] == "comparison with the champion"]
+    assert reason["found"].startswith("champion model 1 cannot be read here: ")
+    assert model_of(world, first).state == "ready"  # where the older versions are, it is what it was
+    assert world.count(audit, audit.c.action == "tainted") == 0
+    world.add(range(100, 110))
+    third = retrain(world)  # a head on the second, beside which the first is a reference that cannot be read
+    assert (third.trained.trained, third.trained.notes) == ("head", ())
+    assert third.decided.decision in ("waiting", "refused")
 
 
 def test_a_champion_whose_folder_is_gone_is_replaced(world: World) -> None:
