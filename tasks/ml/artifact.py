@@ -10,6 +10,7 @@ folder beside it, which is then renamed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -142,17 +143,15 @@ def publish(
 ) -> Published:
     """Write `folder_root/name`; `head`, where given, is first folded into the model.
 
+    Where the name is taken it is `name-2`, `name-3`...: an existing folder is never replaced.
+
     `beside`: what `facts.pool` is of; without it the network answers alone, whatever the facts say.
 
     A kill at any moment leaves the whole folder or none; what a killed one left hidden beside it is
-    removed by a later publish. An existing folder is never replaced. Raises BrokenArtifact, or DiskFull
-    with nothing left behind.
+    removed by a later publish. Raises BrokenArtifact, or DiskFull with nothing left behind.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise BrokenArtifact("a model's name is made of at most 100 letters, digits, '.', '_' and '-'")
-    target = folder_root / name
-    if target.exists():
-        raise BrokenArtifact(f"{target} exists already and is never replaced; choose another name")
     if head is not None:
         fold_in(model, head)
     with room_in(folder_root):
@@ -179,16 +178,35 @@ def publish(
         fsync(partial)
         reach("publish.fsynced")
         manifest_sha = sha_of(partial / MANIFEST)
-        os.rename(partial, target)  # fails where somebody else published a folder of that name meanwhile
+        target = _under_a_free_name(partial, folder_root / name)
         reach("publish.renamed")
     except OSError as error:
         raise BrokenArtifact(
-            f"{target} could not be written ({error.strerror}); nothing was published"
+            f"{folder_root / name} could not be written ({error.strerror}); nothing was published"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     fsync(folder_root)
     return Published(target, manifest_sha)
+
+
+def _under_a_free_name(partial: Path, wanted: Path) -> Path:
+    """Rename to `wanted`, or to the first of wanted-2, wanted-3... that is free; which it became.
+
+    A restored database gives numbers of runs out again, whose folders may stand there without a row.
+    """
+    target, number = wanted, 1
+    while True:
+        if not target.exists():
+            try:
+                os.rename(partial, target)
+                return target
+            except OSError as error:
+                # somebody else published a folder of that name since we looked
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+        number += 1
+        target = wanted.with_name(f"{wanted.name}-{number}")
 
 
 def read_facts(folder: Path) -> LaudosJson:

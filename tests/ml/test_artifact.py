@@ -97,23 +97,27 @@ def test_a_publish_killed_anywhere_leaves_the_whole_folder_or_none(tmp_path: Pat
     assert last == 0
 
 
-def test_an_existing_folder_is_never_replaced(published: Published, tiny, facts_of):
+def test_an_existing_folder_is_never_replaced_and_the_next_free_name_taken(
+    published: Published, tiny, facts_of
+):
     network = tiny()
-    with pytest.raises(BrokenArtifact, match="exists already"):
-        publish(published.path.parent, "m1", *network, None, facts_of(network))
+    for name in ("m1-2", "m1-3"):
+        beside = publish(published.path.parent, "m1", *network, None, facts_of(network))
+        assert beside.path.name == name
+        assert verify(beside.path, beside.manifest_sha)
     assert verify(published.path) == published.manifest_sha
 
 
-def test_of_two_who_publish_one_name_at_once_the_second_is_told(
+def test_of_two_who_publish_one_name_at_once_the_second_stands_beside_the_first(
     published: Published, tiny, facts_of, monkeypatch
 ):
     network = tiny()
     monkeypatch.setattr(Path, "exists", lambda _self: False)  # both looked before either had written
-    with pytest.raises(BrokenArtifact, match="nothing was published"):
-        publish(published.path.parent, "m1", *network, None, facts_of(network))
+    second = publish(published.path.parent, "m1", *network, None, facts_of(network))
     monkeypatch.undo()
     assert verify(published.path) == published.manifest_sha
-    assert [path.name for path in published.path.parent.iterdir()] == ["m1"]
+    assert verify(second.path) == second.manifest_sha
+    assert sorted(path.name for path in published.path.parent.iterdir()) == ["m1", "m1-2"]
 
 
 def test_leftovers_of_a_killed_publish_go_and_those_of_a_running_one_stay(tiny, facts_of, tmp_path: Path):
