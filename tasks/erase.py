@@ -27,7 +27,7 @@ from tasks.database import open_database
 from tasks.intake_rows import patient_key
 from tasks.ledger import recorded_run
 from tasks.ml.faultpoints import reach
-from tasks.model_folders import STUDENT, baselines_path, model_card_path
+from tasks.model_folders import STUDENT, baselines_path, every_baselines, model_card_path
 from tasks.person import named
 from tasks.settings import Settings
 
@@ -255,9 +255,10 @@ def _read_off(c: Connection, settings: Settings) -> Iterator[Path]:
     for path in settings.folder.glob("pretraining/*/*"):
         if path.is_dir() and _read_erased(c, path / "corpus.json"):
             yield path
-    for one in models.of_classifier(c):
-        answers = baselines_path(settings, one.id)
-        if "holdout" in found.get(one.snapshot_id, ()) and answers.exists():
+    judged_on = {baselines_path(settings, one): one.snapshot_id for one in models.of_classifier(c)}
+    for answers in every_baselines(settings):
+        # on no record is whose reports a file of no model is about
+        if answers not in judged_on or "holdout" in found.get(judged_on[answers], ()):
             yield answers
 
 

@@ -103,7 +103,7 @@ def baselines_on(engine: Engine, settings: Settings, model: Model, holdout: Part
 
     The file holds probabilities only. Fitting TF-IDF takes longer than refitting a head.
     """
-    kept = baselines_path(settings, model.id)
+    kept = baselines_path(settings, model)
     if kept.exists():
         with np.load(kept, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

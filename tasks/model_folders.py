@@ -10,6 +10,7 @@
 <folder>/backends/<model>-<machine>.json     what was found of back ends and of a cascade on one machine
 <folder>/reports/model-3.md, .html           what a physician reads
 <folder>/reports/model-3-card.pt.md, .html   its card, in each language
+<folder>/reports/model-3-<sha>-baselines.npz what baselines answered on that very model's holdout
 <folder>/reports/training-set-2.md, .html    what a training set is made of
 <folder>/reports/pretraining-<name>.md,.html whether a pre-training helped
 """
@@ -86,8 +87,14 @@ def model_card_path(settings: Settings, model_id: int, language: str, ending: Li
     return settings.folder / "reports" / f"model-{model_id}-card.{language}.{ending}"
 
 
-def baselines_path(settings: Settings, model_id: int) -> Path:
-    return settings.folder / "reports" / f"model-{model_id}-baselines.npz"
+def baselines_path(settings: Settings, model: Model) -> Path:
+    """Of this very model: a restored database gives its number out again."""
+    return settings.folder / "reports" / f"model-{model.id}-{model.manifest_sha[:16]}-baselines.npz"
+
+
+def every_baselines(settings: Settings) -> list[Path]:
+    """What baselines answered, whether or not a model has it; older laudos named the file by the number."""
+    return sorted((settings.folder / "reports").glob("model-*baselines.npz"))
 
 
 def fault_of(settings: Settings, model: Model) -> str | None:

@@ -22,11 +22,17 @@ from db.models import Model
 from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.leftovers import leftovers
-from tasks.model_folders import baselines_path, folder_of, models_folder, point_at_champion
+from tasks.model_folders import folder_of, models_folder, point_at_champion
 from tasks.models import before, reference, student_among
 from tasks.person import person
 from tasks.settings import Settings
-from tasks.spare_folders import UNFINISHED, spare_checkpoints, spare_encoders, spare_trials
+from tasks.spare_folders import (
+    UNFINISHED,
+    spare_baselines,
+    spare_checkpoints,
+    spare_encoders,
+    spare_trials,
+)
 from tasks.step import step
 
 log = logging.getLogger(__name__)
@@ -140,6 +146,7 @@ def removals(c: Connection, settings: Settings, now: datetime) -> Iterator[Remov
         spare_checkpoints(c, settings, now),
         spare_encoders(c, settings),
         spare_trials(c, settings, now),
+        spare_baselines(c, settings),
     ):
         yield from _unless_named(settings, (Removal(path, why) for path, why in found))
 
@@ -198,8 +205,6 @@ def _remove(engine: Engine, settings: Settings, one: Removal, size: int, actor: 
             return False
         detail = {"why": one.why, "bytes": size}
         audit.record(c, actor=actor, action="removed", subject=subject[:128], detail=detail, now=now)
-    if one.model_id is not None:
-        baselines_path(settings, one.model_id).unlink(missing_ok=True)
     if one.path.is_dir():
         shutil.rmtree(one.path)
     else:

@@ -1,4 +1,4 @@
-"""What no kept model needs any more: checkpoints, encoders pre-trained here beyond the quota, trials."""
+"""What no kept model needs: checkpoints, encoders pre-trained here beyond the quota, trials, baselines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from db import models, retention
-from tasks.model_folders import pretrained_folder, trials_folder
+from tasks.model_folders import baselines_path, every_baselines, pretrained_folder, trials_folder
 from tasks.settings import Settings
 
 Spare = tuple[Path, str]  # and why it may go
@@ -61,3 +61,11 @@ def spare_trials(c: Connection, settings: Settings, now: datetime) -> Iterator[S
             yield path, "what was found of back ends with a model that was removed"
         elif now - datetime.fromtimestamp(path.stat().st_mtime, UTC) >= limit:
             yield path, f"what was found of back ends, and used by no run for {limit}"
+
+
+def spare_baselines(c: Connection, settings: Settings) -> Iterator[Spare]:
+    """What baselines answered beside models that were removed, or that a restore took back."""
+    kept = {baselines_path(settings, one) for one in models.of_classifier(c) if one.state != "removed"}
+    for path in every_baselines(settings):
+        if path not in kept and path.is_file() and not path.is_symlink():
+            yield path, "what baselines answered beside a model that is not there"

@@ -218,9 +218,11 @@ def test_what_a_killed_distillation_or_reproduction_left_and_what_baselines_answ
     assert snapshot is not None
     reproducing = _folder(world.settings, snapshot)  # its folder goes with it
     again = reproducing.__enter__()
-    answers = baselines_path(world.settings, model_id)
+    answers = baselines_path(world.settings, model_of(world, model_id))
+    nobodys = answers.with_name("model-9-baselines.npz")
+    nobodys.touch()
     forget(world, some_of(world, "train", 1))
-    left = [one.exists() for one in (students, others, again, answers)]
-    assert left == [False, True, False, True]
+    left = [one.exists() for one in (students, others, again, answers, nobodys)]
+    assert left == [False, True, False, True, False]
     forget(world, some_of(world, "holdout", 1))
     assert not answers.exists(), "a line of it is the erased report's"

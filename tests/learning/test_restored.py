@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from tasks.backup import back_up, restore
-from tasks.model_folders import fault_of, folder_of
-from tests.learning.retraining import challenge, model_of
-from tests.learning.world import World
+from tasks.evaluate import baselines_on
+from tasks.learning_data import read_part
+from tasks.ml.splits import split_of
+from tasks.model_folders import baselines_path, every_baselines, fault_of, folder_of
+from tasks.retention import apply
+from tests.learning.retraining import challenge, model_of, retrain
+from tests.learning.world import LABELS, World, patient_key
 
 
 def test_after_a_restore_the_next_night_publishes_beside_a_folder_without_a_row(
@@ -24,3 +29,23 @@ def test_after_a_restore_the_next_night_publishes_beside_a_folder_without_a_row(
     assert folder_of(world.settings, again) == taken_back.with_name(f"{taken_back.name}-2")
     assert fault_of(world.settings, again) is None
     assert taken_back.is_dir()  # it is nobody's now: for "laudos models gc"
+
+
+def test_baselines_of_a_model_that_a_restore_took_back_are_not_used(world: World, tmp_path: Path) -> None:
+    world.add(range(100))
+    first = model_of(world, retrain(world).trained.model_id)
+    back_up(world.settings, tmp_path / "backup")
+    held = [number for number in range(100, 200) if split_of(patient_key(number)) == "holdout"]
+    world.add(held[:2])
+    taken_back = model_of(world, retrain(world).trained.model_id)
+    restore(world.settings, tmp_path / "backup", overwrite=True)
+    world.add(held[2:6])
+    of_before = baselines_path(world.settings, taken_back).with_name("model-2-baselines.npz")
+    of_before.write_bytes(baselines_path(world.settings, taken_back).read_bytes())  # by an older laudos
+    again = model_of(world, retrain(world).trained.model_id)
+    assert again.id == taken_back.id
+    holdout = read_part(world.engine, again.snapshot_id, "holdout", LABELS)
+    used = baselines_on(world.engine, world.settings, again, holdout)
+    assert {len(found) for found in used.values()} == {len(holdout.ids)}
+    apply(world.engine, world.settings, world.run("retention"), "retention", world.now, logging.info)
+    assert every_baselines(world.settings) == [baselines_path(world.settings, one) for one in (first, again)]
