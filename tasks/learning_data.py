@@ -35,11 +35,15 @@ class Part:
     origins: list[str]
 
     def first(self, reports: int | None) -> Part:
-        """So many reports at most, the same ones every time and from all over the split."""
+        """So many reports at most, the same ones every time and from all over the split, one of each label
+        among them where there is room."""
         if reports is None or reports >= len(self.ids):
             return self
         drawn = sorted(range(len(self.ids)), key=lambda index: unit_interval(str(self.ids[index]), "first"))
-        return self.only(sorted(drawn[:reports]))
+        # chance may leave a rare label out, and without an example of each nothing can be trained
+        one_each = {self.labels_idx[index]: index for index in reversed(drawn)}.values()
+        others = (index for index in drawn if index not in one_each)
+        return self.only(sorted([*one_each, *others][:reports]))
 
     def only(self, places: Sequence[int]) -> Part:
         """The reports at these places."""

@@ -137,7 +137,10 @@ class TrainingSettings(Strict):
         "(docs/training.md); default: beside a scratch encoder only",
     )
     max_train_reports: int | None = Field(
-        default=None, ge=1, description="stop at so many reports of the training split; default all"
+        default=None,
+        ge=1,
+        description="stop at so many reports of the training split, one of each label among them; "
+        "default all",
     )
     augment: list[Literal["clauses", "synonyms", "noise", "sections"]] | None = Field(
         default=None,

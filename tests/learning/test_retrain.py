@@ -15,7 +15,7 @@ from db.tables import audit, feature, metric, promotion
 from tasks.evaluate import evaluate_model
 from tasks.ml import encoder
 from tasks.ml.predictor import Predictor
-from tasks.ml.splits import split_of
+from tasks.ml.splits import split_of, unit_interval
 from tasks.model_folders import folder_of, pointer_path
 from tasks.model_report import write_model_report
 from tasks.plan import How
@@ -282,6 +282,24 @@ def test_at_most_so_many_reports_are_trained_on(world: World, reconfigured: Call
     small.add(HOSPITAL)
     calibration = sum(split_of(patient_key(number)) == "calibration" for number in HOSPITAL)
     assert challenge(small).encoded == 30 + calibration
+
+
+def test_a_rare_label_stays_among_at_most_so_many_reports(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    small = reconfigured(world, labels=[*LABELS, "raro"], training=TRAINING | {"max_train_reports": 30})
+    small.add(HOSPITAL)
+    taught = [number for number in HOSPITAL if split_of(patient_key(number)) == "train"]
+    # versions are numbered as reports came, from 1
+    drawn = sorted(taught, key=lambda number: unit_interval(str(number + 1), "first"))
+    small.say(drawn[-2:], "raro")
+    calibration = sum(split_of(patient_key(number)) == "calibration" for number in HOSPITAL)
+    assert challenge(small).encoded == 30 + calibration
+    with reading(world.engine) as c:
+        read = set(c.scalars(select(feature.c.report_version_id)))
+    chosen = [number for number in taught if number + 1 in read]
+    # the others are those that chance had drawn without it, but for the last
+    assert set(chosen) == {*drawn[:29], drawn[-2]}
 
 
 def test_a_model_folder_can_be_the_encoder_of_another(
