@@ -24,11 +24,16 @@ from tasks.step import step
 
 @step("describe training set", run_name="describe training set {snapshot_id}", retries=2)
 def write_data_card(snapshot_id: int) -> bool:
-    """Write the card where none stands; returns whether it did. A frozen set's card never changes."""
+    """Write the card where the set's does not stand; returns whether it did. A frozen set's never changes."""
     settings = Settings.load()
-    if card_path(settings, snapshot_id, "html").exists():
+    engine = open_database(settings)
+    with reading(engine) as c:
+        snapshot = snapshots.get(c, snapshot_id)
+    standing = card_path(settings, snapshot_id, "html")
+    # one with another hash is of the set that bore the number before a restore
+    if snapshot is not None and standing.exists() and snapshot.sha in standing.read_text("utf-8"):
         return False
-    card = card_of(open_database(settings), snapshot_id)
+    card = card_of(engine, snapshot_id)
     write_atomically(card_path(settings, snapshot_id, "md"), card.markdown.encode())
     write_atomically(card_path(settings, snapshot_id, "html"), card.html.encode())
     publish_data_card(snapshot_id, card.markdown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Engine
@@ -33,10 +35,15 @@ def write_model_report(run_id: int, model_id: int) -> bool:
     engine = open_database(settings)
     model = model_row(engine, model_id)
     judged_now = run_id in {one.run_id for one in _verdict_on(engine, model) if one is not None}
-    if not judged_now and report_path(settings, model_id, "html").exists():
+    if not judged_now and _stands(report_path(settings, model_id, "html"), model):
         return False
     write_report(engine, settings, model)
     return True
+
+
+def _stands(page: Path, model: Model) -> bool:
+    """Whether its page is there: one older than the model is of what bore its number before a restore."""
+    return page.exists() and datetime.fromtimestamp(page.stat().st_mtime, UTC) >= model.created_at
 
 
 def write_report(engine: Engine, settings: Settings, model: Model) -> None:

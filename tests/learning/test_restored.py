@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
+from datetime import timedelta
 from pathlib import Path
 
 from tasks.backup import back_up, restore
+from tasks.data_card import write_data_card
 from tasks.evaluate import baselines_on
 from tasks.learning_data import read_part
 from tasks.ml.splits import split_of
-from tasks.model_folders import baselines_path, every_baselines, fault_of, folder_of
+from tasks.model_folders import (
+    baselines_path,
+    card_path,
+    every_baselines,
+    fault_of,
+    folder_of,
+    report_path,
+)
+from tasks.model_report import write_model_report
 from tasks.retention import apply
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import LABELS, World, patient_key
@@ -49,3 +60,18 @@ def test_baselines_of_a_model_that_a_restore_took_back_are_not_used(world: World
     assert {len(found) for found in used.values()} == {len(holdout.ids)}
     apply(world.engine, world.settings, world.run("retention"), "retention", world.now, logging.info)
     assert every_baselines(world.settings) == [baselines_path(world.settings, one) for one in (first, again)]
+
+
+def test_pages_of_what_bore_a_number_before_a_restore_are_written_anew(world: World) -> None:
+    world.add(range(60))
+    model = model_of(world, retrain(world).trained.model_id)
+    page = report_path(world.settings, model.id, "html")
+    assert write_model_report.fn(world.run("retrain"), model.id)
+    for days, again in ((1, False), (-1, True)):
+        written = (model.created_at + timedelta(days)).timestamp()
+        os.utime(page, (written, written))
+        assert write_model_report.fn(world.run("retrain"), model.id) is again
+    card = card_path(world.settings, model.snapshot_id, "html")
+    assert [write_data_card.fn(model.snapshot_id) for _ in range(2)] == [True, False]
+    card.write_text("of another set")
+    assert write_data_card.fn(model.snapshot_id)
