@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from tasks.ml import decoding, markup
 from tasks.ml.errors import Unreadable
 
-CLEANING_REVISION = 1
+CLEANING_REVISION = 2
 CHARACTERS_MAX = 1_000_000
 # markup may be many times as long as its text, but not without end
 RAW_MAX = 16_000_000

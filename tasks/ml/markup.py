@@ -15,6 +15,8 @@ _HTML_TAG = re.compile(
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8}[0-9]{0,2});")
 _BREAKS = {"p", "br", "div", "tr", "li", "ul", "ol", "table", "pre", "hr", *(f"h{n}" for n in range(1, 7))}
 _HIDDEN = {"style", "script", "head", "title"}
+# all else ends a head: HTML lets </head> be left out, and <body> too
+_OF_A_HEAD = _HIDDEN | {"html", "meta", "link", "base", "noscript", "template"}
 
 # HL7 v2.5, chapter 2.7: escape sequences in text fields
 _HL7 = re.compile(r"\\(\.br|\.(?:sp|sk|in|ti)[+-]?\d*|\.(?:fi|nf|ce)|[FSTREHN]|X(?:[0-9A-Fa-f]{2})+)\\")
@@ -71,22 +73,27 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
-        self.hidden = 0
+        self.hidden: list[str] = []  # what is open, outermost first, and does not show
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in _HIDDEN
+        if tag == "body" or (tag not in _OF_A_HEAD and self.hidden == ["head"]):
+            self.hidden.clear()
+        if tag in _HIDDEN:
+            self.hidden.append(tag)
         if tag in _BREAKS:
             self.pieces.append("\n")
         elif tag in {"td", "th"}:
             self.pieces.append("\t")
 
     def handle_endtag(self, tag: str) -> None:
-        # a body ends whatever an unclosed head had hidden
-        self.hidden = max(0, self.hidden - (tag in _HIDDEN))
+        if tag in self.hidden:
+            del self.hidden[self.hidden.index(tag) :]
         if tag in _BREAKS - {"br", "hr"}:
             self.pieces.append("\n")
 
     def handle_data(self, data: str) -> None:
+        if self.hidden == ["head"] and not data.isspace():
+            self.hidden.clear()
         if not self.hidden:
             self.pieces.append(data)
 

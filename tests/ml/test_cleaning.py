@@ -101,6 +101,22 @@ def test_html_leaves_its_text() -> None:
     assert repaired(html) == ("Conclusão:\nnódulo < 5 mm\n\n\ta\tb", {"html": 1})
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<html><head><meta charset=utf-8><title>x</title><body><p>Maligno</p></body></html>", "Maligno"),
+        ("Laudo 12\n<html><head><title>x</title><body><p>Maligno</p></body></html>", "Laudo 12\n\nMaligno"),
+        ("<html><head></head><body>Um</body></html><html><head><meta><body> Dois</body></html>", "Um Dois"),
+        ("<html><head><title>x</title><style>p {color: red}</style><p>Maligno</p></html>", "Maligno"),
+        ("<html><head><meta charset=utf-8>\nLaudo: maligno", "Laudo: maligno"),
+        ("<html><head><style>p {}</style><title>x</title></head>\n<body>Maligno</body></html>", "Maligno"),
+    ],
+    ids=["body", "after a line", "two documents", "no body either", "no tag either", "closed"],
+)  # fmt: skip
+def test_a_head_left_open_hides_no_body(html: str, text: str) -> None:
+    assert clean(html).text == text
+
+
 def test_entities_outside_html_are_read() -> None:
     assert repaired("n&oacute;dulo &amp; cisto, P&D") == ("nódulo & cisto, P&D", {"entities": 2})
 
