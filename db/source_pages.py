@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, literal, or_
-from sqlalchemy.types import NullType
+from sqlalchemy import ColumnElement, LargeBinary, Text, and_, cast, func, literal, or_
+from sqlalchemy.types import TypeEngine
 
 Values = Sequence[Any]
+
+# what db.source_schema lets through for bytes that are no UTF-8
+_STRAY = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,24 @@ def filled(rows: Iterable[Values], text_at: int, size: PageSize) -> Iterator[lis
 
 def beyond(keys: Sequence[ColumnElement[Any]], after: Values) -> ColumnElement[bool]:
     """(a, b) > (x, y), spelled so that every database can walk its index on a."""
-    # of the key's own type: a moment that came as text ('infinity') goes back as a moment
-    last = [
-        value if isinstance(key.type, NullType) else literal(value, key.type)
-        for key, value in zip(keys, after, strict=True)
-    ]
+    last = [_last(value, key.type) for key, value in zip(keys, after, strict=True)]
     first: ColumnElement[bool] = keys[0] > last[0]
     if len(keys) == 1:
         return first
     return and_(keys[0] >= last[0], or_(first, keys[1] > last[1]))
+
+
+def _last(value: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """A key's value, to compare its column with just as that sorts.
+
+    Of the key's own type: a moment that came as text ('infinity') goes back as a moment. Where we know of
+    none the database must find it: called text, it would compare a citext letter by letter.
+    """
+    if isinstance(value, str) and _STRAY.search(value):
+        # SQLite: bytes that its table calls text. A function's value changes no number beside it into text
+        stored = literal(value.encode("utf-8", "surrogateescape"), LargeBinary())
+        return func.coalesce(cast(stored, Text()), None)
+    return literal(value, kind)
 
 
 def without_last_key(page: list[Values], key_at: Sequence[int]) -> list[Values]:

@@ -196,7 +196,7 @@ class SourceReader:
             text,
             as_instant(moment, self.source.zone),
             as_key(patient),
-            as_date(day),
+            as_date(day, self.source.zone),
             dict(zip(self.source.labels, said, strict=False)),  # the groups follow
             groups,
         )

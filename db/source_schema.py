@@ -22,13 +22,14 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import TypeEngine
 
 from db.engine import parse_url
 from db.errors import ConfigurationError
-from db.source_values import as_instant
+from db.source_values import is_iso
 
 SQLITE_PATIENCE_S = 60.0
 
@@ -44,6 +45,8 @@ def open_source(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
         if parsed.drivername.endswith("+psycopg"):
+            # before SQLAlchemy's own look at the server
+            event.listen(engine, "connect", _refuse_bytes, insert=True)
             event.listen(engine, "connect", _take_any_moment)
         return engine
     path = Path(parsed.database or "").expanduser()
@@ -93,6 +96,8 @@ class UpdatedAt:
         if name is None:
             return None
         kind = columns[name]["type"]
+        while isinstance(kind, DOMAIN):
+            kind = kind.data_type
         as_text = engine.dialect.name == "sqlite" or _python_type(kind) is str
         if not as_text and not isinstance(kind, (Date, DateTime)):
             raise ConfigurationError(_NO_TIME.format(name=name, found=f"{kind}, neither a date nor a time"))
@@ -119,8 +124,17 @@ def refuse_unordered(engine: Engine, column: ColumnElement[Any], moves: UpdatedA
         return
     with engine.connect() as connection:
         sample = connection.scalars(select(column).where(column.is_not(None)).limit(100)).all()
-    if any(as_instant(value, moves.zone) is None for value in sample):
+    if not all(map(is_iso, sample)):
         raise ConfigurationError(_NO_TIME.format(name=moves.name, found="not a date or time in ISO 8601"))
+
+
+def _refuse_bytes(connection: Any, _record: object) -> None:
+    """Raises ConfigurationError where the driver would give bytes for every text."""
+    if connection.info.parameter_status("client_encoding") == "SQL_ASCII":
+        raise ConfigurationError(
+            "url: its database is in SQL_ASCII, which tells no encoding; add ?client_encoding=utf8, "
+            "or =latin1 where not all of it is UTF-8"
+        )
 
 
 def _take_any_moment(connection: Any, _record: object) -> None:

@@ -45,10 +45,28 @@ def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
         return None
 
 
-def as_date(value: object) -> date | None:
-    """A date out of a datetime, a date, ISO 8601 or dd/mm/yyyy text; None for anything else."""
+def is_iso(value: object) -> bool:
+    """Whether it is text in ISO 8601, of a moment that leaves the calendar in UTC (9999, "never") too."""
+    if not isinstance(value, str):
+        return False
+    try:
+        datetime.fromisoformat(value.strip())
+    except ValueError:
+        return False
+    return True
+
+
+def as_date(value: object, zone: ZoneInfo) -> date | None:
+    """A date out of a datetime, a date, ISO 8601 or dd/mm/yyyy text; None for anything else.
+
+    Of a datetime with a zone it is the day in `zone`, for the driver's is that of the server's session.
+    Text has the day that it bears.
+    """
     if isinstance(value, datetime):
-        return value.date()
+        try:
+            return (value.astimezone(zone) if value.tzinfo else value).date()
+        except OverflowError:  # year 1 or 9999
+            return value.date()
     if isinstance(value, date):
         return value
     if not isinstance(value, str):

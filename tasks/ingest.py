@@ -67,7 +67,7 @@ def ingest_from(
             if asked.group_columns
             else None
         )
-        with ahead(_rows(source_name, read, asked.group_values, values)) as pages:
+        with ahead(_rows(reader.source, read, asked.group_values, values)) as pages:
             (_compare_all if whole else _follow)(visit, pages)
     with reading(engine) as c:
         return ledger.counts_of_source(c, run_id, turn.source_id)
@@ -141,10 +141,10 @@ def _values(engine: Engine, settings: Settings, source_name: str, source_id: int
 
 
 def _rows(
-    source_name: str, pages: Iterator[list[SourceRow]], meanings: Meanings, values: Values | None
+    source: SourceTable, pages: Iterator[list[SourceRow]], meanings: Meanings, values: Values | None
 ) -> Iterator[list[Row]]:
     for page in pages:
-        rows = [row_of(source_name, read, groups_of(read, meanings)) for read in page]
+        rows = [row_of(source.name, read, groups_of(read, meanings, source.zone)) for read in page]
         if values is not None:
             values.admit(row.groups for row in rows)
         yield rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -23,8 +24,8 @@ VERSIONS_BACK: Final = 20_000
 Meanings = Mapping[Any, Mapping[str, str]]  # sex, race or institution -> value at the source -> what it means
 
 
-def groups_of(read: SourceRow, meanings: Meanings) -> Groups | None:
-    """What the row tells of its patient; None where the source has no such columns.
+def groups_of(read: SourceRow, meanings: Meanings, zone: ZoneInfo) -> Groups | None:
+    """What the row tells of its patient; None where the source, whose zone that is, has no such columns.
 
     An age at a date of birth is that on the report's date, else on the day the row changed.
     """
@@ -34,7 +35,7 @@ def groups_of(read: SourceRow, meanings: Meanings) -> Groups | None:
     day: date | None = read.date or (read.updated_at.date() if read.updated_at else None)
     return Groups(
         sex=sex_of(said.get("sex")),
-        age_band=age_band(said.get("age")) or age_band_at(as_date(said.get("birth_date")), day),
+        age_band=age_band(said.get("age")) or age_band_at(as_date(said.get("birth_date"), zone), day),
         race=race_of(said.get("race")),
         institution=institution_of(said.get("institution")),
     )

@@ -57,7 +57,8 @@ class SourceSettings(Strict):
     )
     timezone: ZoneName | None = Field(
         default=None,
-        description="zone of updated_at where the column has none; default: the top-level timezone",
+        description="zone of updated_at where the column has none, and of the days of moments that have one; "
+        "default: the top-level timezone",
     )
     overlap: Duration = Field(
         default=timedelta(hours=6),

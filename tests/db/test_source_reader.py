@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Uuid,
     create_engine,
     insert,
+    make_url,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -35,6 +37,7 @@ from db.errors import ConfigurationError
 from db.source_pages import PageSize
 from db.source_reader import SourceReader, SourceTable
 from db.source_values import as_date, as_instant, as_key
+from tasks.torture.server import Server
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 PAGE, LARGE = PageSize(2, 10**6), PageSize(10, 10**6)
@@ -58,6 +61,29 @@ def reading_from(
     source = SourceTable("his", url, "Laudos", None, "Id", "texto", "Quando", None, None, {}, SAO_PAULO)
     with SourceReader(source) as reader:
         yield reader
+
+
+@contextmanager
+def postgres_table(
+    url: str, id_type: str, moment_type: str, rows: list[tuple[Any, str]], *before: str
+) -> Iterator[SourceReader]:
+    """As `reading_from`, of types that PostgreSQL alone has, after statements of its own."""
+    engine = create_engine(url)
+    with engine.begin() as c:
+        for statement in before:
+            c.exec_driver_sql(statement)
+        c.exec_driver_sql(f'CREATE TABLE "Laudos" ("Id" {id_type}, "Quando" {moment_type}, texto TEXT)')
+        for number, (key, moment) in enumerate(rows):
+            # of no type, as a literal is
+            c.exec_driver_sql('INSERT INTO "Laudos" VALUES (%s, %s, %s)', (key, moment, str(number)))
+    engine.dispose()
+    with SourceReader(_in_postgres(url)) as reader:
+        yield reader
+
+
+def _in_postgres(url: str) -> SourceTable:
+    """That table, whose moments are the reports' dates, too."""
+    return SourceTable("his", url, "Laudos", None, "Id", "texto", "Quando", None, "Quando", {}, SAO_PAULO)
 
 
 def told(pages: Iterator[list[Any]]) -> list[str]:
@@ -113,16 +139,7 @@ def test_moments_of_any_kind_are_read_and_searched_from(
 @pytest.mark.parametrize("kind", ["TIMESTAMPTZ", "TIMESTAMP", "DATE"])
 def test_moments_beyond_pythons_calendar_end_no_page(postgres_url: str, kind: str) -> None:
     moments = ["-infinity", "0044-03-15 BC", "2026-03-02", "200000-01-01", *["infinity"] * 3]
-    engine = create_engine(postgres_url)
-    with engine.begin() as c:
-        c.exec_driver_sql(f'CREATE TABLE "Laudos" ("Id" INTEGER, "Quando" {kind}, texto TEXT)')
-        for number, moment in enumerate(moments):
-            c.exec_driver_sql('INSERT INTO "Laudos" VALUES (%s, %s, %s)', (number, moment, str(number)))
-    engine.dispose()
-    source = SourceTable(
-        "his", postgres_url, "Laudos", None, "Id", "texto", "Quando", None, "Quando", {}, SAO_PAULO
-    )
-    with SourceReader(source) as reader:
+    with postgres_table(postgres_url, "INTEGER", kind, list(enumerate(moments))) as reader:
         assert told(reader.all_rows(PAGE)) == list("0123456")
         # each of them ends a page of one row, and the next page goes on behind it
         assert told(reader.pages(None, PageSize(1, 10**6))) == list("0123456")
@@ -162,9 +179,100 @@ def test_moments_without_a_zone_are_the_sources() -> None:
 def test_dates_are_read_as_brazil_and_iso_write_them() -> None:
     day = date(2026, 2, 28)
     for written in (day, datetime(2026, 2, 28, 23), "2026-02-28", "28/02/2026 10:00", "2026-02-28T10:00"):
-        assert as_date(written) == day
+        assert as_date(written, SAO_PAULO) == day
     for nothing in (None, "31/02/2026", "ontem", 3):
-        assert as_date(nothing) is None
+        assert as_date(nothing, SAO_PAULO) is None
+
+
+@pytest.mark.parametrize("server", ["UTC", "America/Sao_Paulo", "Asia/Tokyo"])
+def test_the_date_of_a_report_is_its_sources_day_whatever_the_servers_zone(
+    postgres_url: str, server: str
+) -> None:
+    name = make_url(postgres_url).database
+    moments = ["2026-03-01 23:30-03", "2026-03-02 00:30-03"]
+    setting = f"ALTER DATABASE \"{name}\" SET timezone = '{server}'"
+    with postgres_table(postgres_url, "INTEGER", "TIMESTAMPTZ", list(enumerate(moments)), setting) as reader:
+        days = [row.date for page in reader.all_rows(PAGE) for row in page]
+    assert days == [date(2026, 3, 1), date(2026, 3, 2)]
+
+
+def test_a_date_at_the_calendars_end_is_the_day_that_it_bears() -> None:
+    assert as_date(datetime.max.replace(tzinfo=UTC), ZoneInfo("Asia/Tokyo")) == date.max
+
+
+@pytest.mark.parametrize("kind", ["citext", "enum"])
+def test_ids_are_compared_as_their_column_sorts(postgres_url: str, kind: str) -> None:
+    keys = ["z1", "a2", "B3", "b4", "C5", "c6", "d7"]
+    created = {
+        "citext": "CREATE EXTENSION citext",
+        "enum": f"CREATE TYPE enum_ids AS ENUM ({', '.join(map(repr, keys))})",
+    }
+    id_type = "enum_ids" if kind == "enum" else kind
+    rows = [(key, "2026-03-02 12:00") for key in keys]
+    with postgres_table(postgres_url, id_type, "TIMESTAMP", rows, created[kind]) as reader:
+        for pages in (reader.all_rows(PAGE), reader.pages(None, PAGE)):
+            assert sorted(told(pages)) == list("0123456")
+
+
+def test_ids_in_latin_1_end_no_page(sqlite_url: str) -> None:
+    """SQLite calls any bytes text, and keeps numbers beside them where a column has no type."""
+    engine = create_engine(sqlite_url)
+    ids = [*range(5), *(f"1ç{n}".encode("latin-1") for n in range(5)), "z"]
+    with engine.begin() as c:
+        c.exec_driver_sql('CREATE TABLE "Laudos" ("Id", "Quando" TEXT, texto TEXT)')
+        for number, key in enumerate(ids):
+            stored = "CAST(? AS TEXT)" if isinstance(key, bytes) else "?"
+            c.exec_driver_sql(
+                f'INSERT INTO "Laudos" VALUES ({stored}, ?, ?)', (key, "2026-03-02", f"{number:02}")
+            )
+    engine.dispose()
+    source = SourceTable(
+        "his", sqlite_url, "Laudos", None, "Id", "texto", "Quando", None, None, {}, SAO_PAULO
+    )
+    with SourceReader(source) as reader:
+        for pages in (reader.all_rows(PAGE), reader.pages(None, PAGE)):
+            assert told(islice(pages, 20)) == [f"{n:02}" for n in range(len(ids))]
+
+
+@pytest.mark.parametrize("base", ["timestamptz", "timestamp", "text"])
+def test_a_moment_may_be_of_a_domain(postgres_url: str, base: str) -> None:
+    created = f"CREATE DOMAIN given AS {base}; CREATE DOMAIN moved AS given NOT NULL"
+    rows = [(n, "2026-03-02 12:00") for n in range(5)]
+    with postgres_table(postgres_url, "INTEGER", "moved", rows, created) as reader:
+        assert told(reader.pages(datetime(2026, 3, 2, tzinfo=UTC), PAGE)) == list("01234")
+        assert told(reader.pages(datetime(2026, 3, 5, tzinfo=UTC), PAGE)) == []
+
+
+@pytest.mark.parametrize("moment_type", [DateTime(), Text()], ids=["without zone", "text"])
+def test_a_never_in_local_time_refuses_no_source(database_url: str, moment_type: TypeEngine[Any]) -> None:
+    never = datetime(9999, 12, 31, 23, 59, 59)
+    moments = [NOON, never]
+    rows = [(n, str(at) if isinstance(moment_type, Text) else at) for n, at in enumerate(moments)]
+    with reading_from(database_url, rows, Integer(), moment_type) as reader:
+        assert sorted(told(reader.pages(None, PAGE))) == ["0", "1"]
+
+
+def test_a_database_that_tells_no_encoding_is_refused_with_what_to_say_in_its_url(
+    postgres_server: Server,
+) -> None:
+    url = postgres_server.new_database()
+    other = str(make_url(url).set(database="in_sql_ascii").render_as_string())
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as c:
+        c.exec_driver_sql("CREATE DATABASE in_sql_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    engine.dispose()
+    postgres_server.drop(url)
+    try:
+        with (
+            pytest.raises(ConfigurationError, match=r"'his': url: .*SQL_ASCII.*add \?client_encoding=utf8"),
+            SourceReader(_in_postgres(other)),
+        ):
+            pass
+        named = f"{other}&client_encoding=latin1"
+        with postgres_table(named, "TEXT", "TIMESTAMP", [("ação", "2026-03-02")]) as reader:
+            assert told(reader.all_rows(PAGE)) == ["0"]
+    finally:
+        postgres_server.drop(other)
 
 
 @pytest.mark.parametrize("collation", ["pt-BR-x-icu", "case_blind", "C"])

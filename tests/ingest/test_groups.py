@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, select
@@ -16,6 +17,7 @@ from db.groups import Groups, newest_values
 from db.ledger import Counts
 from db.source_reader import SourceRow
 from db.tables import patient_group, quarantine, report, report_version
+from tasks.intake_groups import groups_of
 from tasks.intake_rows import row_from, row_of
 from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
 from tasks.settings import Settings
@@ -83,6 +85,14 @@ def test_a_row_in_quarantine_keeps_its_groups_and_no_date_of_birth(
     before_there_were_groups = {**json.loads(kept.payload)}
     del before_there_were_groups["groups"]
     assert row_from(before_there_were_groups).groups is None
+
+
+def test_a_date_of_birth_is_a_day_at_the_source_whatever_the_servers_zone(now: datetime) -> None:
+    born = datetime(1986, 3, 3, 1, tzinfo=UTC)  # the evening of the 2nd in São Paulo: forty years ago
+    read = SourceRow("1", "", now, None, None, {}, {"birth_date": born})
+    found = groups_of(read, {}, ZoneInfo("America/Sao_Paulo"))
+    assert found is not None
+    assert found.age_band == "40-49"
 
 
 def test_a_refused_row_whose_patient_is_of_no_known_group_can_be_kept(now: datetime) -> None:
