@@ -20,6 +20,7 @@ from db.tables import quarantine, source
 
 UNKNOWN_LABEL = "unknown_label"
 SCORING_FAILED = "scoring_failed"
+READ_AGAIN = "its row was read again since"
 BESIDE_A_REPORT = (UNKNOWN_LABEL, SCORING_FAILED)
 
 
@@ -114,7 +115,7 @@ def resolve(
         c.execute(
             update(quarantine)
             .where(*waits, among(c, quarantine.c.external_id, some))
-            .values(state="resolved", closed_at=now, closed_because="its row was read again since")
+            .values(state="resolved", closed_at=now, closed_because=READ_AGAIN)
         )
 
 

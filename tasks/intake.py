@@ -17,7 +17,7 @@ from db import groups, labels, ledger, quarantine, reports
 from db.groups import Groups
 from db.quarantine import UNKNOWN_LABEL, Refused
 from db.reports import Content, Known
-from tasks.intake_rows import Row, fit_id
+from tasks.intake_rows import Row, fit_id, without_fraction
 from tasks.ml.cleaning import CLEANING_REVISION, clean
 from tasks.ml.errors import Unreadable
 from tasks.ml.faultpoints import reach
@@ -87,8 +87,12 @@ def write(
     page: Page,
     classifiers: Mapping[str, ClassifierSettings],
     now: datetime,
+    again: Sequence[int] | None = None,
 ) -> None:
-    """Write a page: reports, versions, labels, quarantine and its share of the ledger."""
+    """Write a page: reports, versions, labels, quarantine and its share of the ledger.
+
+    `again`: the rows of the quarantine that it was read from; None where its source was read.
+    """
     versions = reports.take_in(c, run_id, source_id, page.contents, page.known, now)
     reach("ingest.page.reports")
     _keep_up(c, page)
@@ -98,11 +102,13 @@ def write(
         groups.put(c, {versions[name]: one for name, one in page.groups.items()}, standing)
     unknown = _put_labels(c, source_name, page, versions, classifiers, now)
     reach("ingest.page.labels")
-    told = {one.external_id for one in unknown}
     # what waited for these reports is out of date, taken in or not; what still holds is added again
-    read_again = {*versions, *(one.external_id for one in page.refused if one.external_id)}
-    quarantine.resolve(c, source_id, list(read_again), now, labels=False)
-    quarantine.resolve(c, source_id, [name for name in versions if name not in told], now, labels=True)
+    if again is None:
+        read_again = {*versions, *(one.external_id for one in page.refused if one.external_id)}
+        quarantine.resolve(c, source_id, list(read_again), now, labels=False)
+    else:
+        quarantine.close(c, again, now, quarantine.READ_AGAIN)
+    quarantine.resolve(c, source_id, list(versions), now, labels=True)
     quarantine.add(c, run_id, source_id, [*page.refused, *unknown], now)
     reach("ingest.page.quarantine")
     ledger.add_batch(c, run_id, source_id, page.counts, now)
@@ -203,6 +209,8 @@ def _put_labels(
     unknown: list[Refused] = []
     for external_id, said in page.said.items():
         for classifier, value in said.items():
+            if classifier not in classifiers:  # laudos.toml names no such column since the row was read
+                continue
             label = label_for(value, classifiers[classifier])
             if label is None:
                 unknown.append(refused_label(external_id, classifier, value))
@@ -217,7 +225,9 @@ def _put_labels(
             (changed if version in stood else first).append(said_now)
     labels.add_labels(c, first, now)
     labels.put_labels(c, changed, now)
-    labels.withdraw(c, [key for key in before if key not in now_said], "source", source_name)
+    # of a column that laudos.toml no longer names nobody knows what it says now
+    gone = [key for key in before if key not in now_said and key[1] in classifiers]
+    labels.withdraw(c, gone, "source", source_name)
     return unknown
 
 
@@ -225,7 +235,7 @@ def label_for(value: str, classifier: ClassifierSettings) -> str | None:
     """The label that a source's value stands for; None where it stands for none."""
     names = {label: label for label in classifier.labels} | classifier.label_values
     folded = {name.casefold(): label for name, label in names.items()}
-    return names.get(value) or folded.get(value.casefold())
+    return names.get(value) or folded.get(value.casefold()) or names.get(without_fraction(value))
 
 
 def refused_label(external_id: str, classifier: str, value: str) -> Refused:

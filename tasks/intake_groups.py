@@ -14,6 +14,7 @@ from db.errors import ConfigurationError
 from db.groups import Groups
 from db.source_reader import SourceRow
 from db.source_values import as_date
+from tasks.intake_rows import without_fraction
 from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
 
 # of the column of race: what has more is a name or a number of the patient's, and must not come in
@@ -81,4 +82,4 @@ def _meant(name: str, value: object, meanings: Meanings) -> object:
     if not known or value is None:
         return value
     written = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return known.get(written, value)
+    return known.get(written, known.get(without_fraction(written), value))

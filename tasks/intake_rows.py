@@ -16,6 +16,7 @@ from tasks.ml.cleaning import raw_sha
 
 # PostgreSQL's index takes no longer ones, and no id of a hospital comes near
 ID_MAX = 512
+_NO_FRACTION = re.compile(r"(?<=\d)\.0+$")
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -93,10 +94,17 @@ def fit_id(external_id: str | None) -> bool:
     return external_id is not None and len(external_id) <= ID_MAX and not _UNFIT.search(external_id)
 
 
+def without_fraction(written: str) -> str:
+    """A number's text without the ".0" that PostgreSQL gives where SQLite gives none."""
+    return _NO_FRACTION.sub("", written)
+
+
 def _written(value: object) -> str:
     """A label's value as text; a float without a fraction as the integer it stands for."""
     if value is None or value != value:
         return ""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "surrogateescape").strip()
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 

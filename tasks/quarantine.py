@@ -39,7 +39,8 @@ MEANINGS: Final = {
 _AT_THE_SOURCE = "repair it at the source; the next ingest takes it in and closes the row"
 NEXT: Final = {
     **dict.fromkeys(MEANINGS, _AT_THE_SOURCE),
-    "no_id": "give the row an id at the source, or dismiss it",
+    # kept without an id, they cannot be told from others: no later reading closes them
+    **dict.fromkeys(("no_id", "unfit_id"), "give the row an id at the source, then dismiss it here"),
     "conflicting_content": "let the source hold one text for this id; the next ingest closes the row",
     "unknown_label": "name the value in label_values, then: laudos quarantine retry --reason unknown_label",
     "scoring_failed": "once another model answers: laudos quarantine retry --reason scoring_failed",

@@ -21,6 +21,8 @@ from tasks.quarantine import NEXT, known_reason
 from tasks.settings import Settings
 
 ROWS_A_PAGE = 500
+# of several contents only the source can say which; what is no text is kept as no more than a description
+NOT_AGAIN = (intake.CONFLICTING, "not_text")
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ def retry_quarantine(
     """Clean what waits with today's rules and read its labels with today's settings.
 
     What passes is taken in as if it had just been read. `reason`: only these rows. Raises Busy while an
-    ingest is under way, ConfigurationError for a reason that is none.
+    ingest is under way, ConfigurationError for a reason that is none, or that only the source can end.
     """
     if source is not None:
         settings.source(source)
     if reason is not None:
         known_reason(reason)
-    if reason == intake.CONFLICTING:
+    if reason in NOT_AGAIN:
         raise ConfigurationError(f"{reason} cannot be tried again here: {NEXT[reason]}")
     engine = open_database(settings)
     taken = freed = 0
@@ -77,14 +79,14 @@ def _retry_rows(
     now = datetime.now(UTC)
     classifiers = {name: settings.classifier(name) for name in settings.source(source_name).labels}
     for waiting in _pages(engine, source_id, labels=False, only=reason):
-        # of two contents of one report none can be chosen here: only the source can say which
-        rows = [row_from(content) for _, why, content in waiting if why != intake.CONFLICTING]
-        if not rows:
+        again = {number: row_from(content) for number, why, content in waiting if why not in NOT_AGAIN}
+        if not again:
             continue
         with reading(engine) as c:
-            page = intake.decide(c, source_id, rows)
+            # what waits of a report is what its source held when it was last read
+            page = intake.decide(c, source_id, list(again.values()), whole=True)
         with writing(engine) as c:
-            intake.write(c, run_id, source_id, source_name, page, classifiers, now)
+            intake.write(c, run_id, source_id, source_name, page, classifiers, now, again=list(again))
 
 
 def _retry_labels(engine: Engine, settings: Settings, source_name: str, source_id: int) -> int:

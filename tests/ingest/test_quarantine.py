@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,8 @@ def test_a_retry_of_one_reason_leaves_the_others(
     assert (done.rows, done.labels_taken, done.still_waiting) == (Counts(), 1, 0)
     with pytest.raises(ConfigurationError, match="let the source hold one text"):
         retry_quarantine(settings, reason="conflicting_content")
+    with pytest.raises(ConfigurationError, match="not_text cannot be tried again here: repair it at the s"):
+        retry_quarantine(settings, reason="not_text")
 
 
 def test_all_of_one_reason_are_dismissed_at_once_and_what_came_in_since_waits(
@@ -193,6 +195,80 @@ def test_a_retry_takes_a_label_that_the_settings_have_learnt(
     assert retry_quarantine(settings).labels_taken == 1
     assert waiting.labels() == {"2/1": "benigno"}
     assert waiting.quarantined() == [("1", "no_letters")]
+
+
+def test_a_retry_takes_in_nothing_that_is_no_text(
+    desk: Desk, hospital: Hospital, configure: Callable[..., Settings], database_url: str, now: datetime
+) -> None:
+    kind, value = (
+        ("JSONB", """'{"laudo": "maligno"}'""") if "postgresql" in database_url else ("INTEGER", "12")
+    )
+    hospital.add(row("1", now))
+    with hospital.engine.begin() as c:
+        c.exec_driver_sql(f"ALTER TABLE laudos ADD COLUMN outro {kind}")
+        c.exec_driver_sql(f"UPDATE laudos SET outro = {value}")
+    asked = {"his": columns(hospital.url, text="outro")}
+    desk.settings = configure(database=database_url, sources=asked, classifiers={"paaf": PAAF})
+    desk.ingest(now)
+    assert desk.quarantined() == [("1", "not_text")]
+    assert retry_quarantine(desk.settings).rows == Counts()
+    assert desk.texts() == {}
+    assert desk.quarantined() == [("1", "not_text")]
+
+
+def test_a_retry_closes_no_row_that_it_did_not_read(desk: Desk, hospital: Hospital, now: datetime) -> None:
+    hospital.add(row("1", now - timedelta(hours=1), "Redação antiga"), row("1", now, "---"))
+    desk.ingest(now)
+    both = [("1", "conflicting_content"), ("1", "no_letters")]
+    assert desk.quarantined() == both
+    retry_quarantine(desk.settings)
+    assert desk.quarantined() == both
+    assert desk.quarantined("resolved") == []
+
+
+def test_a_retry_takes_in_a_row_that_lost_its_date(
+    desk: Desk, hospital: Hospital, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.add(row("1", now))
+    desk.ingest(now)
+    hospital.change("1", texto="---", atualizado_em=None)
+    desk.ingest(now, full=True)
+    assert desk.quarantined() == [("1", "no_letters")]
+    monkeypatch.setattr(intake, "clean", lambda raw: cleaning.Cleaned("doze"))
+    assert retry_quarantine(desk.settings).rows == Counts(read=1, updated=1)
+
+
+def test_a_retry_passes_over_labels_that_the_settings_no_longer_name(
+    waiting: Desk,
+    hospital: Hospital,
+    configure: Callable[..., Settings],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unlabelled = {"his": columns(hospital.url, labels={})}
+    settings = configure(database=database_url, sources=unlabelled, classifiers={"paaf": PAAF})
+    monkeypatch.setattr(intake, "clean", lambda raw: cleaning.Cleaned("doze"))
+    assert retry_quarantine(settings, reason="no_letters").rows == Counts(read=1, new=1)
+    assert waiting.labels() == {}
+
+
+@pytest.mark.parametrize("broken", [None, "9" * 600], ids=["no_id", "unfit_id"])
+def test_a_row_that_has_its_id_by_now_waits_until_it_is_dismissed_as_its_advice_says(
+    desk: Desk, hospital: Hospital, now: datetime, broken: str | None
+) -> None:
+    hospital.add({**row("x", now), "id": broken})
+    desk.ingest(now)
+    hospital.add(row("1", now))
+    with hospital.engine.begin() as c:
+        c.execute(hospital.table.delete().where(hospital.table.c.id.is_distinct_from("1")))
+    desk.ingest(now, full=True)
+    (entry,) = list_quarantine(desk.settings).rows
+    assert (
+        show_quarantine(desk.settings, entry.id).next
+        == "give the row an id at the source, then dismiss it here"
+    )
+    dismiss_quarantine(desk.settings, entry.id, "it has one")
+    assert desk.quarantined() == []
 
 
 def test_a_row_whose_source_was_mended_is_resolved_by_itself(
