@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, select, update
@@ -11,6 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.errors import Busy
 from db.tables import source
+
+# two days into the calendar: a zone's offset and the day that text is read behind lead out of it
+_EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,15 @@ def begin_turn(c: Connection, name: str, overlap_s: int) -> Turn:
         .values(fence=source.c.fence + 1)
         .returning(source.c.fence, source.c.watermark)
     ).one()
-    since = taken.watermark and taken.watermark - timedelta(seconds=overlap_s)
-    return Turn(source_id, taken.fence, taken.watermark, since)
+    return Turn(source_id, taken.fence, taken.watermark, _behind(taken.watermark, overlap_s))
+
+
+def _behind(watermark: datetime | None, overlap_s: int) -> datetime | None:
+    """So far behind a watermark; None, the beginning, too for one in year 1, the "never" of some systems."""
+    overlap = timedelta(seconds=overlap_s)
+    if watermark is None or watermark - _EARLIEST < overlap:
+        return None
+    return watermark - overlap
 
 
 def move_watermark(c: Connection, turn: Turn, to: datetime | None, last_key: str | None) -> None:

@@ -110,10 +110,14 @@ class _Visit:
     now: datetime
     progress: Callable[[int, int | None], None]  # rows so far, of an unknown number
 
-    def commit(self, rows: Sequence[Row], watermark: Row | None, *, whole: bool = False) -> intake.Page:
-        """Take a page in, and note how far the source is read. Raises Busy where another took over."""
+    def commit(self, rows: Sequence[Row], watermark: Row | None, seen: _Seen | None = None) -> intake.Page:
+        """Take a page in, and note how far the source is read. Raises Busy where another took over.
+
+        `seen`: which reports a comparison of everything has met so far; None where it is none.
+        """
+        met = None if seen is None else seen.__contains__
         with reading(self.engine) as c:
-            page = intake.decide(c, self.turn.source_id, rows, whole=whole)
+            page = intake.decide(c, self.turn.source_id, rows, whole=seen is not None, met=met)
         reach("ingest.page.decided")
         classifiers = {name: self.settings.classifier(name) for name in self._labelled()}
         with writing(self.engine) as c:
@@ -167,7 +171,7 @@ def _compare_all(visit: _Visit, pages: Iterator[list[Row]]) -> None:
     latest: Row | None = None
     rows_read = 0
     for rows in pages:
-        page = visit.commit(rows, None, whole=True)
+        page = visit.commit(rows, None, seen)
         for report_id in page.report_ids:
             seen.add(report_id)
         latest = _latest([*rows, *([latest] if latest else [])], visit.now)
@@ -187,8 +191,9 @@ def _mark_gone(visit: _Visit, seen: _Seen, rows_read: int) -> None:
             # far more often a load that failed than a hospital that threw every report away
             raise LaudosError(
                 f"source {visit.source_name!r} is empty, but {1 + sum(1 for _ in gone)} reports of it are "
-                "known; none was marked as deleted. Look whether its load failed; "
-                "if it is really to be forgotten, take it out of laudos.toml"
+                "known; none was marked as deleted. Look whether its load failed; if it is really to be "
+                "forgotten, take it out of laudos.toml and let classifiers.X.sources name the others, or "
+                "its reports are scored and teach as before"
             )
         while some := list(islice(gone, GONE_A_TRANSACTION)):
             reach("ingest.deletions.found")
@@ -199,7 +204,8 @@ def _mark_gone(visit: _Visit, seen: _Seen, rows_read: int) -> None:
 
 
 class _Seen:
-    """Which reports known before were met: a bit each, so that eighty million take ten megabytes."""
+    """Which reports were met: a bit for each known before, so that eighty million take ten megabytes, and
+    all that came in since."""
 
     def __init__(self, up_to: int) -> None:
         self.up_to = up_to
@@ -210,7 +216,7 @@ class _Seen:
             self._bits[report_id >> 3] |= 1 << (report_id & 7)
 
     def __contains__(self, report_id: int) -> bool:
-        return bool(self._bits[report_id >> 3] & 1 << (report_id & 7))
+        return report_id > self.up_to or bool(self._bits[report_id >> 3] & 1 << (report_id & 7))
 
 
 def _latest(rows: Sequence[Row], now: datetime) -> Row | None:

@@ -7,7 +7,7 @@ tasks.quarantine. Cleaning is spared where the raw sha says that nothing changed
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -53,11 +53,20 @@ class Page:
         return {found.report_id for found in self.known.values()}
 
 
-def decide(c: Connection, source_id: int, rows: Sequence[Row], *, whole: bool = False) -> Page:
+def decide(
+    c: Connection,
+    source_id: int,
+    rows: Sequence[Row],
+    *,
+    whole: bool = False,
+    met: Callable[[int], bool] | None = None,
+) -> Page:
     """Sort a page's rows: reads what is known of them, cleans what is new. Writes nothing.
 
-    `whole`: all rows of each report are here. Then an old state that stands alone is no history shown
-    again: the source went back to it.
+    `whole`: all rows of each report are here. Then an old state, or one without a date, that stands alone
+    is no history shown again: the source went back to it. `met`: whether the same reading of the whole
+    source has brought a report before. A row of it with another text is a conflict, then: it would be news
+    every night, and so would the first.
     """
     identified = [row for row in rows if fit_id(row.external_id)]
     known = reports.known(c, source_id, list({str(row.external_id) for row in identified}))
@@ -72,10 +81,13 @@ def decide(c: Connection, source_id: int, rows: Sequence[Row], *, whole: bool = 
     erased = {name for name, found in known.items() if found.erased}
     there = [row for row in identified if row.external_id not in erased] if erased else identified
     chosen = _one_a_report(there, page)
+    if known and met is not None:
+        chosen = _unless_met(chosen, page, met)
     older = [row for row in chosen if _is_older(row, known)] if known and not whole else []
     earlier = reports.earlier_shas(c, [known[str(row.external_id)].report_id for row in older])
     for row in chosen:
-        _place(row, page, earlier)
+        if whole or not _is_dateless(row, known):
+            _place(row, page, earlier)
     return page
 
 
@@ -135,6 +147,22 @@ def _one_a_report(rows: Sequence[Row], page: Page) -> Sequence[Row]:
     return chosen
 
 
+def _unless_met(rows: Sequence[Row], page: Page, met: Callable[[int], bool]) -> Sequence[Row]:
+    """The rows without those whose id, written in another way, has brought another text already."""
+    again = [
+        row
+        for row in rows
+        if (found := page.known.get(str(row.external_id))) is not None
+        and found.raw_sha != row.raw_sha
+        and met(found.report_id)
+    ]
+    if not again:
+        return rows
+    page.refused.extend(row.refused(CONFLICTING) for row in again)
+    names = {row.external_id for row in again}
+    return [row for row in rows if row.external_id not in names]
+
+
 def _is_older(row: Row, known: Mapping[str, Known]) -> bool:
     """Whether the row is older than what we have: a history table shows each of its states again."""
     found = known.get(str(row.external_id))
@@ -145,6 +173,15 @@ def _is_older(row: Row, known: Mapping[str, Known]) -> bool:
         and row.updated_at < found.updated_at
         and row.raw_sha != found.raw_sha
     )
+
+
+def _is_dateless(row: Row, known: Mapping[str, Known]) -> bool:
+    """Whether the row has no date, and another text than the dated one that we have: which of them is the
+    older only a comparison of everything can tell."""
+    if row.updated_at is not None:
+        return False
+    found = known.get(str(row.external_id))
+    return found is not None and found.updated_at is not None and row.raw_sha != found.raw_sha
 
 
 def _place(row: Row, page: Page, earlier: set[tuple[int, str]]) -> None:

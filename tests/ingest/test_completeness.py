@@ -11,6 +11,7 @@ from sqlalchemy import Connection, event, select
 
 from db import backlog, offenders, snapshots
 from db.engine import reading
+from db.errors import LaudosError
 from db.ledger import Counts
 from db.tables import report, report_version
 from tasks import ingest
@@ -217,3 +218,91 @@ def test_an_id_written_with_and_without_a_blank_on_two_pages_ends_no_comparison(
     hospital.add(*(row(f" {number}", now) for number in range(10, 30)), row("20", now))
     assert desk.ingest(now, full=True).new == 20
     assert desk.gone() == []
+
+
+def test_an_id_written_in_two_ways_is_a_conflict_and_grows_no_versions(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    hospital.add(*(row(f" {n}", now, "Redação") for n in range(12, 17)), row("12", now, "Outra redação"))
+    conflicts_alone(desk, now)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_id_kept_as_a_number_and_as_text_is_a_conflict_and_grows_no_versions(
+    desk: Desk, hospital: Hospital, now: datetime
+) -> None:
+    with hospital.engine.begin() as c:
+        c.exec_driver_sql("DROP TABLE laudos")
+        c.exec_driver_sql("CREATE TABLE laudos (id, texto, atualizado_em, paciente, data_laudo, resultado)")
+        for key in (12, 13, 14, 15, "10", "12"):
+            values = (key, "Outra redação" if key == "12" else "Redação", str(now))
+            c.exec_driver_sql("INSERT INTO laudos (id, texto, atualizado_em) VALUES (?, ?, ?)", values)
+    conflicts_alone(desk, now)
+
+
+def conflicts_alone(desk: Desk, now: datetime) -> None:
+    """Every comparison of everything keeps the text that it met first, and the other waits."""
+    for _ in range(3):
+        desk.ingest(now, full=True)
+        assert desk.texts()["12"] == ["Redação"]
+        assert desk.quarantined() == [("12", "conflicting_content")]
+        assert desk.gone() == []
+
+
+def test_a_row_without_a_date_replaces_no_dated_text(desk: Desk, hospital: Hospital, now: datetime) -> None:
+    """A history whose first state bears no date: it is read every hour, with the newer one or without."""
+    hospital.add(row("1", None, "Redação antiga"), row("1", now, "Redação nova"))  # type: ignore[arg-type]
+    hospital.add(row("2", now + 20 * HOUR))
+    desk.ingest(now + 20 * HOUR, full=True)
+    for hours in (21, 22):
+        desk.ingest(now + hours * HOUR)
+        assert desk.texts()["1"] == ["Redação nova"]
+    hospital.remove("1")
+    hospital.add(row("1", None, "Redação antiga"))  # type: ignore[arg-type]
+    assert desk.ingest(now + 23 * HOUR).updated == 0
+    # it stands alone now: that is what the source says
+    assert desk.ingest(now + 24 * HOUR, full=True).updated == 1
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "TEXT"])
+def test_a_watermark_in_year_1_stops_no_ingest(
+    desk: Desk,
+    hospital: Hospital,
+    configure: Callable[..., Settings],
+    database_url: str,
+    now: datetime,
+    kind: str,
+) -> None:
+    asked = columns(hospital.url, timezone="America/Sao_Paulo", updated_at="quando")
+    desk.settings = configure(database=database_url, sources={"his": asked}, classifiers={"paaf": PAAF})
+    hospital.add(row("1", now))
+    with hospital.engine.begin() as c:
+        c.exec_driver_sql(f"ALTER TABLE laudos ADD COLUMN quando {kind}")
+        c.exec_driver_sql("UPDATE laudos SET quando = '0001-01-01 00:00:00'")
+    desk.ingest(now)
+    assert desk.watermark() is not None
+    for full in (False, True):
+        assert desk.ingest(now + HOUR, full=full) == Counts(read=1, unchanged=1)
+
+
+def test_what_the_message_about_an_empty_source_advises_is_true(
+    desk: Desk, hospital: Hospital, configure: Callable[..., Settings], database_url: str, now: datetime
+) -> None:
+    hospital.add(row("1", now, resultado="M"))
+    desk.ingest(now)
+    hospital.remove("1")
+    with pytest.raises(
+        LaudosError, match=r"take it out of laudos\.toml and let classifiers\.X\.sources name"
+    ):
+        desk.ingest(now, full=True)
+    others = {"clinica": columns(hospital.url)}
+    left: dict[bool, int] = {}
+    for named in (False, True):
+        paaf = {**PAAF, "sources": ["clinica"]} if named else PAAF
+        asked = configure(database=database_url, sources=others, classifiers={"paaf": paaf}).classifier(
+            "paaf"
+        )
+        with reading(desk.engine) as c:
+            left[named] = backlog.count(c, 1, asked.sources)
+            left[named] += len(snapshots.labelled(c, "paaf", ["source"], asked.sources))
+    assert left == {False: 2, True: 0}
