@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, exists, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, select, text, update
 
 from db.cutting import levels, seq_of
 from db.quarantine import SCORING_FAILED, Refused, add
@@ -118,7 +118,13 @@ def cut(
         literal(job_id), cut.c.seq, func.min(cut.c.id), func.max(cut.c.id), func.count()
     ).group_by(cut.c.seq)
     columns = ["job_id", "seq", "first_version_id", "last_version_id", "reports"]
-    c.execute(insert(score_chunk).from_select(columns, ranges))
+    chunks = insert(score_chunk).from_select(columns, ranges)
+    if c.execute(chunks.returning(score_chunk.c.seq)).first() is None:
+        # all of it went meanwhile: a job without a chunk would stay open for ever, and keep every later
+        # report waiting
+        c.execute(delete(shift_test).where(shift_test.c.job_id == job_id))
+        c.execute(delete(score_job).where(score_job.c.id == job_id))
+        return None
     return job_id
 
 

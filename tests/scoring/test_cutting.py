@@ -16,10 +16,10 @@ from sqlalchemy import Connection, select
 
 from db import backlog, doctor, scoring
 from db.cutting import FEW, MANY, levels
-from db.engine import reading
-from db.tables import prediction, report_version, score_chunk, score_job
+from db.engine import reading, writing
+from db.tables import prediction, report_version, score_chunk, score_job, shift_test
 from tasks.claims import work_on
-from tests.scoring.hospital import Hospital
+from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.test_takeover import claim, finish, take_over
 
 
@@ -92,6 +92,13 @@ def broken_promises(hospital: Hospital) -> set[str]:
         return {one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())}
 
 
+def cut(hospital: Hospital, model_id: int) -> int | None:
+    asked: dict[str, Any] = {"sources": None, "chunk_reports_min": 4, "chunk_reports_max": 4}
+    with writing(hospital.engine) as c:
+        run_id = hospital.run_id(c)
+        return backlog.cut(c, CLASSIFIER, model_id, **asked, run_id=run_id, now=hospital.now)
+
+
 def test_sql_cuts_as_the_sizes_say_where_some_reports_wait_no_more(both: Hospital) -> None:
     both.receive(130)
     for number in range(0, 130, 13):
@@ -124,6 +131,30 @@ def test_what_arrives_while_a_backlog_is_cut_waits_for_the_next(
     assert job.reports == sum(reports for reports, _, _ in ranges(both)) == 20
     assert not broken_promises(both)
     assert both.count(report_version) == (60 if both.engine.dialect.name == "postgresql" else 20)
+
+
+def test_a_backlog_that_went_while_it_was_cut_leaves_no_job_that_never_ends(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL; SQLite lets nobody write meanwhile, and answers what was counted."""
+    both.receive(1)
+    model_id, counted = both.crown_row(), backlog.count
+    on_server = both.engine.dialect.name == "postgresql"
+
+    def count_and_lose(c: Connection, *asked: Any) -> int:
+        found = counted(c, *asked)
+        if on_server:
+            both.change("L0", deleted_at=both.now)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backlog, "count", count_and_lose)
+        assert (cut(both, model_id) is None) == on_server
+    assert both.count(score_job) == both.count(score_chunk) == both.count(shift_test) == (not on_server)
+    both.receive(3)
+    if on_server:
+        assert cut(both, model_id) is not None
+    assert not broken_promises(both)
 
 
 def test_the_largest_chunks_are_claimed_first(both: Hospital) -> None:
