@@ -228,12 +228,15 @@ def answers(c: Connection, since: datetime) -> list[Answers]:
 
 
 def troubles(c: Connection, since: datetime) -> list[Trouble]:
-    """Runs since that failed or crashed, in order. A failed nightly run is told by its parts."""
+    """Runs that failed, or were found crashed, since; in order. A failed nightly run is told by its parts.
+
+    By their ends: a night that was killed is found gone by the next one, a day after it began.
+    """
     kinds = (run.c.kind, run.c.state, run.c.failure)
     query = (
         select(*kinds, func.count(), func.max(run.c.id))
         .where(
-            run.c.started_at >= since,
+            run.c.ended_at >= since,
             or_(run.c.state == "crashed", and_(run.c.state == "failed", run.c.kind != "nightly")),
         )
         .group_by(*kinds)

@@ -30,6 +30,7 @@ from db.tables import (
 from tasks import alarms
 from tasks.database import open_database
 from tasks.errors import LaudosError
+from tasks.ledger import recorded_run
 from tasks.monitor import Told, look_back, measure_champion
 from tasks.settings import MonitoringSettings, Settings
 from tasks.tonight import tonight
@@ -275,6 +276,21 @@ def test_runs_that_ended_badly_are_told_once_a_kind() -> None:
         "classify run 31 failed (7 times): NothingToWorkOn: no champion",
         "ingest run 32 crashed: its process went away",
     ]
+
+
+def test_a_night_that_was_killed_is_told_by_the_next_one(world: World) -> None:
+    """A day later, when it began longer ago than the page looks back; and once, not by the night after."""
+    now = datetime.now(UTC)
+    with writing(world.engine) as c:
+        for kind, minutes in (("nightly", 30), ("retrain", 25)):
+            ledger.begin_run(
+                c, kind, code_revision="x", config_sha="x", prefect_run_id=None, parent_id=None,
+                now=now - timedelta(days=1, minutes=minutes),
+            )  # fmt: skip
+    with recorded_run(world.engine, world.settings, "nightly"), reading(world.engine) as c:
+        for hours, told in ((0, ["nightly run 1 crashed", "retrain run 2 crashed"]), (25, [])):
+            alarmed = look_back(c, world.settings, datetime.now(UTC) + timedelta(hours=hours)).alarms
+            assert [one.split(":")[0] for one in alarmed if "crashed" in one] == told
 
 
 @pytest.mark.usefixtures("prefect_harness")
