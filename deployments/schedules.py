@@ -24,6 +24,8 @@ from flows.retrain import retrain
 from flows.synthesize import synthesize
 from tasks.settings import Settings
 
+_ANY_TIME = "0 0 1 1 *"  # of a schedule that sleeps
+
 
 def deployments(settings: Settings) -> list[RunnerDeployment]:
     """One a flow, with the schedules in force.
@@ -32,10 +34,11 @@ def deployments(settings: Settings) -> list[RunnerDeployment]:
     later wait for the earlier. Across deployments, whatever writes a model holds a lock of ours.
     """
     when = settings.schedules
+    night = _cron("nightly", when.nightly, settings)
     weekly = _cron("weekly-full", when.weekly_full, settings, full=True)
     return [
-        _deployment(ingest, "hourly", _cron("hourly", when.ingest, settings)),
-        _deployment(nightly, "nightly", [*_cron("nightly", when.nightly, settings), *weekly], "model"),
+        _deployment(ingest, "hourly", [_cron("hourly", when.ingest, settings)]),
+        _deployment(nightly, "nightly", [night, weekly], "model"),
         _deployment(classify, "after-ingest", after="hourly"),
         _deployment(monitor, "after-classify", after="after-ingest"),
         _deployment(synthesize, "by-hand"),
@@ -64,9 +67,14 @@ def _deployment(
     )
 
 
-def _cron(slug: str, line: str, settings: Settings, **parameters: Any) -> list[Schedule]:
-    """A schedule in the hospital's own time zone; none where settings switch it off."""
-    return [Cron(line, timezone=settings.timezone, slug=slug, parameters=parameters)] if line else []
+def _cron(slug: str, line: str, settings: Settings, **parameters: Any) -> Schedule:
+    """A schedule in the hospital's own time zone; asleep where settings switch it off.
+
+    Left out, it would go on running on a server that knows it: Prefect keeps schedules it is not told about.
+    """
+    return Cron(
+        line or _ANY_TIME, active=bool(line), timezone=settings.timezone, slug=slug, parameters=parameters
+    )
 
 
 def _completed(deployment: str) -> DeploymentEventTrigger:

@@ -35,9 +35,11 @@ def _by_flow(settings: Settings) -> dict[str, RunnerDeployment]:
 
 
 def _crons(deployment: RunnerDeployment) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Those that are awake."""
     return {
         one.slug: (one.schedule.cron, one.schedule.timezone, one.parameters)
         for one in deployment.schedules or []
+        if one.active
     }
 
 
@@ -88,6 +90,20 @@ def test_the_yaml_for_workers_says_what_the_code_says(configure: Callable[..., S
             assert dumped["match_related"] == trigger["match_related"]
             assert dumped["match"] == trigger["match"]
             assert [dumped["expect"], dumped["for_each"]] == [trigger["expect"], trigger["for_each"]]
+
+
+def test_a_schedule_that_is_switched_off_sleeps_on_a_server_that_knew_it(
+    prefect_harness: None, configure: Callable[..., Settings]
+) -> None:
+    """And is awake again as soon as settings name its times."""
+    off, every = {"ingest": "", "weekly_full": ""}, {"hourly", "nightly", "weekly-full"}
+    for schedules, awake in (({}, every), (off, {"nightly"}), ({}, every)):
+        made = _by_flow(configure(schedules=schedules))
+        ids = [made[flow].apply() for flow in ("ingest", "nightly")]
+        with get_client(sync_client=True) as client:
+            known = [one for at in ids for one in client.read_deployment(at).schedules]
+        assert {one.slug for one in known if one.active} == awake
+        assert {one.slug for one in known} == every
 
 
 @pytest.mark.parametrize(
