@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, insert, or_, select, update
 
 from db import backlog, scoring
 from db.erasure import held_off
@@ -92,8 +92,11 @@ def take_over(
     silent = (
         score_chunk.c.job_id == job.id,
         score_chunk.c.state == "leased",
-        or_(_ran_out(lease, now), score_chunk.c.leased_by.in_(dead)),
+        or_(_ran_out(now), _is_ahead(lease, now), score_chunk.c.leased_by.in_(dead)),
     )
+    # who gave itself a lease that is ahead may live: taken from it, but no sign that its chunk kills
+    died = or_(_ran_out(now), score_chunk.c.leased_by.in_(dead))
+    deaths = score_chunk.c.deaths + case((died, 1), else_=0)
     # looked for first: mostly there is none, and the lock below waits for all workers
     if c.scalar(select(score_chunk.c.seq).where(*silent).limit(1)) is None:
         return TakenOver()
@@ -106,7 +109,7 @@ def take_over(
     opened = c.execute(
         update(score_chunk)
         .where(*silent)
-        .values(state="open", leased_by=None, leased_until=None, deaths=score_chunk.c.deaths + 1)
+        .values(state="open", leased_by=None, leased_until=None, deaths=deaths)
         .returning(score_chunk)
     ).all()
     suspects = sorted((row for row in opened if row.deaths >= DEATHS_TO_SUSPECT), key=lambda row: row.seq)
@@ -125,9 +128,13 @@ def take_over(
     return TakenOver(len(opened), halved, tuple(given_up))
 
 
-def _ran_out(lease: timedelta, now: datetime) -> ColumnElement[bool]:
-    """Past its time. One far ahead of any lease given now is a clock's that jumped back."""
-    return or_(score_chunk.c.leased_until < now, score_chunk.c.leased_until > now + 2 * lease)
+def _ran_out(now: datetime) -> ColumnElement[bool]:
+    return score_chunk.c.leased_until < now
+
+
+def _is_ahead(lease: timedelta, now: datetime) -> ColumnElement[bool]:
+    """Far ahead of any lease given now: of a clock that jumped back, or of other settings."""
+    return score_chunk.c.leased_until > now + 2 * lease
 
 
 def _waiting(c: Connection, job: Job, sources: Sequence[str] | None, chunk: Row[Any]) -> list[int]:

@@ -329,6 +329,17 @@ def test_what_a_student_answered_before_is_among_what_a_small_job_is_tested_with
     assert (found.state, found.patients, found.earlier_patients) == ("alike", 10 + PATIENTS, 5 + PATIENTS)
 
 
+def test_a_test_leased_by_a_clock_that_jumped_is_made_by_the_next_worker(both: Hospital) -> None:
+    """As a chunk is; and counts no death: it may be a living worker's with a longer lease."""
+    both.receive(5)
+    job = both.cut(both.crown_row())
+    with writing(both.engine) as c:
+        for days in (4, 3, 2, 1, 0):
+            assert shift.claim(c, job.id, f"w{days}", LEASE, both.now + timedelta(days=days)) == 1
+        assert not shift.claim(c, job.id, "another", LEASE, both.now), "it waits for who holds the lease"
+        assert shift.verdict_of(c, job.id) is None
+
+
 def test_a_worker_that_lost_the_test_decides_nothing(both: Hospital) -> None:
     model_id = calibrated(both)
     both.receive(5)

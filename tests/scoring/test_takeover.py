@@ -38,9 +38,9 @@ def take_over(hospital: Hospital, job: Job, *dead: str, later_s: float = 0) -> T
         return takeover.take_over(c, job, dead, lease=LEASE, sources=None, now=now)
 
 
-def claim(hospital: Hospital, job: Job, worker: str = "a") -> Chunk | None:
+def claim(hospital: Hospital, job: Job, worker: str = "a", lease: timedelta = LEASE) -> Chunk | None:
     with writing(hospital.engine) as c:
-        return scoring.claim(c, job.id, worker, LEASE, hospital.now)
+        return scoring.claim(c, job.id, worker, lease, hospital.now)
 
 
 def finish(hospital: Hospital, chunk: Chunk) -> None:
@@ -208,6 +208,19 @@ def test_only_the_silent_and_the_dead_lose_their_chunks(both: Hospital, job: Job
             1,
             0,
         ]
+
+
+def test_a_worker_with_a_longer_lease_has_not_died_over_its_chunk(both: Hospital) -> None:
+    """Two settings at once, or a clock that jumped back; but one that is known to be dead has died."""
+    both.receive(4)
+    job = both.cut(both.crown_row())
+    for number in range(6):
+        assert claim(both, job, f"alive{number}", 10 * LEASE) is not None
+        assert take_over(both, job) == TakenOver(opened=1)
+    assert both.count(score_chunk, score_chunk.c.deaths > 0) == both.count(quarantine) == 0
+    assert claim(both, job, "killed", 10 * LEASE) is not None
+    assert take_over(both, job, "killed") == TakenOver(opened=1)
+    assert both.count(score_chunk, score_chunk.c.deaths == 1) == 1
 
 
 def test_a_chunk_given_back_counts_no_death(both: Hospital, job: Job) -> None:
