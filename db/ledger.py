@@ -60,9 +60,12 @@ def begin_run(
 def end_run(
     c: Connection, run_id: int, state: EndState, *, failure: str | None = None, now: datetime
 ) -> None:
-    """Close a run that is open. `failure` is the type and place of what ended it, never report text."""
+    """Close a run that is open. `failure` is the type and place of what ended it, never report text.
+
+    Also one that was marked as crashed: its process lives, as whoever ends it shows.
+    """
     values = {"state": state, "ended_at": _end(c, now), "failure": failure}
-    c.execute(update(run).where(run.c.id == run_id, run.c.state == "running").values(values))
+    c.execute(update(run).where(run.c.id == run_id, run.c.state.in_(["running", "crashed"])).values(values))
 
 
 def code_revision_of(c: Connection, run_id: int) -> str:

@@ -72,6 +72,8 @@ def _hold_row_of_server(engine: Engine, name: str) -> Iterator[bool]:
     if failure is not None:
         raise_alone(failure)
     try:
+        # it is idle while we work: a server that ends idle sessions would let go of the lock with it
+        connection.exec_driver_sql("SET idle_session_timeout = 0")
         held = bool(connection.scalar(select(func.pg_try_advisory_lock(*key))))
         try:
             yield held

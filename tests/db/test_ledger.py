@@ -7,7 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -81,6 +81,15 @@ def test_what_excludes_itself_is_refused_naming_who_is_at_work(engine: Engine, s
 def test_a_run_whose_process_lives_is_not_called_crashed(engine: Engine, settings: Settings) -> None:
     with recorded_run(engine, settings, "classify"), recorded_run(engine, settings, "classify"):
         assert [state for _, state, _ in runs(engine)] == ["running", "running"]
+
+
+def test_a_run_that_was_taken_for_crashed_and_ends_has_ended(engine: Engine, settings: Settings) -> None:
+    """As where the connection that held its lock broke."""
+    with recorded_run(engine, settings, "retrain") as ref:
+        with writing(engine) as c:
+            ledger.mark_crashed(c, [ref.id], datetime.now(UTC))
+        assert [state for _, state, _ in runs(engine)] == ["crashed"]
+    assert runs(engine) == [("retrain", "completed", None)]
 
 
 HOLD = """

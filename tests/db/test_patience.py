@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 import pytest
+from psycopg import sql
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
+from db import lock
 from db.engine import IDLE_TRANSACTION_S, POSTGRES_TIMEOUTS, open_engine, reading, writing
 from tasks.torture.proxy import Proxy
 from tasks.torture.server import Server
+from tests.db.conftest import administrator
 
 pytestmark = pytest.mark.postgres
 
@@ -47,3 +52,20 @@ def test_a_server_that_vanished_is_noticed_in_minutes_and_a_url_may_say_otherwis
         client.close()
         engine.dispose()
     assert found == POSTGRES_TIMEOUTS | {"keepalives_idle": 7}
+
+
+def test_a_server_that_ends_idle_sessions_takes_no_lock_away(
+    postgres_server: Server, postgres_url: str
+) -> None:
+    with administrator(postgres_server, "postgres") as admin:
+        name = sql.Identifier(str(make_url(postgres_url).database))
+        admin.execute(sql.SQL("ALTER DATABASE {} SET idle_session_timeout = '300ms'").format(name))
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    with lock.exclusive(engine, "model"):
+        with other.connect() as idle, pytest.raises(DBAPIError):
+            time.sleep(1)
+            idle.exec_driver_sql("SELECT 1")
+        assert not lock.is_free(other, "model")
+    assert lock.is_free(other, "model")
+    engine.dispose()
+    other.dispose()
