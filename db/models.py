@@ -23,8 +23,9 @@ class Model:
     """A trained model's row. `path` is relative to the folder of all models.
 
     ready: may answer, or answer again. retired: a person rolled back from it; it is not promoted
-    again by itself. tainted: its folder is missing or no longer what was published. removed: its folder
-    was taken away under the retention rules; the row stays for what it predicted.
+    again by itself. tainted: its folder was missing or not what was published when a run last read it;
+    one that finds it restored gives it back its state. removed: its folder was taken away under the
+    retention rules; the row stays for what it predicted.
     """
 
     id: int
@@ -128,6 +129,12 @@ def reinstate(c: Connection, model_id: int) -> bool:
     """Let a model answer again; False where its folder was removed."""
     there = (model.c.id == model_id, model.c.state != "removed")
     return c.execute(update(model).where(*there).values(state="ready")).rowcount == 1
+
+
+def untaint(c: Connection, model_id: int, state: State) -> bool:
+    """Give a tainted model another state; False where it is not tainted any more."""
+    tainted = (model.c.id == model_id, model.c.state == "tainted")
+    return c.execute(update(model).where(*tainted).values(state=state)).rowcount == 1
 
 
 def set_state(c: Connection, model_id: int, state: State) -> None:

@@ -39,7 +39,7 @@ def work_on(
 
     Several workers may work on one job at once. The model is loaded where there is a chunk for it, so a
     job with nothing left costs nothing. With `deaths_max`, chunks that more workers died over are left.
-    Raises NothingToWorkOn for a model that cannot be used.
+    Raises LaudosError for a model that cannot be used.
     """
     total = ScoreSummary()
     done = 0

@@ -40,7 +40,8 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
         "no champion is marked as altered, retired or removed",
         broken,
         f"classifier {told(broken)}",
-        'let another answer ("laudos models list", "laudos models rollback CLASSIFIER"), or "laudos retrain"',
+        'one whose folder was restored answers from the next "laudos classify" on; else let another answer: '
+        '"laudos models rollback CLASSIFIER", or "laudos retrain"',
         "house",
     )
     yield from (_pointed_at(settings, champion) for champion in champions)

@@ -92,7 +92,7 @@ def estimate(
 ) -> Estimate:
     """Encode a sample for about `sample_s` seconds, and scale it up; no table changes.
 
-    Raises NothingToWorkOn without a champion, or for one that cannot be used.
+    Raises NothingToWorkOn without a champion, LaudosError for one that cannot be used.
     """
     began = time.perf_counter()
     name, engine = the_classifier(settings, classifier), open_database(settings)

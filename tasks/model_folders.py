@@ -19,16 +19,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import audit, models
 from db.engine import reading, writing
-from db.models import Champion, Model
+from db.models import Champion, Model, Promotion
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.faultpoints import reach
 from tasks.ml.published import verify
@@ -121,7 +122,8 @@ def gist_fault_of(settings: Settings, model: Model) -> str | None:
 def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:
     """None where the model can be used; else what is wrong, and the model is marked tainted, on record.
 
-    A machine that sees no folder of models at all is told so, and nothing is marked.
+    A tainted one whose folder is again what was published, file by file, is no longer: it was restored. A
+    machine that sees no folder of models at all is told so, and nothing is marked.
     """
     if not models_folder(settings).is_dir():
         return f"{models_folder(settings)} is not there; let `folder` in laudos.toml lead to where models lie"
@@ -129,17 +131,33 @@ def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: da
     if fault is not None and model.state not in ("tainted", "removed"):
         with writing(engine) as c:
             models.set_state(c, model.id, "tainted")
-            audit.record(
-                c,
-                actor=actor,
-                action="tainted",
-                subject=f"model {model.id}",
-                detail={"fault": fault},
-                now=now,
-            )
+            _record(c, model, "tainted", {"fault": fault}, actor, now)
     if fault is None and model.state == "tainted":
-        return f"model {model.id} was found altered before"
+        _restore(engine, model, actor, now)
     return fault
+
+
+def _restore(engine: Engine, model: Model, actor: str, now: datetime) -> None:
+    with writing(engine) as c:
+        state = _state_besides(models.promotions(c, model.classifier), model.id)
+        if models.untaint(c, model.id, state):
+            _record(c, model, "restored", {"state": state}, actor, now)
+
+
+def _state_besides(history: Sequence[Promotion], model_id: int) -> Literal["ready", "retired"]:
+    """What it is by the decisions about it, newest first: one rolled back from stays so until it answers."""
+    for past in history:
+        if past.decision == "rolled_back" and past.previous_model_id == model_id:
+            return "retired"
+        if past.decision != "refused" and past.model_id == model_id:
+            return "ready"
+    return "ready"
+
+
+def _record(
+    c: Connection, model: Model, action: str, detail: dict[str, str], actor: str, now: datetime
+) -> None:
+    audit.record(c, actor=actor, action=action, subject=f"model {model.id}", detail=detail, now=now)
 
 
 def point_at_champion(engine: Engine, settings: Settings, classifier: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from db import backlog, erasure, features, models, scoring
 from db.engine import reading, writing
-from db.errors import NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from db.features import Feature
 from db.models import Model
 from db.scoring import Chunk, Job
@@ -84,11 +84,12 @@ def load_scorer(engine: Engine, settings: Settings, job: Job, *, alone: bool = F
 def load_predictor(engine: Engine, settings: Settings, classifier: str, model: Model) -> Predictor:
     """A classifier's model in memory, after its folder was held against its manifest.
 
-    Raises NothingToWorkOn for one that cannot be used.
+    Raises LaudosError for one that is not what was published: a night that cannot score has failed.
+    NothingToWorkOn for one of other labels.
     """
     fault = intact(engine, settings, model, "classify", datetime.now(UTC))
     if fault is not None:
-        raise NothingToWorkOn(
+        raise LaudosError(
             f"model {model.id} of {classifier!r} cannot be used: {fault}. Restore its folder from a "
             f'back-up, or run "laudos models rollback {classifier}"'
         )

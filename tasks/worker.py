@@ -48,7 +48,7 @@ def work(settings: Settings, classifier: str | None = None, *, wait: bool = Fals
     """Join jobs until none has a free chunk; with `wait` look again every POLL_S seconds, for ever.
 
     Whatever ends the process in good order, SIGTERM included, first gives its chunk back. Raises
-    NothingToWorkOn where a job's model cannot be used here.
+    LaudosError where a job's model cannot be used here.
     """
     names = list(settings.classifiers) if classifier is None else [classifier]
     for name in names:

@@ -11,13 +11,17 @@ import pytest
 from sqlalchemy import select, update
 
 import flows.classify
+from db import models
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
-from db.tables import feature, prediction, quarantine, report_version, score_chunk, score_job
+from db.tables import audit, feature, model, prediction, quarantine, report_version, score_chunk, score_job
 from tasks import claims
 from tasks.classify import cut_backlog, export_predictions, score
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
+from tasks.model_folders import intact
+from tasks.models import roll_back
+from tasks.nightly import Attempts
 from tasks.predict import predict_text
 from tasks.scorer import Scorer, ScoreSummary, load_scorer
 from tasks.settings import Settings
@@ -173,14 +177,67 @@ def test_a_former_champions_job_is_stopped_and_the_new_one_scores_everything(hos
     assert doctor(hospital.settings) == []
 
 
+def damage(hospital: Hospital, model_id: int) -> Callable[[], object]:
+    """Alter one byte of the weights; what puts it back."""
+    weights = hospital.folder_of(model_id) / "model.safetensors"
+    published = weights.read_bytes()
+    weights.write_bytes(published[:-1] + bytes([published[-1] ^ 1]))
+    return lambda: weights.write_bytes(published)
+
+
 def test_an_altered_model_scores_nothing_and_says_how_to_go_on(hospital: Hospital) -> None:
     hospital.receive(8)
-    weights = hospital.folder_of(hospital.crown()) / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(NothingToWorkOn, match=r"model\.safetensors was altered.*laudos models rollback"):
+    damage(hospital, hospital.crown())
+    with pytest.raises(LaudosError, match=r"model\.safetensors was altered.*laudos models rollback"):
         classify(hospital)
     assert hospital.count(prediction) == 0
     assert hospital.count(score_chunk, score_chunk.c.state == "leased") == 0
+
+
+def test_a_night_whose_champion_cannot_be_used_has_failed(hospital: Hospital) -> None:
+    hospital.receive(8)
+    damage(hospital, hospital.crown())
+    night = Attempts()
+    assert night("classify", classify, hospital) == night.skipped == []
+    assert "model 1 of 'achado' cannot be used" in night.failed[0]
+
+
+def test_a_champion_whose_folder_was_restored_answers_again(both: Hospital) -> None:
+    both.receive(8)
+    restore = damage(both, both.crown())
+    for _ in range(2):
+        with pytest.raises(LaudosError, match="Restore its folder from a back-up"):
+            classify(both)
+    restore()
+    (found,) = doctor(both.settings)
+    assert (found.name, "was restored" in found.advice) == ("champions_may_answer", True)
+    assert classify(both) is not None
+    assert both.count(prediction) == 8
+    assert doctor(both.settings) == []
+    with reading(both.engine) as c:
+        rows = c.execute(select(audit.c.action, audit.c.subject).order_by(audit.c.id)).all()
+    assert [tuple(row) for row in rows] == [("tainted", "model 1"), ("restored", "model 1")]
+
+
+def test_a_restored_model_that_a_person_went_back_from_stays_retired(hospital: Hospital) -> None:
+    def state_once_read() -> str:
+        with reading(hospital.engine) as c:
+            found = models.get(c, second)
+        assert found is not None
+        intact(hospital.engine, hospital.settings, found, "test", hospital.now)
+        with reading(hospital.engine) as c:
+            return str(c.scalar(select(model.c.state).where(model.c.id == second)))
+
+    hospital.crown()
+    second = hospital.crown(head=1)
+    restore = damage(hospital, second)
+    assert state_once_read() == "tainted"
+    roll_back(hospital.engine, hospital.settings, CLASSIFIER, None, "dra. Lima", hospital.now)
+    for _ in range(2):
+        restore()
+        assert state_once_read() == "retired"
+        damage(hospital, second)
+        assert state_once_read() == "tainted"
 
 
 def test_changed_labels_ask_for_a_new_model(hospital: Hospital, configure: Callable[..., Settings]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from db import audit, candidates, models, retention, status
 from db.engine import reading, writing
-from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
+from db.errors import Busy, ConfigurationError, LaudosError
 from db.tables import audit as audit_table
 from db.tables import feature, prediction, report_version, shadow_prediction
 from tasks import candidacy, shadow
@@ -277,7 +277,7 @@ def test_who_scores_along_with_a_champion_found_damaged_succeeds_it_or_waits_for
     assert state(town, second) == "shadow"  # the control: the champion is whole
     town.folder_of(first).joinpath("model.safetensors").unlink()
     town.receive(2)
-    with pytest.raises(NothingToWorkOn, match="model 1 of 'achado' cannot be used"):
+    with pytest.raises(LaudosError, match="model 1 of 'achado' cannot be used"):
         classify(town)
     assert (state(town, second), champion(town)) == ("shadow", first)
     if approval == "person":
