@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
+import httpx
 import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TagsContext
@@ -32,6 +33,11 @@ R = TypeVar("R")
 # What a flow may be given besides numbers and booleans: a name out of laudos.toml, nothing longer.
 # Deployments show the pattern in their form, and the server refuses what does not match it.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+SERVER_ADVICE = (
+    "start the one that PREFECT_API_URL or the active profile names, or unset it: each command then starts "
+    "one of its own"
+)
 
 
 def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -103,7 +109,7 @@ class UntaggedTask(Task[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with TagsContext(current_tags=set()):
-            return super().__call__(*args, **kwargs)
+            return _naming_server(super().__call__, *args, **kwargs)
 
 
 class LaudosFlow(Flow[P, R]):
@@ -115,7 +121,7 @@ class LaudosFlow(Flow[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         with prefect.tags("laudos", self.name):
             try:
-                return super().__call__(*args, **kwargs)
+                return _naming_server(super().__call__, *args, **kwargs)
             finally:
                 heed_stop()
 
@@ -158,6 +164,22 @@ def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R
         )
 
     return decorate
+
+
+def _naming_server(call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    """What Prefect's `call` returns; raises LaudosError where its server is away, or went away.
+
+    None of what Prefect raises then comes out of a body of ours: those are sealed.
+    """
+    try:
+        return call(*args, **kwargs)
+    except httpx.TransportError as error:
+        away = type(error).__name__
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        away = type(error.__cause__ or error).__name__
+    raise LaudosError(f"Prefect's server does not answer ({away}); {SERVER_ADVICE}")
 
 
 def prefect_run_id() -> str | None:

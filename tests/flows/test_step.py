@@ -6,14 +6,17 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, StepFailed
 from tasks.ml.errors import UnfitData
+from tasks.nightly import Attempts
 from tasks.step import Name, flow, sealed, step
 
 SECRET = "Paciente Fulana de Tal: carcinoma ductal"
@@ -163,3 +166,29 @@ def untagged() -> tuple[int, list[str]]:
 def test_a_step_waits_for_no_slot_of_its_flows_tags(runs: Any) -> None:
     of_the_step, of_the_flow = untagged()
     assert (of_the_step, set(of_the_flow)) == (0, {"laudos", "untagged"})
+
+
+NOWHERE = "http://127.0.0.1:1/api"  # nothing listens on this port
+
+
+def test_a_prefect_server_that_is_away_is_named_and_stops_no_other_part() -> None:
+    night = Attempts()
+    with temporary_settings({PREFECT_API_URL: NOWHERE}):
+        assert night("ingest his", fetching) == []
+    assert night("tidy up", lambda: 7) == [7]
+    assert night.skipped == []
+    (told,) = night.failed
+    assert told.startswith("ingest his: Prefect's server does not answer (ConnectError); start the one")
+
+
+@pytest.mark.parametrize("runs_through", ["prefect.flow_engine.run_flow", "prefect.task_engine.run_task"])
+def test_a_prefect_server_that_vanishes_is_named_without_its_address(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, runs_through: str
+) -> None:
+    def vanished(**_: object) -> None:
+        raise httpx.ReadError("http://user:secret@prefect.local")
+
+    monkeypatch.setattr(runs_through, vanished)
+    with pytest.raises(LaudosError, match=r"server does not answer \(ReadError\)") as caught:
+        fetching()
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
