@@ -17,8 +17,7 @@ from tasks.ml.isolation import read_each, readable
 from tasks.ml.predictor import Predictor
 from tasks.progress import progress_bar
 from tasks.settings import Settings
-from tasks.settings_errors import nearest
-from tasks.table_files import pieces, whole_file
+from tasks.table_files import pieces, require_column, whole_file
 
 ROWS_A_PIECE = 2000
 
@@ -78,8 +77,7 @@ def predict_file(
     first = next(tables, None)
     if first is None or first.num_rows == 0:
         raise NothingToWorkOn(f"{source} has no rows")
-    if column not in first.column_names:
-        raise ConfigurationError(f"{source} has no column {column!r}{nearest(column, first.column_names)}")
+    require_column(source, first, column, "--column names the text's")
     if source.resolve() == out.resolve():
         raise ConfigurationError("--out must be another file than the one read")
     folder, predictor = load(settings, model, classifier)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from db import synthetic_sets
 from db.engine import reading, writing
-from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.errors import LaudosError, NothingToWorkOn
 from db.synthetic_sets import AuditedSet, SetRecipe, Taught
 from tasks.database import open_database
 from tasks.ml.audit.audit import REVISION, audit
@@ -27,8 +27,7 @@ from tasks.ml.splits import is_reserved, unit_interval
 from tasks.ml.synthesis.audit import audit_reports
 from tasks.ml.synthesis.exams import Row, generator
 from tasks.settings import ClassifierSettings, Settings, SyntheticSettings
-from tasks.settings_errors import nearest
-from tasks.table_files import pieces
+from tasks.table_files import pieces, require_column
 
 __all__ = ["Audit", "Check", "Evidence"]  # what flows show, besides what is defined here
 
@@ -233,11 +232,7 @@ def _rows(path: Path, columns: Columns) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for table in pieces(path, ROWS_A_PIECE):
         for name in asked:
-            if name not in table.column_names:
-                raise ConfigurationError(
-                    f"{path} has no column {name!r}{nearest(name, table.column_names)}; "
-                    "--text, --label, --group and --split name its columns"
-                )
+            require_column(path, table, name, "--text, --label, --group and --split name its columns")
         found += table.select(list(dict.fromkeys(asked))).to_pylist()
     if not found:
         raise NothingToWorkOn(f"{path} has no rows")

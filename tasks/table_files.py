@@ -16,6 +16,7 @@ import pyarrow.parquet
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from db.errors import ConfigurationError
+from tasks.settings_errors import nearest
 
 # what spreadsheets in Brazil save: UTF-8 with or without a mark, or Windows-1252, which reads any byte
 ENCODINGS = ("utf-8-sig", "cp1252")
@@ -56,6 +57,21 @@ def kind_of(path: Path) -> str:
     if path.suffix.lower() not in {".csv", ".parquet"}:
         raise ConfigurationError(f"{path.name} must end in .csv or .parquet")
     return path.suffix.lower()
+
+
+def require_column(path: Path, table: pa.Table, name: str, how: str) -> None:
+    """Raise ConfigurationError where a file's table lacks a column; `how`: which option names it.
+
+    A CSV's columns are not told: without a header its first line is a report.
+    """
+    if name in table.column_names:
+        return
+    if kind_of(path) == ".parquet":
+        raise ConfigurationError(f"{path} has no column {name!r}{nearest(name, table.column_names)}; {how}")
+    raise ConfigurationError(
+        f"{path} has no column {name!r}: its first line, which must hold the columns' names, "
+        f"has {table.num_columns} others; {how}"
+    )
 
 
 def _parquet_pieces(path: Path, rows: int) -> Iterator[pa.Table]:

@@ -139,11 +139,22 @@ def test_a_text_that_makes_the_model_fail_keeps_its_row(
 
 
 def test_a_wrong_column_is_answered_with_the_right_one(ready: Hospital, tmp_path: Path) -> None:
-    (tmp_path / "in.csv").write_text("id,texto\n1,laudo\n")
-    with pytest.raises(ConfigurationError, match="no column 'text'; did you mean 'texto'"):
-        predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.csv")
+    pd.DataFrame({"id": ["1"], "texto": ["laudo"]}).to_parquet(tmp_path / "in.parquet")
+    with pytest.raises(ConfigurationError, match=r"no column 'text'; did you mean 'texto'\?; --column"):
+        predict_file(ready.settings, tmp_path / "in.parquet", tmp_path / "out.csv")
     with pytest.raises(ConfigurationError, match="no column 'zzz'; known: 'id', 'texto'"):
-        predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.csv", column="zzz")
+        predict_file(ready.settings, tmp_path / "in.parquet", tmp_path / "out.csv", column="zzz")
+
+
+@pytest.mark.parametrize("text", ["Texo do SEGREDO", "Esfregaço de SEGREDO, sem atipias"])
+def test_a_csv_without_a_header_is_refused_without_quoting_a_report(
+    ready: Hospital, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "in.csv").write_text(f'1,"{text}"\n2,"Outro laudo"\n')
+    told = "no column 'text': its first line, which must hold the columns' names, has 2 others; --column"
+    with pytest.raises(ConfigurationError, match=told) as refused:
+        predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert "SEGREDO" not in str(refused.value)
 
 
 FILES: dict[str, tuple[str, bytes, str]] = {

@@ -137,5 +137,10 @@ def test_what_was_asked_for_wrongly_is_said(laudos: Laudos, rows: Rows, tmp_path
     assert laudos("--exam", "paaf", "--classifier", "mama").code == 2
     path = written(rows, tmp_path / "own.csv")
     assert "no column 'text'" in one_line(laudos("--csv", path).err)
+    bare = tmp_path / "bare.csv"
+    bare.write_text('"Texo do SEGREDO",azul\n')
+    refusal = one_line(laudos("--csv", bare).err)
+    assert "must hold the columns' names, has 2 others; --text, --label" in refusal
+    assert "SEGREDO" not in refusal, "without a header the first line is a report"
     lone = written([{**rows[0], "resultado": "outro"}, *rows[1:]], tmp_path / "lone.csv")
     assert "outro: a label of a single row or patient" in one_line(laudos("--csv", lone, *COLUMNS).err)
