@@ -32,6 +32,8 @@ POSTGRES_TIMEOUTS = {
     "tcp_user_timeout": 120_000,  # milliseconds
 }
 
+_PLACES = {"host", "port", "dbname", "service"}
+
 
 def open_engine(url: str, sessions: int = 5) -> Engine:
     """An engine on `url` that keeps so many sessions; nothing is connected yet.
@@ -176,7 +178,7 @@ def parse_url(url: str) -> URL:
             f"no database driver is known as {url.split(':', 1)[0]!r}; "
             "laudos itself uses sqlite or postgresql+psycopg"
         ) from None
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: its port is no number
         raise ConfigurationError(
             "a database URL could not be read; it looks like sqlite:///laudos.db "
             "or postgresql+psycopg://user:${PASSWORD}@host/name"
@@ -187,6 +189,12 @@ def parse_url(url: str) -> URL:
             f"run: pip install {missing.name}"
         ) from None
     return parsed
+
+
+def shown(url: URL) -> str:
+    """Which database it is, for people: no password, and of the query, which may hold one, places alone."""
+    query = {name: value for name, value in url.query.items() if name in _PLACES}
+    return url.set(query=query).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

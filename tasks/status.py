@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from db import scoring
 from db import status as counts
-from db.engine import reading
+from db.engine import reading, shown
 from db.status import CandidateStatus as CandidateStatus
 from db.status import ClassifierStatus as ClassifierStatus
 from db.status import JobStatus as JobStatus
@@ -40,7 +40,7 @@ def status(settings: Settings) -> Status:
         read = counts.sources(c)
         return Status(
             configuration=config_shown(),
-            database=engine.url.render_as_string(hide_password=True),
+            database=shown(engine.url),
             models=str(settings.folder / "models"),
             sources=read,
             sources_never_read=sorted(set(settings.sources) - {source.source for source in read}),

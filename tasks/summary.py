@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from db import metrics, models, monitoring, night, snapshots, status
-from db.engine import reading
+from db.engine import reading, shown
 from db.metrics import Metric
 from db.monitoring import Cleared as Cleared
 from db.monitoring import Decision, Refusal
@@ -107,7 +107,7 @@ def tell_last_night(settings: Settings) -> NightTold:
             quarantine=monitoring.waiting_in_quarantine(c),
             cleared=monitoring.cleared(c, last.started_at),
             configuration=config_shown(),
-            database=engine.url.render_as_string(hide_password=True),
+            database=shown(engine.url),
             models=str((settings.folder / "models").resolve()),
             reports=str((settings.folder / "reports").resolve()),
             candidates=[candidate_told(one, settings.zone) for one in status.candidates(c)],

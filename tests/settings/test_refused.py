@@ -109,6 +109,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
         ),
         ('[schedules]\ningest = "hourly"', "a cron line has 5 fields"),
         ('database = "sqlite:laudos.db"', "'database': a database URL could not be read"),
+        ('database = "postgresql+psycopg://u:canary@h:54x/d"', "'database': a database URL could not be r"),
         ('database = "orakle://u:canary@h/d"', "'database': no database driver is known as 'orakle'"),
         (
             'database = "mysql+pymysql://u:canary@h/d"',
