@@ -5,6 +5,7 @@ Copying the file with `cp` would miss what lies in its -wal; SQLite's own back-u
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import sqlite3
@@ -34,7 +35,7 @@ def beside(database: Path, revision: str, now: datetime) -> Path:
     The caller keeps other upgrades out. Returns the copy; of earlier ones the last few are kept.
     Raises DatabaseFailure, with nothing left behind, where there is no room for it.
     """
-    for left in database.parent.glob(f".{database.name}.*{ENDING}.partial*"):
+    for left in partial_beside(database):
         left.unlink()  # of an upgrade that was killed; another one cannot be under way
     target = database.with_name(f"{database.name}.{revision}-{now:%Y%m%dT%H%M%S.%f}Z{ENDING}")
     copy(database, target)
@@ -45,8 +46,13 @@ def beside(database: Path, revision: str, now: datetime) -> Path:
 
 def copies_beside(database: Path) -> list[Path]:
     """What `beside` has left, oldest first."""
-    copies = database.parent.glob(f"{database.name}.*-*{ENDING}")
+    copies = database.parent.glob(f"{glob.escape(database.name)}.*-*{ENDING}")
     return sorted(copies, key=lambda path: path.name.rpartition("-")[2])
+
+
+def partial_beside(database: Path) -> list[Path]:
+    """What a `beside` that was killed has left."""
+    return list(database.parent.glob(f".{glob.escape(database.name)}.*{ENDING}.partial*"))
 
 
 def copy(database: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from db.engine import reading, writing
 from db.erasure import Found, Held
 from db.errors import Busy, ConfigurationError
 from db.source_values import as_key
-from db.sqlite_copy import ENDING, copies_beside, path_of
+from db.sqlite_copy import copies_beside, partial_beside, path_of
 from tasks.approval import BECAUSE_MAX
 from tasks.database import open_database
 from tasks.intake_rows import patient_key
@@ -240,7 +240,7 @@ def _copies(engine: Engine) -> list[Path]:
     database = path_of(engine) if engine.dialect.name == "sqlite" else None
     if database is None:
         return []
-    return [*copies_beside(database), *database.parent.glob(f".{database.name}.*{ENDING}.partial*")]
+    return [*copies_beside(database), *partial_beside(database)]
 
 
 def _read_off(c: Connection, settings: Settings) -> Iterator[Path]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,12 +22,14 @@ from sqlalchemy import select, update
 from db import lock
 from db.engine import open_engine, reading, writing
 from db.errors import Busy
+from db.sqlite_copy import beside
 from db.tables import report, report_version
 from db.wiping import wipe
 from tasks.doctor import doctor as examine
 from tasks.erase import finish_left
 from tasks.repair import repair
-from tests.ingest.conftest import Desk, Hospital, row
+from tasks.settings import Settings
+from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 from tests.ingest.erasing import CANARY, WHY, go, silent
 from tests.test_layers import ROOT
 
@@ -66,6 +70,31 @@ def test_no_byte_of_an_erased_text_stays_in_the_file_or_beside_it(on_sqlite: Des
     assert not copied.exists(), "what an upgrade left beside it holds it, too"
     assert CANARY.encode() not in bytes_of(on_sqlite)
     assert b"Outro laudo" in bytes_of(on_sqlite), "the search is blind"
+
+
+def test_copies_of_a_database_with_brackets_in_its_name_go_too(
+    sqlite_template: Path,
+    hospital: Hospital,
+    configure: Callable[..., Settings],
+    tmp_path: Path,
+    now: datetime,
+) -> None:
+    if hospital.engine.dialect.name != "sqlite":
+        pytest.skip("the copies of a file")
+    file = Path(shutil.copyfile(sqlite_template, tmp_path / "laudos[prod].db"))
+    source = columns(hospital.url)
+    settings = configure(database=f"sqlite:///{file}", sources={"his": source}, classifiers={"paaf": PAAF})
+    desk = Desk(open_engine(settings.database), settings)
+    hospital.add(row("1", now, f"{CANARY} um"))
+    desk.ingest(now)
+    copied = beside(file, "0009", now)
+    partial = copied.with_name(f".{copied.name}.partial")
+    another = copied.with_name(copied.name.replace("[prod]", "p"))
+    for left in (partial, another):
+        left.write_bytes(copied.read_bytes())
+    assert go(desk, "1").finished
+    desk.engine.dispose()
+    assert [one.exists() for one in (copied, partial, another)] == [False, False, True]
 
 
 def test_a_plain_update_would_leave_the_bytes(on_sqlite: Desk, hospital: Hospital, now: datetime) -> None:
