@@ -5,18 +5,48 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    delete,
+    exists,
+    insert,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import SQLITE_BUSY_TIMEOUT_S, failure_of, raise_alone
+from db.engine import SQLITE_BUSY_TIMEOUT_S, failure_of, raise_alone, writing
 from db.erasure import TOUCHED
 from db.errors import Busy, DatabaseFailure
 from db.sqlite_copy import path_of
+from db.tables import Instant
 
 OLDER_S = 60.0  # so long PostgreSQL's older transactions are waited for, as SQLite's readers are
 _LEFT = "the reports are erased, their bytes are not"
 _THEN = 'then run "laudos doctor --repair"'
+
+# what a column takes that must not be null: by its name where the table checks it, else by its type
+_NEEDED: Final = {"origin": "feedback", "decision": "review", "ends": 1}
+_NOTHING: Final[dict[type, Any]] = {
+    **dict.fromkeys((String, Text), ""),
+    LargeBinary: b"",
+    Integer: 0,
+    Float: 0.0,
+    JSON: {},
+    Instant: datetime(2000, 1, 1, tzinfo=UTC),
+}
 
 # transactions that see rows as they were before this one, our own left out: VACUUM leaves them those rows
 _LOOKING_BACK = """
@@ -77,12 +107,50 @@ def _wipe_postgresql(engine: Engine) -> bool:
             may = bool(c.scalar(text(asked)))
             if may:
                 _wait_for_older(c)
-                c.execute(text(f"VACUUM {', '.join(table.name for table in TOUCHED)}"))
+                # ANALYZE: the planner's statistics quote values, whole texts of up to a kilobyte among them
+                c.execute(text(f"VACUUM (ANALYZE) {', '.join(table.name for table in TOUCHED)}"))
     except SQLAlchemyError as error:
         failure = failure_of(error)
     if failure is not None:
         raise_alone(failure)
+    if may:
+        for table in TOUCHED:
+            with writing(engine) as c:
+                _forget_statistics_of_nothing(c, table)
     return may
+
+
+def _forget_statistics_of_nothing(c: Connection, table: Table) -> None:
+    """Statistics of a table that is empty now are those of a row that says nothing.
+
+    ANALYZE leaves them as they are where it finds no row, and nobody but a superuser may delete them.
+    """
+    if c.scalar(select(exists(select(literal(1)).select_from(table)))):
+        return
+    row = _saying_nothing(c, table)
+    if row is not None:
+        # nobody else ever sees it; what others write meanwhile stays
+        number = c.execute(insert(table).values(row).returning(*table.primary_key)).one()
+        c.execute(text(f"ANALYZE {table.name}"))
+        its_own = (column == value for column, value in zip(table.primary_key, number, strict=True))
+        c.execute(delete(table).where(*its_own))
+
+
+def _saying_nothing(c: Connection, table: Table) -> dict[str, Any] | None:
+    """A row that the table takes; None where it never held one, what it refers to being nowhere."""
+    row = {
+        column.name: _NEEDED.get(column.name, _NOTHING.get(type(column.type)))
+        for column in table.columns
+        if not column.nullable and column.server_default is None and column is not table.autoincrement_column
+    }
+    for reference in table.foreign_key_constraints:
+        if not row.keys() & reference.column_keys:
+            continue
+        parent = c.execute(select(*(key.column for key in reference.elements)).limit(1)).first()
+        if parent is None:
+            return None
+        row |= zip(reference.column_keys, parent, strict=True)
+    return row
 
 
 def _wait_for_older(c: Connection) -> None:

@@ -138,7 +138,10 @@ def finish(engine: Engine, settings: Settings, actor: str, now: datetime, say: S
     reach("erase.pages.freed")
     if not wiped:
         names = ", ".join(table.name for table in erasure.TOUCHED)
-        left.append(f"this PostgreSQL user may not do that; the tables' owner may: VACUUM {names}")
+        left.append(
+            f"this PostgreSQL user may not do that; the tables' owner may: VACUUM (ANALYZE) {names}; "
+            "what statistics quote of a table that is empty now stays until an ANALYZE finds rows in it"
+        )
     if files is not None:
         _tell_on_cards(engine, settings)
         with writing(engine) as c:

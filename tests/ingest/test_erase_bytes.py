@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from db import lock
 from db.engine import open_engine, reading, writing
 from db.errors import Busy
 from db.sqlite_copy import beside
-from db.tables import report, report_version
+from db.tables import quarantine, report, report_version
 from db.wiping import wipe
 from tasks.doctor import doctor as examine
 from tasks.erase import finish_left
@@ -95,6 +95,32 @@ def test_copies_of_a_database_with_brackets_in_its_name_go_too(
     assert go(desk, "1").finished
     desk.engine.dispose()
     assert [one.exists() for one in (copied, partial, another)] == [False, False, True]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("erased", [("1", "3"), ("1", "3", "4")], ids=["some rows stay", "quarantine empty"])
+def test_the_statistics_of_postgresql_keep_nothing_of_an_erased_report(
+    full: Desk, erased: tuple[str, ...]
+) -> None:
+    if full.engine.dialect.name != "postgresql":
+        pytest.skip("what SQLite's planner knows are counts")
+    with full.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+        c.execute(text("ANALYZE"))  # as PostgreSQL does by itself, and laudos before it scores
+    held = select(report.c.patient_key, report_version.c.raw_sha).join_from(report, report_version)
+    rows = full.rows(held.where(report.c.external_id.in_(erased)))
+    payloads = full.rows(select(quarantine.c.payload).where(quarantine.c.external_id.in_(erased)))
+    secrets = {CANARY, *(one for row in rows for one in row), *(row.payload.hex() for row in payloads)}
+    quotes = text(
+        "SELECT concat(most_common_vals, histogram_bounds) FROM pg_stats WHERE tablename <> 'laudos'"
+    )
+
+    def quoted() -> set[str]:
+        told = " ".join(row[0] for row in full.rows(quotes))
+        return {one for one in secrets if one in told}
+
+    assert quoted() == secrets
+    assert go(full, *erased).finished
+    assert quoted() == set()
 
 
 def test_a_plain_update_would_leave_the_bytes(on_sqlite: Desk, hospital: Hospital, now: datetime) -> None:
