@@ -190,8 +190,8 @@ class Hospital:
             snapshot_id = c.execute(added.returning(snapshot.c.id)).scalar_one()
             return models.add(
                 c, classifier=CLASSIFIER, path=path, manifest_sha=manifest_sha, encoder_sha=encoder,
-                snapshot_id=snapshot_id, trained="full", config={}, config_sha="0", run_id=run_id,
-                now=self.now,
+                snapshot_id=snapshot_id, trained="full", config={"labels": LABELS}, config_sha="0",
+                run_id=run_id, now=self.now,
             )  # fmt: skip
 
     def _promote(self, model_id: int) -> None:
