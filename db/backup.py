@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, Engine, func, inspect, select
 from db import sqlite_copy
 from db.engine import SQLITE_BUSY_TIMEOUT_S, reading
 from db.errors import ConfigurationError, DatabaseFailure
-from db.tables import champion, label, model, prediction, report, report_version
+from db.tables import champion, label, model, prediction, report, report_version, score_chunk
 
 FILES = {"sqlite": "database.sqlite", "postgresql": "database.dump"}
 # where Debian keeps every version that is installed
@@ -65,6 +66,14 @@ def is_blank(engine: Engine) -> bool:
     with reading(engine) as c:
         there = set(inspect(c).get_table_names())
         return not any(c.execute(select(one).limit(1)).first() for one in COUNTED if one.name in there)
+
+
+def leases(c: Connection, now: datetime) -> set[tuple[int, str]]:
+    """(job, worker) of each chunk whose lease has not run out; whatever the revision of the tables."""
+    held = select(score_chunk.c.job_id, score_chunk.c.leased_by).where(
+        score_chunk.c.state == "leased", score_chunk.c.leased_until >= now
+    )
+    return {(row.job_id, row.leased_by) for row in c.execute(held)}
 
 
 def contents(c: Connection) -> Mapping[str, int]:

@@ -30,9 +30,9 @@ from sqlalchemy import Engine
 
 from db import backup as database
 from db import doctor as promises
-from db import lock, schema
+from db import ledger, lock, schema, scoring
 from db.engine import open_engine, reading
-from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from tasks.backup_folders import bring_back, bring_to_disk, copy_encoders, copy_models, models_in
 from tasks.database import open_database, upgrade_database
 from tasks.doctor import Finding, doctor
@@ -40,6 +40,7 @@ from tasks.ledger import code_revision
 from tasks.ml.disk import room_in
 from tasks.model_folders import point_at_champion
 from tasks.settings import Settings
+from tasks.workers import is_dead
 
 FACTS = "BACKUP.json"
 FORMAT = 1
@@ -110,7 +111,7 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
 
     What is there and whole is left alone. Raises ConfigurationError for a folder that is no
     whole back-up, for one of the other kind of database, and where the database holds rows unless
-    `overwrite`; Busy while a run is under way.
+    `overwrite`; Busy while a run is under way or a worker holds a lease.
     """
     facts = _facts(folder)
     file = folder / facts["database"]["file"]
@@ -124,11 +125,8 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
         with ExitStack() as held, room_in(settings.folder):
             for name in _LOCKS:
                 held.enter_context(lock.exclusive(engine, name))
-            if not overwrite and not database.is_blank(engine):
-                raise ConfigurationError(
-                    "the database holds rows, which the back-up would replace; name an empty one in "
-                    "laudos.toml, or say --overwrite if that is meant"
-                )
+            if not database.is_blank(engine):
+                _refuse_to_replace(engine, overwrite)
             bring_back(folder, settings, models_in(facts["models"]))
             # back-ups of before there were encoders in them name none
             bring_back(folder, settings, facts.get("encoders", ()))
@@ -152,6 +150,25 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _refuse_to_replace(engine: Engine, overwrite: bool) -> None:
+    """Raises ConfigurationError unless that is meant; Busy while anybody scores, who holds no such lock."""
+    if not overwrite:
+        raise ConfigurationError(
+            "the database holds rows, which the back-up would replace; name an empty one in "
+            "laudos.toml, or say --overwrite if that is meant"
+        )
+    with reading(engine) as c:
+        runs = [one for one in ledger.running(c) if not lock.is_free(engine, ledger.life_of(one))]
+        jobs = {job for job, worker in database.leases(c, scoring.lease_clock(c)) if not is_dead(worker)}
+    if runs:
+        raise Busy(f"run {', '.join(map(str, runs))} is under way; restore when it has ended")
+    for job in sorted(jobs):
+        raise Busy(
+            f"a worker is at job {job}; restore when it has ended, or stop the job first: "
+            f"laudos jobs stop {job}"
+        )
 
 
 def _write_parts(

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.engine import make_url
 
 from db import backup as database
-from db import lock, schema
+from db import lock, schema, scoring
 from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
-from db.tables import prediction, report
+from db.tables import prediction, report, score_job
 from tasks.backup import back_up, restore
 from tasks.backup_folders import copy_encoders
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
+from tasks.jobs import stop_job
+from tasks.ledger import recorded_run
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.sealed import manifest_sha_of, write_json, write_manifest
 from tasks.model_folders import encoders_folder, pretrained_folder
@@ -165,6 +167,31 @@ def test_a_database_with_rows_is_replaced_only_when_asked(hospital: Hospital, tm
     assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
     assert hospital.count(report) == 12
     assert hospital.count(report, report.c.deleted_at.is_not(None)) == 0
+
+
+def test_a_restore_waits_for_a_scoring_run_too(hospital: Hospital, tmp_path: Path) -> None:
+    """It holds none of the locks; nor does a worker, of which only its lease tells."""
+    back_up(hospital.settings, tmp_path / "kept")
+    hospital.receive(8)
+    job, lease = hospital.cut(2), hospital.settings.scoring.lease
+
+    def claim(worker: str, ago: timedelta) -> None:
+        with writing(hospital.engine) as c:
+            assert scoring.claim(c, job.id, worker, lease, scoring.lease_clock(c) - ago)
+
+    def refused(because: str) -> None:
+        with pytest.raises(Busy, match=because):
+            restore(hospital.settings, tmp_path / "kept", overwrite=True)
+
+    with recorded_run(hospital.engine, hospital.settings, "classify") as run:
+        refused(f"run {run.id} is under way; restore when it has ended")
+    claim("silent:1:2:3", 2 * lease)
+    claim("elsewhere:1:2:3", timedelta(0))
+    refused(f"a worker is at job {job.id}; .*laudos jobs stop {job.id}")
+    assert hospital.count(score_job) == 2
+    stop_job(hospital.settings, job.id)
+    restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    assert hospital.count(score_job) == 1
 
 
 def test_a_damaged_model_is_left_out_and_named_and_a_whole_one_is_not_touched(
