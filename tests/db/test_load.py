@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
-from db.engine import reading, writing
+from db import schema
+from db.engine import open_engine, reading, writing
+from db.errors import DatabaseFailure
 from db.load import load, next_ids
 from db.tables import report, report_version, run, source
+from tasks.torture.server import Server
 
 BRASILIA = timezone(timedelta(hours=-3))
 MOMENTS = [
@@ -77,3 +81,34 @@ def test_numbers_go_on_where_rows_ended_and_nothing_loaded_is_nothing(
         told = c.execute(select(report.c.external_id, report.c.id).order_by(report.c.id)).all()
     assert [name for name, _ in told] == [*"abABÁ", "c", "d"]
     assert told[5].id == last
+
+
+@pytest.mark.postgres
+def test_a_copy_that_is_cut_off_leaves_no_row_in_the_servers_log(
+    postgres_url: str, postgres_server: Server, now: datetime
+) -> None:
+    """As a server that is stopped, or a person at pg_terminate_backend, cuts it off."""
+    schema.upgrade(postgres_url)
+    engine, log = open_engine(postgres_url), postgres_server.home / "log"
+    before = len(log.read_text())
+
+    def ids(pid: int) -> Iterator[str]:
+        for number in range(100_000):
+            if number == 50_000:  # so many are under way to the server by now
+                with reading(engine) as another:
+                    another.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            yield f"CANARY-{number}"
+
+    def load_many() -> None:
+        with writing(engine) as c:
+            c.execute(insert(source).values(id=1, name="his", kind="database"))
+            same = {"source_id": 1, "patient_key": "p", "current_version": 1, "created_at": now}
+            pid = c.scalar(text("SELECT pg_backend_pid()"))
+            load(c, report, {"external_id": ids(int(pid or 0))}, same)
+
+    with pytest.raises(DatabaseFailure):
+        load_many()
+    engine.dispose()
+    told = log.read_text()[before:]
+    assert "COPY report, line" in told, "it was cut off somewhere else"
+    assert "CANARY" not in told
