@@ -53,11 +53,14 @@ TOUCHED: Final = (report, report_version, quarantine, *_READ_OFF_IT)
 
 @dataclass(frozen=True)
 class Found:
-    """What a request is about, by number. `barred`: where what never became a report would come from."""
+    """What a request is about, by number. `barred`: where what never became a report would come from.
+    `returning`: rows in quarantine whose id is a report of another patient's, so that nothing keeps them out.
+    """
 
     reports: list[int]
     quarantined: list[int]
     barred: list[Place]
+    returning: int
 
     def __bool__(self) -> bool:
         return bool(self.reports or self.quarantined)
@@ -123,11 +126,13 @@ def find(
             theirs[number] = place
             known.add(key)
     places = {place for place in theirs.values() if place[1]}
-    never = places - set(_at(c, report, places).values())
+    taken = set(_at(c, report, places).values())
+    never = places - taken
     out = _at(c, quarantine, named | never | set(reports.values()))
     barred = set(out.values()) - set(reports.values())
     known |= {place[1] for place in (*reports.values(), *out.values()) if place in named}
-    return Found(sorted(reports), sorted(theirs | out), sorted(barred)), known
+    returning = sum(place in taken and number not in out for number, place in theirs.items())
+    return Found(sorted(reports), sorted(theirs | out), sorted(barred), returning), known
 
 
 def _at(c: Connection, table: Table, places: Collection[Place]) -> dict[int, Place]:

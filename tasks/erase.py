@@ -95,7 +95,7 @@ def erase(settings: Settings, request: Request, by: str | None, because: str, sa
                 _record(c, actor, lessons.BEGUN, f"run {run.id}", now, **counts, because=because)
         reach("erase.rows.committed")
         finished, left = finish(engine, settings, actor, datetime.now(UTC), say)
-    return replace(story, run_id=run.id, finished=finished, left=left)
+    return replace(story, run_id=run.id, finished=finished, left=[*story.left, *left])
 
 
 def lift(settings: Settings, request: Request, by: str | None, because: str) -> int:
@@ -234,7 +234,14 @@ def _story(c: Connection, request: Request, found: Found, known: set[str]) -> Er
         ],
         encoders,
         not erasure.unfinished(c),
-        [],
+        [_coming_back(found.returning)] if found.returning else [],
+    )
+
+
+def _coming_back(rows: int) -> str:
+    return (
+        f"{rows:,} rows in quarantine bear the id of another patient's report, which goes on being read: "
+        "they come back into quarantine unless the source leaves them out, or that report is erased, too"
     )
 
 

@@ -162,6 +162,34 @@ def test_an_id_that_two_patients_rows_bear_stays_out_with_all_of_them(
     sound(desk)
 
 
+@pytest.mark.parametrize("rival", ["two rows of an id", "a patient corrected"])
+def test_a_row_under_another_patients_id_is_told_to_come_back_and_that_report_is_left_alone(
+    desk: Desk, hospital: Hospital, now: datetime, rival: str
+) -> None:
+    if rival == "two rows of an id":
+        hospital.add(row("5", now, f"{CANARY} um", paciente="pa"))
+    hospital.add(row("5", now + HOUR, "Outro laudo", paciente="pb"))
+    desk.ingest(now + HOUR)
+    if rival == "a patient corrected":
+        hospital.change("5", texto="--- 12 ---", paciente="pa", atualizado_em=now + 2 * HOUR)
+        desk.ingest(now + 2 * HOUR)
+    before = desk.quarantined()
+    assert [name for name, _ in before] == ["5"]
+    request = Request(None, (), ("pa",))
+    for told in (look(desk.settings, request), go(desk, patients=("pa",))):
+        assert (told.held.reports, told.held.quarantined, told.barred) == (0, 1, 0)
+        assert [one[: len("1 rows in quarantine bear")] for one in told.left] == ["1 rows in quarantine bear"]
+    assert desk.texts() == {"5": ["Outro laudo"]}
+    assert desk.quarantined() == []
+    desk.ingest(now + 3 * HOUR, full=True)
+    assert desk.quarantined() == before, "docs/erasure.md says otherwise"
+    both = erase(desk.settings, Request("his", ("5",), ("pa",)), "dpo", WHY, silent)
+    assert (both.held.quarantined, both.left) == (1, [])
+    desk.ingest(now + 4 * HOUR, full=True)
+    assert desk.quarantined() == []
+    sound(desk)
+
+
 def test_what_is_known_of_an_id_and_of_its_patient_is_known_of_both(full: Desk) -> None:
     found = look(full.settings, Request("his", ("4", "1"), ("p1",)))
     assert (found.unknown_reports, found.unknown_patients) == ([], [])
