@@ -53,7 +53,7 @@ def bare_model(world: World, number: int) -> int:
             encoder_sha="0" * 64,
             snapshot_id=snapshot_id,
             trained="full",
-            config={},
+            config={"labels": LABELS},
             config_sha="0" * 64,
             run_id=run_id,
             now=world.now,

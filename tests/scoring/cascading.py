@@ -38,7 +38,8 @@ def with_student(hospital: Hospital, head: int) -> tuple[int, int]:
             known |= {"classifier": CLASSIFIER, "trained": "full", "config": {}, "config_sha": "1"}
             run_id = champion.run_id
             taught = models.add(c, path=f"{CLASSIFIER}/copy", run_id=run_id, now=hospital.now, **known)
-        c.execute(update(model).where(model.c.id == taught).values(config={"distilled": {}}))
+        config = champion.config | {"distilled": {}}
+        c.execute(update(model).where(model.c.id == taught).values(config=config))
     return champion_id, taught
 
 
