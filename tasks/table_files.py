@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,14 +63,17 @@ def kind_of(path: Path) -> str:
 def require_column(path: Path, table: pa.Table, name: str, how: str) -> None:
     """Raise ConfigurationError where a file's table lacks a column; `how`: which option names it.
 
-    A CSV's columns are not told: without a header its first line is a report.
+    A CSV's columns are not told, but for one that is the asked name to a letter or two: without a header its
+    first line is a report.
     """
     if name in table.column_names:
         return
     if kind_of(path) == ".parquet":
         raise ConfigurationError(f"{path} has no column {name!r}{nearest(name, table.column_names)}; {how}")
+    close = difflib.get_close_matches(name, table.column_names, n=1, cutoff=0.8)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ConfigurationError(
-        f"{path} has no column {name!r}: its first line, which must hold the columns' names, "
+        f"{path} has no column {name!r}{hint}: its first line, which must hold the columns' names, "
         f"has {table.num_columns} others; {how}"
     )
 
