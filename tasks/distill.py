@@ -153,10 +153,9 @@ def _teacher(
             'run "laudos retrain --how full" first'
         )
     strayed = strayed_from_body(engine, teacher, snapshot_id)
-    if strayed:
+    if strayed is not None:
         raise NothingToWorkOn(
-            f"{strayed:,} reports that are held out now are of patients who taught model {teacher.id}, "
-            'corrected at the source since; run "laudos retrain --how full" first'
+            f'model {teacher.id} cannot teach: {strayed}; run "laudos retrain --how full" first'
         )
     fault = intact(engine, settings, teacher, ACTOR, now)
     if fault is not None:

@@ -134,10 +134,9 @@ def _usable_champion(
             f"{what} changed since champion model {model.id} was trained; training the whole network",
         )
     strayed = strayed_from_body(engine, model, snapshot_id)
-    if strayed:
+    if strayed is not None:
         return None, (
-            f"{strayed:,} reports that are held out now are of patients who taught champion model "
-            f"{model.id}, corrected at the source since; training the whole network",
+            f"champion model {model.id} cannot carry a new head: {strayed}; training the whole network",
         )
     return model, ()
 

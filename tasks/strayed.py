@@ -16,11 +16,17 @@ from db.engine import reading
 from db.models import Model
 
 
-def strayed_from_body(engine: Engine, model: Model, snapshot_id: int) -> int:
-    """How many reports calibrate or judge in the snapshot whose patients taught the model's body."""
+def strayed_from_body(engine: Engine, model: Model, snapshot_id: int) -> str | None:
+    """Why nothing that stands on the model's body can be judged by this snapshot; None where it can."""
     with reading(engine) as c:
         by = _taught_its_body(models.of_classifier(c, model.classifier), model)
-        return len(snapshots.strayed(c, snapshot_id, ("calibration", "holdout"), by, ("train",)))
+        strayed = snapshots.strayed(c, snapshot_id, ("calibration", "holdout"), by, ("train",))
+    if not strayed:
+        return None
+    return (
+        f"{len(strayed):,} reports that are held out now are of patients who taught it, corrected at the "
+        "source since"
+    )
 
 
 def strayed_from(engine: Engine, model: Model, snapshot_id: int) -> set[int]:
