@@ -205,7 +205,7 @@ def _probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
 def _another(engine: Engine, settings: Settings, base: Predictor) -> int:
     """A second head on the champion's body, published and crowned."""
     weight = np.random.default_rng(1).normal(0, 1, head_of(base.model)[0].shape).astype(np.float32)
-    head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0, 1.0, 0.5)
+    head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0)
     root, network = settings.folder / "models" / CLASSIFIER, (base.model, base.tokenizer)
     made = publish(root, "another", *network, head, base.facts, base.familiarity, base.beside)
     model_id = new_model(engine, base.encoder_sha)

@@ -21,7 +21,6 @@ from itertools import count
 from typing import Literal
 
 Step = tuple[Literal["alone", "server", "client", "flush", "lock", "unlock"], float]
-STATIONS = ("server", "client", "flush", "lock")
 
 
 @dataclass(frozen=True)

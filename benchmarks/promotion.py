@@ -46,7 +46,6 @@ STEP = 0.005  # of the small steps down: each far within the margin
 
 # far fewer draws than the product's, for the time it takes: ends then come from the draws' spread alone
 RULES = Rules(n_boot=200)
-UNPROTECTED = replace(RULES, error=1.0)
 
 EXPECTED = {
     "false_promotion_share": ".01 to .03: looks at the same patients fail together",

@@ -162,7 +162,7 @@ def _crown(settings: Settings, network: Network) -> None:
     )
     shape = last_linear(body[0])[1].weight.shape
     weight = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
-    head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0, 1.0, 0.5)
+    head = Head(weight, np.zeros(len(LABELS), np.float32), 1.0)
     pairs = known_pairs(taught, patients)
     familiarity = Familiarity(pairs, fit_limit(pairs, sketches_of(taught)))
     facts = LaudosJson(

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.tables import quarantine, run_batch, source
+from db.tables import quarantine
 
 _COLUMNS = "id, texto, atualizado_em, data_laudo, resultado"
 _TABLES = {
@@ -66,14 +66,6 @@ def reasons(c: Connection) -> Counter[str]:
     """Why rows lie in quarantine, and how many do."""
     query = select(quarantine.c.reason, func.count().label("rows")).group_by(quarantine.c.reason)
     return Counter({row.reason: row.rows for row in c.execute(query)})
-
-
-def read_so_far(c: Connection, source_name: str) -> int:
-    """Rows of a source that the ledger counts, over all runs."""
-    query = select(func.coalesce(func.sum(run_batch.c.read), 0)).join(
-        source, source.c.id == run_batch.c.source_id
-    )
-    return int(c.execute(query.where(source.c.name == source_name)).scalar_one())
 
 
 def _as_bytes(values: tuple[Any, ...]) -> tuple[Any, ...]:

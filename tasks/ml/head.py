@@ -21,6 +21,7 @@ from tasks.ml.features import Vectors, last_linear
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# C of the logistic regression: large is little regularisation
 STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))
 
 
@@ -31,8 +32,6 @@ class Head:
     weight: NDArray[np.float32]  # (labels, hidden)
     bias: NDArray[np.float32]  # (labels,)
     temperature: float
-    strength: float  # C of the logistic regression: large is little regularisation
-    calibration_log_loss: float  # after the temperature, against smoothed targets
 
 
 def fit_head(
@@ -74,12 +73,12 @@ def fit_head(
             model.fit(scaled, labels_idx, sample_weight=weights)
         weight, offset = as_rows(model.coef_, model.intercept_)
         fits.append((log_loss(calib_scaled @ weight.T + offset, targets), strength, weight, offset))
-    _, strength, weight, offset = min(fits, key=lambda fit: (fit[0], fit[1]))
+    *_, weight, offset = min(fits, key=lambda fit: (fit[0], fit[1]))
 
-    temperature, loss = temperature_of(calib_scaled @ weight.T + offset, targets)
+    temperature, _ = temperature_of(calib_scaled @ weight.T + offset, targets)
     weight = weight / spread / temperature
     offset = offset / temperature - weight @ mean
-    return Head(weight.astype(np.float32), offset.astype(np.float32), temperature, strength, loss)
+    return Head(weight.astype(np.float32), offset.astype(np.float32), temperature)
 
 
 def fold_in(model: PreTrainedModel, head: Head) -> None:

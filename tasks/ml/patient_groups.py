@@ -12,7 +12,6 @@ from decimal import Decimal
 from math import isfinite
 from typing import Final
 
-SEXES: Final = ("female", "male", "other")
 # bands of screening programmes: 40-49 and 50-69 are asked different questions of
 AGE_BANDS: Final = ((0, "0-17"), (18, "18-39"), (40, "40-49"), (50, "50-59"), (60, "60-69"), (70, "70-79"))
 OLDEST: Final = (80, "80 and over")  # one open band: who is very old is easily known by the age
@@ -52,7 +51,7 @@ _A_YEAR: Final = {
 
 
 def sex_of(value: object) -> str | None:
-    """One of SEXES; None where it is not known or no sex."""
+    """female, male or other; None where it is not known or no sex."""
     return _SEX.get(_folded(_written(value)))
 
 

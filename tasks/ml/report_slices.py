@@ -109,9 +109,6 @@ def benefit_blocks(figures: Sequence[Figure], critical: str, picture: bytes | No
     return [Heading("What acting on it is worth"), told, *curve, Table(head, rows)]
 
 
-_CURVES: Final = ("net_benefit", "net_benefit_every")
-
-
 def calibration_blocks(figures: Mapping[str, Sequence[Figure]]) -> list[Block]:
     """The shipped temperature beside other ways, each fitted on the calibration split; subject -> figures."""
     others = {way: figures[way] for way in WAYS if way in figures}

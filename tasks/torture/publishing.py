@@ -55,7 +55,7 @@ def publish_one(engine: Engine, settings: Settings, seed: int) -> None:
         assert champion is not None
         base = Predictor.load(folder_of(settings, champion.model), champion.model.manifest_sha)
         weight = np.random.default_rng(seed).normal(0, 1, head_of(base.model)[0].shape).astype(np.float32)
-        head = Head(weight, np.zeros(len(base.labels), np.float32), 1.0, 1.0, 0.5)
+        head = Head(weight, np.zeros(len(base.labels), np.float32), 1.0)
         facts = replace(base.facts, created_at=now)
         root = models_folder(settings) / CLASSIFIER
         published = publish(

@@ -118,11 +118,11 @@ def test_a_head_refresh_moves_no_body_weight_and_keeps_the_encoder_sha(network: 
 def test_a_head_of_another_width_is_refused(tiny: Callable[[], Network]):
     model, _ = tiny()
     with pytest.raises(UnfitEncoder, match="fit it again"):
-        fold_in(model, Head(np.zeros((2, 7), np.float32), np.zeros(2, np.float32), 1.0, 1.0, 0.5))
+        fold_in(model, Head(np.zeros((2, 7), np.float32), np.zeros(2, np.float32), 1.0))
 
 
 def test_a_bias_that_has_no_place_is_refused(tiny: Callable[[], Network]):
     model, _ = tiny()
     model.classifier = torch.nn.Linear(32, 2, bias=False)
     with pytest.raises(UnfitEncoder, match="bias=False"):
-        fold_in(model, Head(np.zeros((2, 32), np.float32), np.ones(2, np.float32), 1.0, 1.0, 0.5))
+        fold_in(model, Head(np.zeros((2, 32), np.float32), np.ones(2, np.float32), 1.0))

@@ -130,7 +130,7 @@ class Hospital:
         taught = [text_of(number) for number in range(40)]
         pairs = known_pairs(taught, [f"p{number}" for number in range(40)])
         familiarity = Familiarity(pairs, fit_limit(pairs, sketches_of(taught))) if familiar else None
-        fitted = Head(weight, np.zeros(2, np.float32), 1.0, 1.0, 0.5)
+        fitted = Head(weight, np.zeros(2, np.float32), 1.0)
         published = publish(root, name, *network, fitted, facts, familiarity)
         return self._add(f"{CLASSIFIER}/{name}", published.manifest_sha, facts.encoder_sha)
 
