@@ -113,9 +113,7 @@ def under_way(c: Connection, classifiers: Sequence[str]) -> list[Job]:
 
 def joined(c: Connection, job_id: int) -> Job | None:
     """The job, which cannot be changed for all its workers until this worker's transaction ends."""
-    return _job(
-        c, select(score_job).where(score_job.c.id == job_id).with_for_update(read=True, key_share=True)
-    )
+    return _job(c, _JOINED, job=job_id)
 
 
 def held(c: Connection, job_id: int) -> Job | None:
