@@ -49,7 +49,6 @@ from db.engine import reading, writing
 from db.models import Model
 from tasks.database import open_database
 from tasks.distill import UNLABELLED, make_student
-from tasks.evaluate import model_row
 from tasks.learning_data import read_part
 from tasks.ledger import code_revision
 from tasks.ml.comparison import measured
@@ -58,6 +57,7 @@ from tasks.ml.measures import Sample
 from tasks.ml.predictor import Predictor
 from tasks.ml.resampling import interval, patient_weights
 from tasks.model_folders import folder_of
+from tasks.models import model_row
 from tasks.plan import plan
 from tasks.settings import Settings
 from tasks.train import train_planned

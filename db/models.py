@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.errors import Busy
+from db.errors import Busy, LaudosError
 from db.tables import champion, model, promotion
 
 Trained = Literal["full", "head"]
@@ -106,6 +106,14 @@ def add(
 def get(c: Connection, model_id: int) -> Model | None:
     row = c.execute(select(model).where(model.c.id == model_id)).one_or_none()
     return None if row is None else _model(row)
+
+
+def existing(c: Connection, model_id: int) -> Model:
+    """`get`. Raises LaudosError where there is none of that number."""
+    found = get(c, model_id)
+    if found is None:
+        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
+    return found
 
 
 def of_classifier(c: Connection, classifier: str | None = None) -> list[Model]:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, select, text, update
 
-from db.errors import StaleLease
+from db.errors import LaudosError, StaleLease
 from db.predictions import Scored, add
 from db.tables import champion, score_chunk, score_job
 
@@ -85,6 +85,14 @@ def lease_clock(c: Connection) -> datetime:
 
 def get(c: Connection, job_id: int) -> Job | None:
     return _job(c, _GET, job=job_id)
+
+
+def existing(c: Connection, job_id: int) -> Job:
+    """`get`. Raises LaudosError where there is none of that number."""
+    found = get(c, job_id)
+    if found is None:
+        raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
+    return found
 
 
 def unfinished_job(c: Connection, classifier: str, model_id: int) -> Job | None:

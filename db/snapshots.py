@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, func, insert, or_, select
 
 from db.among import among, chunks
+from db.errors import LaudosError
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
 
 
@@ -109,6 +110,16 @@ def freeze(
 def get(c: Connection, snapshot_id: int) -> Snapshot | None:
     row = c.execute(select(snapshot).where(snapshot.c.id == snapshot_id)).one_or_none()
     return None if row is None else Snapshot(**row._mapping)
+
+
+def existing(c: Connection, snapshot_id: int) -> Snapshot:
+    """`get`. Raises LaudosError where there is none of that number."""
+    found = get(c, snapshot_id)
+    if found is None:
+        raise LaudosError(
+            f'there is no snapshot {snapshot_id}; "laudos models show MODEL" names those of one'
+        )
+    return found
 
 
 def items(c: Connection, snapshot_id: int) -> list[tuple[Labelled, str, bool]]:

@@ -84,9 +84,7 @@ def main(job_id: int) -> None:
     settings = Settings.load()
     engine = open_database(settings)
     with reading(engine) as c:
-        job = scoring.get(c, job_id)
-    if job is None:
-        raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
+        job = scoring.existing(c, job_id)
     scorer = load_scorer(engine, settings, job, alone=True)
     # with nothing claimed yet: a machine too small for the model, or a model that kills whatever it is
     # asked, is no report's fault

@@ -84,10 +84,8 @@ def decide_on(
 def pending_of(engine: Engine, model_id: int) -> Candidate:
     """The model's open candidacy. Raises LaudosError saying what became of it, where there is none."""
     with reading(engine) as c:
+        models.existing(c, model_id)
         one = candidates.latest_of(c, model_id)
-        known = models.get(c, model_id)
-    if known is None:
-        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
     if one is None:
         raise LaudosError(
             f"model {model_id} does not wait for anybody: it met no plan that asks for a person or a shadow"

@@ -133,8 +133,7 @@ def lapse(engine: Engine, settings: Settings, now: datetime, classifier: str | N
 def _lapse_one(
     c: Connection, one: Candidate, plan: str | None, labels: frozenset[str], now: datetime
 ) -> None:
-    champion, model = models.champion_of(c, one.classifier), models.get(c, one.model_id)
-    assert model is not None  # a foreign key says so
+    champion, model = models.champion_of(c, one.classifier), models.existing(c, one.model_id)
     epoch = champion.epoch if champion else None
     because = None
     if epoch != one.champion_epoch:
@@ -168,13 +167,12 @@ def _end_of_shadow(engine: Engine, settings: Settings, name: str, rules: Rules, 
         one = next((one for one in pending if one.state == "shadow"), None)
         if one is None or champion is None or champion.model.state == "ready":
             return
-        model, found = models.get(c, one.model_id), shadow.beside(c, one)
-    assert model is not None  # a foreign key says so
+        model, found = models.existing(c, one.model_id), shadow.beside(c, one)
     fault = intact(engine, settings, model, AUTOMATIC, now)
     if fault is not None:
         with reading(engine) as c:
-            model = models.get(c, one.model_id)
-        if model is not None and model.state == "ready":
+            model = models.existing(c, one.model_id)
+        if model.state == "ready":
             log.warning("model %d is not let answer for a damaged champion: %s", one.model_id, fault)
             return
     reason = cut_short_reason(found.reports, found.patients, found.same_label, champion.model.id, rules)
@@ -215,8 +213,7 @@ def end(
 
     Raises LaudosError where somebody else closed it before, Busy where the champion is another.
     """
-    model = models.get(c, one.model_id)
-    assert model is not None  # a foreign key says so
+    model = models.existing(c, one.model_id)
     if not candidates.close(c, one.id, state, by=by, because=because, now=now):
         raise LaudosError(f"somebody decided about model {one.model_id} before; look at laudos models show")
     held_against = None

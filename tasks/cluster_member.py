@@ -101,8 +101,7 @@ def greet(asked: tuple[Any, ...]) -> Answer:
 def _greeting(asked: Asked) -> Answer:
     engine, settings, job = _joined(asked)
     with reading(engine) as c:
-        model = models.get(c, job.model_id)
-    assert model is not None  # a foreign key says so
+        model = models.existing(c, job.model_id)
     # asked before anything is loaded: `load_scorer` would mark the model as altered for everybody
     if fault := gist_fault_of(settings, model):
         raise ConfigurationError(

@@ -11,7 +11,6 @@ from db import data_card as rows
 from db import snapshots, synthetic_sets
 from db.data_card import FromSource
 from db.engine import reading
-from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.artifacts import publish_data_card
 from tasks.database import open_database
@@ -28,10 +27,10 @@ def write_data_card(snapshot_id: int) -> bool:
     settings = Settings.load()
     engine = open_database(settings)
     with reading(engine) as c:
-        snapshot = snapshots.get(c, snapshot_id)
+        snapshot = snapshots.existing(c, snapshot_id)
     standing = card_path(settings, snapshot_id, "html")
     # one with another hash is of the set that bore the number before a restore
-    if snapshot is not None and standing.exists() and snapshot.sha in standing.read_text("utf-8"):
+    if standing.exists() and snapshot.sha in standing.read_text("utf-8"):
         return False
     card = card_of(engine, snapshot_id)
     write_atomically(card_path(settings, snapshot_id, "md"), card.markdown.encode())
@@ -46,11 +45,7 @@ def card_of(engine: Engine, snapshot_id: int) -> DataCard:
     Raises LaudosError where there is no such snapshot.
     """
     with reading(engine) as c:
-        snapshot = snapshots.get(c, snapshot_id)
-        if snapshot is None:
-            raise LaudosError(
-                f'there is no snapshot {snapshot_id}; "laudos models show MODEL" names those of one'
-            )
+        snapshot = snapshots.existing(c, snapshot_id)
         return data_card(_facts(c, snapshot))
 
 

@@ -17,7 +17,7 @@ from db.metrics import Metric
 from db.models import Model
 from tasks.classify import the_champion, the_classifier
 from tasks.database import open_database
-from tasks.evaluate import model_row, probabilities_on
+from tasks.evaluate import probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled
 from tasks.loss_curves import Stage
 from tasks.ml.artifact import LaudosJson
@@ -27,6 +27,7 @@ from tasks.ml.layers import layer_stack
 from tasks.ml.predictor import Predictor
 from tasks.ml.variety.augment import Augmentation, course
 from tasks.model_folders import STUDENT, checkpoints_of, folder_of, intact
+from tasks.models import model_row
 from tasks.plan import changed_since, config_sha, training_config
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings

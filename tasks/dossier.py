@@ -35,7 +35,6 @@ from tasks import behaviour
 from tasks.candidacy import rules_of
 from tasks.data_card import card_of as data_card_of
 from tasks.database import open_database
-from tasks.evaluate import model_row
 from tasks.ledger import code_revision
 from tasks.ml.artifact import FACTS
 from tasks.ml.artifact import MANIFEST as PUBLISHED
@@ -44,6 +43,7 @@ from tasks.ml.model_card import model_card
 from tasks.ml.rules import RULES_REVISION, rules_sha
 from tasks.model_card import facts_of
 from tasks.model_folders import fault_of, folder_of, report_path
+from tasks.models import model_row
 from tasks.settings import Settings
 
 MANIFEST = "MANIFEST.json"
@@ -127,8 +127,7 @@ def _model(c: Connection, settings: Settings, model: Model) -> dict[str, Any]:
 
 
 def _snapshot(c: Connection, model: Model) -> dict[str, Any]:
-    snapshot = snapshots.get(c, model.snapshot_id)
-    assert snapshot is not None  # a model's row refers to it
+    snapshot = snapshots.existing(c, model.snapshot_id)
     return {**asdict(snapshot), "items": dossier.items_of(c, model.snapshot_id)}
 
 

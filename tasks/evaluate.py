@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from db import metrics, models
+from db import metrics
 from db.engine import reading, writing
-from db.errors import LaudosError
 from db.metrics import Metric
 from db.models import Model
 from tasks import behaviour
@@ -28,6 +27,7 @@ from tasks.ml.predictor import Predictor
 from tasks.ml.recalibration import Calibration
 from tasks.ml.synthesis.exams import generator
 from tasks.model_folders import baselines_path, folder_of, write_atomically
+from tasks.models import model_row
 from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
@@ -68,15 +68,6 @@ def evaluate_on_holdout(
     with writing(engine) as c:
         written = metrics.put(c, run_id, model_id, rows, now)
     return Evaluated(model_id, written, len(holdout.ids), len(set(holdout.patients)))
-
-
-def model_row(engine: Engine, model_id: int) -> Model:
-    """The model's row. Raises LaudosError where there is none."""
-    with reading(engine) as c:
-        model = models.get(c, model_id)
-    if model is None:
-        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
-    return model
 
 
 def probabilities_on(

@@ -46,7 +46,7 @@ def stop_job(settings: Settings, job_id: int) -> JobChanged:
     """
     now = datetime.now(UTC)
     with writing(open_database(settings)) as c:
-        job = _existing(c, job_id)
+        job = scoring.existing(c, job_id)
         if job.state != "open":
             raise LaudosError(f"there is nothing to stop: {_standing(job)}")
         taken_back = scoring.stop(c, job_id, "paused", now)
@@ -61,7 +61,7 @@ def resume_job(settings: Settings, job_id: int) -> JobChanged:
     """
     now = datetime.now(UTC)
     with writing(open_database(settings)) as c:
-        job = _existing(c, job_id)
+        job = scoring.existing(c, job_id)
         backlog.hold_champion(c, job.classifier)
         champion = models.champion_of(c, job.classifier)
         if job.state == "paused" and (champion is None or champion.model.id != job.model_id):
@@ -74,13 +74,6 @@ def resume_job(settings: Settings, job_id: int) -> JobChanged:
         _record(c, "resume", job, now)
     goes_on = f"laudos classify --classifier {job.classifier}"
     return JobChanged(job_id, job.classifier, "open", 0, goes_on)
-
-
-def _existing(c: Connection, job_id: int) -> Job:
-    job = scoring.get(c, job_id)
-    if job is None:
-        raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
-    return job
 
 
 def _standing(job: Job) -> str:

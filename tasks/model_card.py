@@ -14,7 +14,6 @@ from tasks import behaviour
 from tasks.artifacts import publish_model_card
 from tasks.data_card import dated
 from tasks.database import open_database
-from tasks.evaluate import model_row
 from tasks.ml.artifact import read_facts
 from tasks.ml.card_words import LANGUAGES, Language
 from tasks.ml.conformal import Thresholds
@@ -24,6 +23,7 @@ from tasks.ml.model_card import Card, CardFacts, State, Verdict, model_card
 from tasks.ml.model_report import Count
 from tasks.model_folders import folder_of, model_card_path, write_atomically
 from tasks.model_report import encoder_in_words
+from tasks.models import model_row
 from tasks.settings import Settings
 from tasks.step import step
 
@@ -54,8 +54,7 @@ def facts_of(engine: Engine, settings: Settings, model_id: int) -> CardFacts:
     """From the model's own rows and its folder: what laudos.toml says today has no part in it."""
     model = model_row(engine, model_id)
     with reading(engine) as c:
-        snapshot = snapshots.get(c, model.snapshot_id)
-        assert snapshot is not None  # a model's row refers to it
+        snapshot = snapshots.existing(c, model.snapshot_id)
         figures = metrics.of_model(c, model_id)
         tried = metrics.of_model(c, model_id, behaviour.POPULATION)
         state, verdict = _state(c, model)

@@ -16,7 +16,7 @@ from db.models import Model, Promotion
 from tasks import behaviour
 from tasks.artifacts import publish_model_report
 from tasks.database import open_database
-from tasks.evaluate import answers_on, baselines_on, model_row
+from tasks.evaluate import answers_on, baselines_on
 from tasks.learning_data import read_part
 from tasks.loss_curves import STAGES, learnt
 from tasks.ml.artifact import read_facts
@@ -24,6 +24,7 @@ from tasks.ml.evaluation import Figure
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
 from tasks.ml.rules import Reason
 from tasks.model_folders import folder_of, report_path, write_atomically
+from tasks.models import model_row
 from tasks.settings import Settings
 from tasks.step import step
 
@@ -73,7 +74,7 @@ def report_of(
 ) -> ModelReport:
     """The report, from what the database and the model's folder say; nothing is measured anew."""
     with reading(engine) as c:
-        snapshot = snapshots.get(c, model.snapshot_id)
+        snapshot = snapshots.existing(c, model.snapshot_id)
         counts = snapshots.counts(c, model.snapshot_id)
         figures = metrics.of_model(c, model.id)
         tried = metrics.of_model(c, model.id, behaviour.POPULATION)
@@ -86,7 +87,6 @@ def report_of(
         outcome, met = "waiting", waits.reasons
     elif decision is not None:
         outcome = "promoted" if decision.decision == "promoted" else "refused"
-    assert snapshot is not None  # a model's row refers to it
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
     probabilities, unfamiliar = answers_on(engine, settings, model, holdout, model.created_at)
     facts = read_facts(folder_of(settings, model))

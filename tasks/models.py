@@ -92,12 +92,12 @@ def list_models(settings: Settings, classifier: str | None = None) -> list[Model
 def show_model(settings: Settings, model_id: int) -> ModelStory:
     """One model's whole story. Raises LaudosError where there is none of that number."""
     with reading(open_database(settings)) as c:
-        model = _existing(c, model_id)
+        model = models.existing(c, model_id)
         history = models.promotions(c, model.classifier)
         waiting = candidates.pending(c, model.classifier)
         champion = models.champion_of(c, model.classifier)
         figures = metrics.of_model(c, model_id)
-        snapshot = snapshots.get(c, model.snapshot_id)
+        snapshot = snapshots.existing(c, model.snapshot_id)
         taught, _ = lessons.taught_by(c)
     answering = {champion.model.id} if champion is not None else set()
     page = report_path(settings, model_id, "html")
@@ -110,10 +110,16 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         taught.get(model_id),
         *_told_by_folder(settings, model),
         model.config,
-        {} if snapshot is None else snapshot.recipe,
+        snapshot.recipe,
         figures,
         [past for past in history if model_id in (past.model_id, past.previous_model_id)],
     )
+
+
+def model_row(engine: Engine, model_id: int) -> Model:
+    """The model's row. Raises LaudosError where there is none."""
+    with reading(engine) as c:
+        return models.existing(c, model_id)
 
 
 def _told_by_folder(settings: Settings, model: Model) -> tuple[list[str], list[str], str]:
@@ -151,7 +157,7 @@ def roll_back(
         champion = models.champion_of(c, classifier)
         if champion is None:
             raise LaudosError(f'{classifier!r} has no champion to roll back from; run "laudos retrain" first')
-        target = _existing(c, _before(c, champion) if to is None else to)
+        target = models.existing(c, _before(c, champion) if to is None else to)
     _refuse_unfit(settings, champion, target)
     before = champion.model.id
     with writing(engine) as c:
@@ -248,13 +254,6 @@ def _before(c: Connection, champion: Champion) -> int:
         f"model {champion.model.id} is the first champion of {champion.model.classifier!r}; "
         "there is none before it (--to names any other model)"
     )
-
-
-def _existing(c: Connection, model_id: int) -> Model:
-    model = models.get(c, model_id)
-    if model is None:
-        raise LaudosError(f'there is no model {model_id}; "laudos models list" shows which there are')
-    return model
 
 
 def _line(

@@ -9,12 +9,12 @@ from sqlalchemy import Engine
 from db import candidates
 from db.engine import reading
 from tasks.errors import LaudosError
-from tasks.evaluate import model_row
 from tasks.ml.errors import MlError
 from tasks.ml.model_report import STILL_WAITS
 from tasks.model_card import write_card
 from tasks.model_folders import report_path
 from tasks.model_report import write_report
+from tasks.models import model_row
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)

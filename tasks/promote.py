@@ -18,7 +18,7 @@ from tasks.candidacy import NOT_COMPARED, hold_back, lapse, plan_sha, rules_of, 
 from tasks.cost import budget_reasons
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC, write_decision
-from tasks.evaluate import Probabilities, answers_on, baselines_on, model_row, probabilities_on
+from tasks.evaluate import Probabilities, answers_on, baselines_on, probabilities_on
 from tasks.finer_figures import gaps_on
 from tasks.learning_data import Part, read_part
 from tasks.ml.artifact import read_facts
@@ -30,7 +30,7 @@ from tasks.ml.looks import next_look
 from tasks.ml.promotion import judge
 from tasks.ml.rules import Reason, Rules, Verdict
 from tasks.model_folders import folder_of, point_at_champion
-from tasks.models import reference
+from tasks.models import model_row, reference
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 from tasks.strayed import strayed_from

@@ -17,12 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from db import ledger, snapshots
+from db import ledger, models, snapshots
 from db.engine import reading
 from db.models import Model
 from db.snapshots import Snapshot
 from tasks.database import open_database
-from tasks.evaluate import model_row
 from tasks.fitting import facts_of_fit, fit_on_body, versions
 from tasks.ledger import code_revision
 from tasks.ml.artifact import LaudosJson, publish, read_facts
@@ -71,8 +70,9 @@ def reproduce_model(settings: Settings, model_id: int) -> Reproduced:
 
 def reproduce(engine: Engine, settings: Settings, model_id: int) -> Reproduced:
     """`reproduce_model`, on an open database."""
-    model = model_row(engine, model_id)
-    snapshot = _snapshot_of(engine, model)
+    with reading(engine) as c:
+        model = models.existing(c, model_id)
+        snapshot = snapshots.existing(c, model.snapshot_id)
     kind = "distilled" if "distilled" in model.config else model.trained
     in_the_way = list(_in_the_way(engine, settings, model, snapshot))
     if in_the_way:
@@ -122,13 +122,6 @@ def _train_again(engine: Engine, recorded: Settings, model: Model, facts: Laudos
     published = publish(folder, "again", *network, fitted.head, again, fitted.familiarity, fitted.beside)
     compared = compare_folders(folder_of(recorded, model), published.path)
     return _Made(compared, machine_of(network[0], short_of(asked, stages)), body, fitted.encoded)
-
-
-def _snapshot_of(engine: Engine, model: Model) -> Snapshot:
-    with reading(engine) as c:
-        snapshot = snapshots.get(c, model.snapshot_id)
-    assert snapshot is not None  # a foreign key says so
-    return snapshot
 
 
 def _in_the_way(engine: Engine, settings: Settings, model: Model, snapshot: Snapshot) -> Iterator[Difference]:

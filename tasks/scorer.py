@@ -66,8 +66,7 @@ def load_scorer(engine: Engine, settings: Settings, job: Job, *, alone: bool = F
     is read so: either of the two may have killed them, and the champion reads the report.
     """
     with reading(engine) as c:
-        model = models.get(c, job.model_id)
-    assert model is not None  # a foreign key says so
+        model = models.existing(c, job.model_id)
     predictor = load_predictor(engine, settings, job.classifier, model)
     if alone:
         # as if few waited: no other is tried, and one that a person chose is kept to

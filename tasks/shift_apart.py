@@ -10,7 +10,6 @@ import sys
 
 from db import models, scoring
 from db.engine import reading
-from db.errors import LaudosError
 from tasks.database import open_database
 from tasks.processes import as_a_process
 from tasks.scorer import load_predictor
@@ -23,10 +22,8 @@ def main(job_id: int, worker: str) -> None:
     settings = Settings.load()
     engine = open_database(settings)
     with reading(engine) as c:
-        job = scoring.get(c, job_id)
-        model = None if job is None else models.get(c, job.model_id)
-    if job is None or model is None:
-        raise LaudosError(f'there is no scoring job {job_id}; "laudos jobs list" shows which there are')
+        job = scoring.existing(c, job_id)
+        model = models.existing(c, job.model_id)
     predictor = load_predictor(engine, settings, job.classifier, model)
     decide(engine, settings, job, model, predictor, worker)
 

@@ -117,8 +117,7 @@ def tell_last_night(settings: Settings) -> NightTold:
 def judged_of(settings: Settings, model_id: int) -> list[Judged]:
     """One model beside the baselines, on every population it was judged on."""
     with reading(open_database(settings)) as c:
-        model = models.get(c, model_id)
-        champion = models.champion_of(c, model.classifier) if model else None
+        champion = models.champion_of(c, models.existing(c, model_id).classifier)
         return _populations(c, model_id, champion.model.id if champion else None)
 
 
@@ -129,9 +128,7 @@ def _answering(c: Connection, settings: Settings, name: str, decisions: Sequence
     shown = [model_id for model_id in dict.fromkeys([*refused[-1:], stands.champion]) if model_id is not None]
     if not shown:
         return Answering(stands, asked.critical)
-    newest = models.get(c, shown[0])
-    snapshot = snapshots.get(c, newest.snapshot_id) if newest else None
-    recipe = snapshot.recipe if snapshot else {}
+    recipe = snapshots.existing(c, models.existing(c, shown[0]).snapshot_id).recipe
     judged = [one for model_id in shown for one in _populations(c, model_id, stands.champion)]
     return Answering(
         stands, asked.critical, recipe.get("reports", {}), recipe.get("patients", {}), tuple(judged)

@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from db import audit, metrics, models, snapshots
 from db.engine import reading, writing
-from db.errors import LaudosError
 from db.snapshots import Snapshot
 from tasks.database import open_database
 from tasks.fitting import facts_of_fit, fit_on_body
@@ -93,9 +92,7 @@ def train_planned(
 def taught_by(engine: Engine, asked: ClassifierSettings, snapshot_id: int) -> tuple[Snapshot, Part, Part]:
     """The snapshot, and its training and calibration reports. Raises LaudosError where there is none."""
     with reading(engine) as c:
-        snapshot = snapshots.get(c, snapshot_id)
-    if snapshot is None:
-        raise LaudosError(f'there is no snapshot {snapshot_id}; run "laudos retrain" to freeze one')
+        snapshot = snapshots.existing(c, snapshot_id)
     taught = read_part(engine, snapshot_id, "train", asked.labels).first(asked.training.max_train_reports)
     return snapshot, taught, read_part(engine, snapshot_id, "calibration", asked.labels)
 

@@ -126,11 +126,7 @@ def export_snapshot(settings: Settings, snapshot_id: int, folder: Path) -> Expor
     """
     engine = open_database(settings)
     with reading(engine) as c:
-        snapshot = snapshots.get(c, snapshot_id)
-    if snapshot is None:
-        raise LaudosError(
-            f'there is no snapshot {snapshot_id}; "laudos models show MODEL" names those of one'
-        )
+        snapshot = snapshots.existing(c, snapshot_id)
     if folder.exists():
         raise LaudosError(f"{folder} exists already; name a new folder")
     labels = snapshot.recipe["labels"]

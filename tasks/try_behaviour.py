@@ -10,10 +10,10 @@ from db.errors import NothingToWorkOn
 from tasks.behaviour import run_of, suite_of
 from tasks.classify import the_classifier
 from tasks.database import open_database
-from tasks.evaluate import model_row
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import load_suite
 from tasks.ml.report_figures import behaviour_words as behaviour_words
+from tasks.models import model_row
 from tasks.settings import Settings
 
 

@@ -66,8 +66,7 @@ class Herd:
         The chunks are read first: whoever ends the last one ends the job in the same transaction.
         """
         with reading(self._world.engine) as c:
-            far, job = jobs.progress(c, self.job_id), jobs.get(c, self.job_id)
-        assert job is not None
+            far, job = jobs.progress(c, self.job_id), jobs.existing(c, self.job_id)
         if job.state == "done":
             return None
         return far.done / (far.open + far.leased + far.done)

@@ -77,8 +77,7 @@ def publish_one(engine: Engine, settings: Settings, seed: int) -> None:
                 now=now,
             )
         with reading(engine) as c:
-            model = models.get(c, model_id)
-        assert model is not None
+            model = models.existing(c, model_id)
         record(engine, model, champion, Verdict(True, (), "torture"), run.id, now)
         point_at_champion(engine, settings, CLASSIFIER)
 

@@ -51,8 +51,7 @@ def work(
         faultpoints.arm(doom)
     engine = begin(settings, model)
     with reading(engine) as c:
-        job = scoring.get(c, job_id)
-    assert job is not None
+        job = scoring.existing(c, job_id)
     tell.send("ready")
     claims.work_on(engine, settings, job, lambda done, _: tell.send(done))
 
@@ -65,8 +64,7 @@ def classify(settings: Settings, _tell: Connection) -> None:
         if job_id is None:
             return
         with reading(engine) as c:
-            job = scoring.get(c, job_id)
-        assert job is not None
+            job = scoring.existing(c, job_id)
         claims.work_on(engine, settings, job)
 
 

@@ -26,9 +26,9 @@ from tasks import form
 from tasks.approval import refuse_model
 from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
-from tasks.evaluate import model_row
 from tasks.ml.rules import Verdict
 from tasks.model_folders import model_card_path, report_path
+from tasks.models import model_row
 from tasks.promote import record
 from tasks.settings import Settings
 from tests.learning.test_champions import bare_model
