@@ -13,7 +13,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, select, text, update
 
 from db.cutting import levels, seq_of
-from db.quarantine import SCORING_FAILED, Refused, add
+from db.quarantine import SCORING_FAILED, Refused, add, scoring_failed
+from db.reports import CURRENT, PRESENT
 from db.tables import (
     champion,
     prediction,
@@ -45,25 +46,17 @@ def waiting(
     if within is not None:
         # said twice: PostgreSQL does not see that it bounds the predictions to be looked at, too
         predicted = predicted.where(prediction.c.report_version_id.between(*within))
-    given_up = exists().where(
-        quarantine.c.source_id == report.c.source_id,
-        quarantine.c.external_id == report.c.external_id,
-        quarantine.c.raw_sha == report_version.c.raw_sha,
-        quarantine.c.reason == SCORING_FAILED,
-        quarantine.c.state != "resolved",
-    )
     query = (
         select(report_version.c.id, report_version.c.text)
         .join(report, report.c.id == report_version.c.report_id)
         .join(source, source.c.id == report.c.source_id)
         .where(
-            report_version.c.version == report.c.current_version,
+            CURRENT,
             report_version.c.text.is_not(None),
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            PRESENT,
             source.c.kind == "database",
             ~predicted,
-            ~given_up,
+            ~scoring_failed(),
         )
     )
     if within is not None:

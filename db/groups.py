@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from db.among import among, chunks
 from db.load import load
+from db.reports import CURRENT
 from db.tables import patient_group, report, report_version
 
 OPEN_ENDED = ("race", "institution")  # what a source writes there is kept as it is
@@ -54,7 +55,7 @@ def newest_values(c: Connection, source_id: int, versions: int) -> dict[str, set
             patient_group.c.report_version_id > newest - versions,
             report.c.source_id == source_id,
             report.c.deleted_at.is_(None),
-            report_version.c.version == report.c.current_version,
+            CURRENT,
         )
         .distinct()
     )

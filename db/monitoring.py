@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, or_, select
 
 from db.quarantine import BESIDE_A_REPORT
+from db.reports import CURRENT, PRESENT
 from db.snapshots import taught_patients
 from db.tables import (
     audit,
@@ -261,9 +262,8 @@ def answered(c: Connection, classifier: str, model_id: int, labels: Sequence[str
             label.c.classifier == classifier,
             label.c.origin.in_(["source", "feedback"]),
             label.c.value.in_(list(labels)),
-            report_version.c.version == report.c.current_version,
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            CURRENT,
+            PRESENT,
             report.c.patient_key.not_in(taught_patients(classifier)),
         )
         .order_by(report_version.c.id, case((label.c.origin == "feedback", 0), else_=1), label.c.at.desc())

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import Connection, Select, case, func, select, text
 
+from db.reports import CURRENT, PRESENT
 from db.tables import as_stored, prediction, report, report_version, source
 
 EXPORT_ROWS = 10_000
@@ -141,12 +142,7 @@ def counts(c: Connection, model_id: int) -> dict[tuple[str, str], int]:
         select(prediction.c.label, prediction.c.decision, func.count())
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
-        .where(
-            prediction.c.model_id == model_id,
-            report_version.c.version == report.c.current_version,
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
-        )
+        .where(prediction.c.model_id == model_id, CURRENT, PRESENT)
         .group_by(prediction.c.label, prediction.c.decision)
     )
     return {(label, decision): n for label, decision, n in c.execute(query)}
@@ -186,12 +182,7 @@ def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
         .join(source, source.c.id == report.c.source_id)
-        .where(
-            prediction.c.model_id == model_id,
-            report_version.c.version == report.c.current_version,
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
-        )
+        .where(prediction.c.model_id == model_id, CURRENT, PRESENT)
         .order_by(prediction.c.report_version_id)
         .execution_options(yield_per=EXPORT_ROWS)
     )

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.among import among, chunks
-from db.tables import quarantine, source
+from db.tables import quarantine, report, report_version, source
 
 UNKNOWN_LABEL = "unknown_label"
 SCORING_FAILED = "scoring_failed"
@@ -93,6 +93,17 @@ def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now
             },
         ),
         values,
+    )
+
+
+def scoring_failed() -> ColumnElement[bool]:
+    """Whether a report's version is one that a model failed on and that nobody let try again."""
+    return exists().where(
+        quarantine.c.source_id == report.c.source_id,
+        quarantine.c.external_id == report.c.external_id,
+        quarantine.c.raw_sha == report_version.c.raw_sha,
+        quarantine.c.reason == SCORING_FAILED,
+        quarantine.c.state != "resolved",
     )
 
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from db.among import among, chunks
 from db.load import load, next_ids
 from db.tables import report, report_version
+
+# the last version of its report, and a report that is neither gone from its source nor erased
+CURRENT = report_version.c.version == report.c.current_version
+PRESENT = and_(report.c.deleted_at.is_(None), report.c.erased_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,7 @@ def known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[st
         .join_from(
             report,
             report_version,
-            (report_version.c.report_id == report.c.id)
-            & (report_version.c.version == report.c.current_version),
+            (report_version.c.report_id == report.c.id) & CURRENT,
             isouter=True,
         )
         .where(report.c.source_id == source_id)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.candidates import Candidate
 from db.predictions import MODELS_DECISION, Scored
+from db.reports import CURRENT, PRESENT
 from db.tables import prediction, report, report_version, shadow_prediction
 
 
@@ -51,10 +52,9 @@ def due(c: Connection, one: Candidate, *, after: int, limit: int) -> dict[int, s
         .where(
             prediction.c.model_id == one.champion_id,
             prediction.c.at >= one.since,
-            report_version.c.version == report.c.current_version,
+            CURRENT,
             report_version.c.text.is_not(None),
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            PRESENT,
             report_version.c.id > after,
             ~scored.exists(),
         )

@@ -17,6 +17,7 @@ from typing import Literal
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from db import backlog
+from db.reports import CURRENT, PRESENT
 from db.snapshots import taught_patients
 from db.tables import (
     feature,
@@ -212,9 +213,8 @@ def earlier(
             prediction.c.model_id == model_id,
             prediction.c.at >= since,
             or_(feature.c.sketch.is_not(None), prediction.c.backend.contains(by_student, autoescape=True)),
-            report_version.c.version == report.c.current_version,
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            CURRENT,
+            PRESENT,
             report.c.patient_key.not_in(taught_patients(classifier)),
         )
         .order_by(report_version.c.id.desc())

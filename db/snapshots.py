@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, case, func, insert, or_, select
 
 from db.among import among, chunks
 from db.errors import LaudosError
+from db.reports import CURRENT, PRESENT
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
 
 
@@ -66,10 +67,9 @@ def labelled(
         .where(
             label.c.classifier == classifier,
             label.c.origin.in_(list(origins)),
-            report_version.c.version == report.c.current_version,
+            CURRENT,
             report_version.c.text.is_not(None),
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            PRESENT,
         )
         .order_by(report_version.c.id, rank, label.c.at.desc(), label.c.actor)
     )
@@ -252,10 +252,9 @@ def hospital_reports(
         .outerjoin(snapshot_item, held)
         .where(
             source.c.kind == "database",
-            report_version.c.version == report.c.current_version,
+            CURRENT,
             report_version.c.text.is_not(None),
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
+            PRESENT,
         )
         .order_by(report_version.c.id)
         .execution_options(yield_per=page)

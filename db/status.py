@@ -10,6 +10,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, ScalarSelect, fun
 
 from db import backlog
 from db.candidates import pending
+from db.reports import CURRENT, PRESENT
 from db.scoring import UNFINISHED, JobState
 from db.shadow import beside
 from db.tables import (
@@ -139,8 +140,7 @@ def candidates(c: Connection) -> list[CandidateStatus]:
 
 def sources(c: Connection) -> list[SourceStatus]:
     """Every source ever read, hospital or synthetic, by name; reports that are gone do not count."""
-    present = report.c.deleted_at.is_(None) & report.c.erased_at.is_(None)
-    reports = _count_by_source(report.c.source_id, present)
+    reports = _count_by_source(report.c.source_id, PRESENT)
     waiting = _count_by_source(quarantine.c.source_id, quarantine.c.state == "waiting")
     query = select(source.c.name, reports, waiting, source.c.watermark, source.c.reconciled_at)
     return [SourceStatus(*row) for row in c.execute(query.order_by(source.c.name))]
@@ -160,12 +160,7 @@ def classifier(c: Connection, name: str, reads: list[str] | None) -> ClassifierS
         )
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
-        .where(
-            prediction.c.model_id == holder.model_id,
-            report_version.c.version == report.c.current_version,
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
-        )
+        .where(prediction.c.model_id == holder.model_id, CURRENT, PRESENT)
     )
     counts = c.execute(current).one()
     waits = backlog.count(c, holder.model_id, reads)

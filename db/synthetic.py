@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from db.among import among
 from db.ledger import Counts
+from db.reports import CURRENT
 from db.tables import label, report, report_version, source
 
 _AT_ONCE = 500  # ids in one statement: SQLite takes no more than 32,766 parameters
@@ -101,7 +102,7 @@ def _known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[s
         .where(
             report.c.source_id == source_id,
             among(c, report.c.external_id, list(external_ids)),
-            report_version.c.version == report.c.current_version,
+            CURRENT,
         )
     )
     return {row.external_id: _Known(*row) for row in c.execute(query)}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.reports import CURRENT, PRESENT
 from db.tables import label, report, report_version, source, synthetic_set
 
 State = Literal["accepted", "refused"]
@@ -126,9 +127,8 @@ def in_force(c: Connection, classifier: str) -> list[Taught]:
         .where(
             source.c.name == f"synthetic:{classifier}",
             source.c.kind == "synthetic",
-            report.c.deleted_at.is_(None),
-            report.c.erased_at.is_(None),
-            report_version.c.version == report.c.current_version,
+            PRESENT,
+            CURRENT,
             label.c.classifier == classifier,
             label.c.origin == "synthetic",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
+from db.reports import CURRENT
 from db.tables import (
     champion,
     model,
@@ -72,11 +73,7 @@ def of_report(c: Connection, classifier: str, report_id: int) -> Traced | None:
     query = (
         _query()
         .join(champion, champion.c.model_id == model.c.id)
-        .where(
-            champion.c.classifier == classifier,
-            report.c.id == report_id,
-            report_version.c.version == report.c.current_version,
-        )
+        .where(champion.c.classifier == classifier, report.c.id == report_id, CURRENT)
     )
     return _one(c, query)
 

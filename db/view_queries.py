@@ -24,7 +24,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from db.quarantine import SCORING_FAILED
+from db.quarantine import scoring_failed
+from db.reports import CURRENT, PRESENT
 from db.tables import (
     candidate,
     champion,
@@ -33,7 +34,6 @@ from db.tables import (
     model,
     prediction,
     promotion,
-    quarantine,
     report,
     report_version,
     run,
@@ -41,9 +41,6 @@ from db.tables import (
     source,
 )
 from db.view_expressions import a_day_ago, number_at, rules_told, text_at
-
-_CURRENT = report_version.c.version == report.c.current_version
-_PRESENT = and_(report.c.deleted_at.is_(None), report.c.erased_at.is_(None))
 
 # the parts of a row that names a report, and of one that holds an answer
 _REPORT = (
@@ -78,7 +75,7 @@ def prediction_history() -> Select[Any]:
     because = case(
         (report.c.erased_at.is_not(None), "report_erased"),
         (report.c.deleted_at.is_not(None), "report_gone"),
-        (~_CURRENT, "report_amended"),
+        (~CURRENT, "report_amended"),
         (champion.c.model_id.is_(None), "champion_changed"),
     )
     return (
@@ -137,21 +134,14 @@ def metric_history() -> Select[Any]:
 
 
 def backlog_coverage() -> Select[Any]:
-    readable = and_(report_version.c.report_id == report.c.id, _CURRENT, report_version.c.text.is_not(None))
+    readable = and_(report_version.c.report_id == report.c.id, CURRENT, report_version.c.text.is_not(None))
     mine = and_(
         prediction.c.report_version_id == report_version.c.id, prediction.c.model_id == champion.c.model_id
     )
-    given_up = exists().where(
-        quarantine.c.source_id == report.c.source_id,
-        quarantine.c.external_id == report.c.external_id,
-        quarantine.c.raw_sha == report_version.c.raw_sha,
-        quarantine.c.reason == SCORING_FAILED,
-        quarantine.c.state != "resolved",
-    )
-    failed_here = and_(report_version.c.id.is_not(None), prediction.c.model_id.is_(None), given_up)
+    failed_here = and_(report_version.c.id.is_not(None), prediction.c.model_id.is_(None), scoring_failed())
     reports, predicted = func.count(report_version.c.id), func.count(prediction.c.model_id)
     failed = func.count(case((failed_here, 1)))
-    present = and_(report.c.source_id == source.c.id, _PRESENT)
+    present = and_(report.c.source_id == source.c.id, PRESENT)
     return (
         select(
             champion.c.classifier,
@@ -233,7 +223,7 @@ def _answers(*columns: ColumnElement[Any]) -> Select[Any]:
         select(*columns)
         .select_from(_predictions())
         .join(champion, champion.c.model_id == prediction.c.model_id)
-        .where(_CURRENT, _PRESENT)
+        .where(CURRENT, PRESENT)
     )
 
 
@@ -256,7 +246,7 @@ def _report_change(
             report_version.c.id.label("report_version_id"),
         )
         .select_from(report)
-        .join(report_version, and_(report_version.c.report_id == report.c.id, _CURRENT))
+        .join(report_version, and_(report_version.c.report_id == report.c.id, CURRENT))
         .join(source, source.c.id == report.c.source_id)
         .join(night, true())
         .where(source.c.kind == "database", happened)
