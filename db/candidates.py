@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.engine import insert_into
 from db.errors import Busy
 from db.tables import candidate, promotion
 
@@ -61,8 +61,7 @@ def add(
 
     Raises Busy where another of its classifier waits or scores along.
     """
-    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
-    added = dialect.insert(candidate).values(
+    added = insert_into(c, candidate).values(
         classifier=classifier,
         model_id=model_id,
         champion_id=champion_id,

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -41,17 +42,17 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
     Raises ConfigurationError for an unusable URL.
     """
     parsed = parse_url(url)
-    sqlite = parsed.get_backend_name() == "sqlite"
-    if sqlite and parsed.database and parsed.database != ":memory:":
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         parsed,
         hide_parameters=True,
         pool_size=sessions,
-        pool_pre_ping=not sqlite,
+        pool_pre_ping=not is_sqlite,
         connect_args=_connect_args(parsed),
     )
-    if sqlite:
+    if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "handle_error", _let_go_when_stopped)
@@ -91,6 +92,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
             yield connection
+
+
+def insert_into(c: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that may go on with ON CONFLICT, which SQLAlchemy knows by dialect only."""
+    return postgresql.insert(table) if c.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 @contextmanager

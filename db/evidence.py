@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.engine import insert_into
 from db.tables import evidence
 
 
@@ -47,7 +46,6 @@ def put(
     c.execute(delete(evidence).where(*of_it, evidence.c.method != method))
     if not places:
         return
-    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
     rows = [
         {
             "model_id": model_id,
@@ -60,4 +58,4 @@ def put(
         }
         for one in places
     ]
-    c.execute(dialect.insert(evidence).on_conflict_do_nothing(), rows)
+    c.execute(insert_into(c, evidence).on_conflict_do_nothing(), rows)

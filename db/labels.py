@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.among import among, chunks
+from db.engine import insert_into
 from db.load import load
 from db.tables import label
 
@@ -43,8 +43,7 @@ def put_labels(c: Connection, labels: Iterable[Label], now: datetime) -> None:
     ]
     if not rows:
         return
-    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(label)
+    statement = insert_into(c, label)
     c.execute(
         statement.on_conflict_do_update(
             index_elements=["report_version_id", "classifier", "origin", "actor"],

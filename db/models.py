@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.engine import insert_into
 from db.errors import Busy, LaudosError
 from db.tables import champion, model, promotion
 
@@ -166,10 +166,9 @@ def crown(c: Connection, classifier: str, model_id: int, *, expected_epoch: int 
     Returns the new epoch. Raises Busy when another process changed the champion in between.
     """
     if expected_epoch is None:
-        dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
         epoch = 1
         change: Any = (
-            dialect.insert(champion)
+            insert_into(c, champion)
             .values(classifier=classifier, model_id=model_id, epoch=epoch, since=now)
             .on_conflict_do_nothing()
         )

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.among import among, chunks
+from db.engine import insert_into
 from db.tables import quarantine, report, report_version, source
 
 UNKNOWN_LABEL = "unknown_label"
@@ -78,11 +78,10 @@ def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now
     ]
     if not values:
         return
-    dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
     key = [quarantine.c.source_id, quarantine.c.external_id, quarantine.c.raw_sha, quarantine.c.reason]
     again = quarantine.c.state == "resolved"
     c.execute(
-        dialect.insert(quarantine).on_conflict_do_update(
+        insert_into(c, quarantine).on_conflict_do_update(
             index_elements=key,
             set_={
                 "seen": quarantine.c.seen + 1,

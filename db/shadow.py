@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.candidates import Candidate
+from db.engine import insert_into
 from db.predictions import MODELS_DECISION, Scored
 from db.reports import CURRENT, PRESENT
 from db.tables import prediction, report, report_version, shadow_prediction
@@ -79,8 +79,7 @@ def put(c: Connection, candidate_id: int, scored: Sequence[Scored], now: datetim
         for one in sorted(scored, key=lambda one: one.report_version_id)
     ]
     if rows:
-        dialect: Any = postgresql if c.dialect.name == "postgresql" else sqlite
-        c.execute(dialect.insert(shadow_prediction).on_conflict_do_nothing(), rows)
+        c.execute(insert_into(c, shadow_prediction).on_conflict_do_nothing(), rows)
     return len(rows)
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from db.engine import insert_into
 from db.errors import Busy
 from db.tables import source
 
@@ -30,8 +30,7 @@ def ensure_source(
     c: Connection, name: str, kind: Literal["database", "synthetic"], overlap_s: int = 0
 ) -> int:
     """The number of the source of that name; it is written down where it is new."""
-    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(source).values(name=name, kind=kind, overlap_s=overlap_s)
+    statement = insert_into(c, source).values(name=name, kind=kind, overlap_s=overlap_s)
     statement = statement.on_conflict_do_update(
         index_elements=[source.c.name], set_={"overlap_s": statement.excluded.overlap_s}
     )
