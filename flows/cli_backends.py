@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_console import console, lasts
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def backends(
 
 
 def _tell(told: Tried) -> None:
-    from flows.cli_words import console, lasts
-
     out = console()
     out.print(f"{told.classifier}, model {told.model_id}")
     for one in told.trials:

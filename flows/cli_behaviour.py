@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
+from flows.cli_console import console, heading, table, title
 from flows.cli_session import AsJson, ready, show
+
+if TYPE_CHECKING:
+    from tasks.try_behaviour import Behaved
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,6 +33,29 @@ def behaviour(
     from tasks.try_behaviour import try_behaviour
 
     behaved = try_behaviour(settings, classifier=classifier, model_id=model, suite=suite)
-    from flows.cli_words import tell_behaviour
+    show(behaved, as_json, lambda one: _tell(one, failed=failed))
 
-    show(behaved, as_json, lambda one: tell_behaviour(one, failed=failed))
+
+def _tell(behaved: Behaved, *, failed: bool) -> None:
+    """One line a part of the suite; `failed`: then each pair that is wrong, with both of its texts."""
+    from tasks.try_behaviour import behaviour_words
+
+    out = console()
+    title(out, f"Model {behaved.model_id} for {behaved.classifier} on suite {behaved.suite}")
+    rows = [
+        (
+            behaviour_words(one.of),
+            f"{one.right}",
+            f"{one.pairs}",
+            f"{one.share:.3f} ({one.low:.2f}-{one.high:.2f})",
+        )
+        for one in behaved.shares
+    ]
+    out.print(table(("pairs", "right", "of", "share right"), rows))
+    for one in behaved.failed if failed else ():
+        heading(out, f"{one.pair} (line {one.line}): {one.expected} expected")
+        out.print(escape(one.base), soft_wrap=True)
+        out.print(f"[bold]{one.before:.3f} -> {one.after:.3f}[/]")
+        out.print(escape(one.changed), soft_wrap=True)
+    if behaved.failed and not failed:
+        out.print("[dim]In parentheses 95 % intervals over pairs. --failed shows those that are wrong.[/]")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from flows.cli_summary import table
-from flows.cli_words import console
+from flows.cli_console import console, table
 from tasks.encoders import EncoderLine
 
 

@@ -22,15 +22,10 @@ def encoders(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     settings = ready()
+    from flows.cli_encoder_words import tell_encoders
     from tasks.encoders import list_encoders
 
-    lines = list_encoders(settings)
-    if as_json:
-        show(lines, as_json)
-    else:
-        from flows.cli_encoder_words import tell_encoders
-
-        tell_encoders(lines)
+    show(list_encoders(settings), as_json, tell_encoders)
 
 
 @app.command("fetch", epilog="Example: laudos encoders fetch bertimbau-base --to bertimbau-base")

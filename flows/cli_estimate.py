@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_console import console, lasts
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def estimate(
 
 
 def _tell(told: Estimate) -> None:
-    from flows.cli_words import console, lasts
-
     out = console()
     out.print(f"{told.classifier}, model {told.model_id}: {told.reports:,} reports wait")
     if not told.reports:
@@ -60,8 +59,6 @@ def _tell(told: Estimate) -> None:
 
 
 def _planned(plan: Plan) -> str:
-    from flows.cli_words import lasts
-
     ends = (
         ""
         if plan.seconds_low is None or plan.seconds_high is None

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from flows.cli_summary import table
-from flows.cli_words import console, moment
+from flows.cli_console import console, moment, table
 from tasks.explain import Explained, Marked
 from tasks.marked_page import CAVEAT
 from tasks.reproduce import Reproduced

@@ -42,15 +42,11 @@ def list_jobs(
 ) -> None:
     """Scoring jobs, newest first, and how far each is."""
     settings = ready()
+    from flows.cli_words import tell_jobs
     from tasks.jobs import list_jobs as jobs
 
     found = jobs(settings, classifier, every=every)
-    if as_json:
-        show(found, as_json)
-    else:
-        from flows.cli_words import tell_jobs
-
-        tell_jobs(found, settings.zone)
+    show(found, as_json, lambda found: tell_jobs(found, settings.zone))
 
 
 @app.command("stop", epilog="Example: laudos jobs stop 7")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
+from flows.cli_console import console, heading, table, title
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
@@ -60,9 +62,6 @@ def next_ones(
 
 
 def _tell_next(found: LabelNext) -> None:
-    from flows.cli_summary import table
-    from flows.cli_words import console, title
-
     out = console()
     title(out, f"To label next for {found.classifier}: {len(found.listed):,} of {found.waiting:,} that wait")
     rows = [
@@ -85,11 +84,6 @@ def _tell_next(found: LabelNext) -> None:
 
 
 def _tell_curve(found: LabelCurve) -> None:
-    from rich.markup import escape
-
-    from flows.cli_summary import table
-    from flows.cli_words import console, title
-
     out = console()
     title(
         out, f"Last layers for {found.classifier} on the body of model {found.model_id}, by labelled reports"
@@ -116,11 +110,6 @@ def _with_ends(one: Estimate) -> str:
 
 
 def _tell(found: Doubts) -> None:
-    from rich.markup import escape
-
-    from flows.cli_summary import heading, table
-    from flows.cli_words import console, title
-
     out = console()
     title(out, f"Labels of {found.classifier}, judged on the vectors of model {found.model_id}")
     out.print(

@@ -15,31 +15,22 @@ app = typer.Typer(no_args_is_help=True, help="List, show, approve, roll back and
 def list_models(classifier: ClassifierName = None, as_json: AsJson = False) -> None:
     """Every model, newest first; the champion is marked."""
     settings = ready()
+    from flows.cli_words import tell_models
     from tasks.models import list_models as models
 
-    found = models(settings, classifier)
-    if as_json:
-        show(found, as_json)
-    else:
-        from flows.cli_words import tell_models
-
-        tell_models(found, settings.zone)
+    show(models(settings, classifier), as_json, lambda found: tell_models(found, settings.zone))
 
 
 @app.command("show", epilog="Example: laudos models show 3")
 def show_model(model_id: Annotated[int, typer.Argument(help="Its number.")], as_json: AsJson = False) -> None:
     """One model: what it was trained on, its figures, and why it was promoted or refused."""
     settings = ready()
+    from flows.cli_model_words import tell_model
     from tasks.models import show_model as model
+    from tasks.summary import judged_of
 
     story = model(settings, model_id)
-    if as_json:
-        show(story, as_json)
-    else:
-        from flows.cli_words import tell_model
-        from tasks.summary import judged_of
-
-        tell_model(story, judged_of(settings, model_id), settings.zone)
+    show(story, as_json, lambda story: tell_model(story, judged_of(settings, model_id), settings.zone))
 
 
 By = Annotated[str | None, typer.Option("--by", help="Who decides; default: your login.")]

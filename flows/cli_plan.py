@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from flows.cli_console import console
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
@@ -36,9 +38,6 @@ def plan_check(
 
 
 def _tell(found: PlanCheck) -> None:
-    from rich.table import Table
-
-    from flows.cli_words import console
     from tasks.plan_check import LATER
 
     out = console()

@@ -26,15 +26,11 @@ def list_rows(
 ) -> None:
     """What waits: how many rows by source and reason, what each means, and the first rows."""
     settings = ready()
+    from flows.cli_quarantine_words import tell_waiting
     from tasks.quarantine import list_quarantine
 
     found = list_quarantine(settings, source, reason, limit)
-    if as_json:
-        show(found, as_json)
-    else:
-        from flows.cli_quarantine_words import tell_waiting
-
-        tell_waiting(found, settings.zone)
+    show(found, as_json, lambda found: tell_waiting(found, settings.zone))
 
 
 def on_a_terminal() -> bool:
@@ -62,15 +58,10 @@ def show_row(
 def retry(source: SourceName = None, reason: Reason = None, as_json: AsJson = False) -> None:
     """Clean the waiting rows again, with today's rules and settings; what passes is taken in."""
     settings = ready()
+    from flows.cli_quarantine_words import tell_retry
     from tasks.quarantine_retry import retry_quarantine
 
-    done = retry_quarantine(settings, source, reason)
-    if as_json:
-        show(done, as_json)
-    else:
-        from flows.cli_quarantine_words import tell_retry
-
-        tell_retry(done)
+    show(retry_quarantine(settings, source, reason), as_json, tell_retry)
 
 
 @app.command("dismiss", epilog="Example: laudos quarantine dismiss 12 --because 'test row of the vendor'")
@@ -95,11 +86,13 @@ def dismiss(
     group = group_of(settings, source, reason)
     if not yes:
         typer.confirm(f"Close {group.rows:,} rows of {source} for good ({reason})?", abort=True, err=as_json)
-    done = dismiss_group(settings, group, because)
-    if as_json:
-        show(done, as_json)
-    else:
-        typer.echo(f"{done.rows:,} rows were closed for good; {done.still_waiting:,} wait in quarantine.")
+    show(
+        dismiss_group(settings, group, because),
+        as_json,
+        lambda done: typer.echo(
+            f"{done.rows:,} rows were closed for good; {done.still_waiting:,} wait in quarantine."
+        ),
+    )
 
 
 @app.command("export", epilog="Example: laudos quarantine export --out ids.csv --reason empty")

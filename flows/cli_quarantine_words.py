@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from flows.cli_summary import heading, table
-from flows.cli_words import console, moment, title
+from flows.cli_console import console, heading, moment, table, title
 from tasks.quarantine import MEANINGS, NEXT, Waiting
-from tasks.quarantine_retry import RetrySummary
+
+if TYPE_CHECKING:
+    from tasks.quarantine_retry import RetrySummary
 
 
 def tell_waiting(found: Waiting, zone: ZoneInfo) -> None:

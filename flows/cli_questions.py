@@ -28,15 +28,10 @@ def add_to(app: typer.Typer) -> None:
 def status(as_json: AsJson = False) -> None:
     """Sources, backlog, champions, quarantine and the last runs."""
     settings = ready()
+    from flows.cli_words import tell_status
     from tasks.status import status as answer
 
-    stands = answer(settings)
-    if as_json:
-        show(stands, as_json)
-    else:
-        from flows.cli_words import tell_status
-
-        tell_status(stands, settings.zone)
+    show(answer(settings), as_json, lambda stands: tell_status(stands, settings.zone))
 
 
 def doctor(
@@ -47,6 +42,7 @@ def doctor(
 ) -> None:
     """Hold every promise against database, models and machine; exit code 1 where one is not kept."""
     settings = ready()
+    from flows.cli_words import tell_findings
     from tasks.database import open_database
     from tasks.doctor import examine
 
@@ -59,12 +55,7 @@ def doctor(
         done = put_right(engine, settings, person(), lambda line: typer.echo(line, err=as_json))
         typer.echo(f"{done} things were put right" if done else "nothing to put right by itself", err=as_json)
     findings = examine(engine, settings)
-    if as_json:
-        show(findings, as_json)
-    else:
-        from flows.cli_words import tell_findings
-
-        tell_findings(findings)
+    show(findings, as_json, tell_findings)
     end_with(not one.ok for one in findings)
 
 

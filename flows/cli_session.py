@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli_console import FILE_WIDTH
 from tasks.errors import StepFailed, safe_form, trail
 from tasks.settings import Settings, prepare_environment, wants_debug
 
@@ -53,8 +54,7 @@ def show(result: Shown, as_json: bool, words: Callable[[Shown], object] | None =
     elif words is not None:
         words(result)
     else:
-        # a file or a pipe has no width: lines are not broken there
-        _print(plain(result), Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200))
+        _print(plain(result), Console(soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH))
 
 
 def plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli_console import heading, table
 from tasks.quarantine import MEANINGS
 from tasks.summary import FIGURES, SUBJECTS, Answering, Cleared, Figure, Judged, NightTold
 
@@ -176,21 +177,6 @@ def _where(told: NightTold, commands: Sequence[str], out: Console) -> None:
         for command in commands:
             out.print(f"  {command}", soft_wrap=True, markup=False)
     out.print(f"\n[dim]{told.caveat}[/]")
-
-
-def heading(out: Console, text: str) -> None:
-    out.print(f"\n[bold]{escape(text)}[/]")
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> Table:
-    """Names in the first column, figures set to the right in the others, words again from column `words`."""
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for number, name in enumerate(header):
-        figures = number > 0 and (words is None or number < words)
-        made.add_column(name, justify="right" if figures else "left", no_wrap=number > 0 and words is None)
-    for row in rows:
-        made.add_row(*map(escape, row))
-    return made
 
 
 def _cell(value: object) -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.cli_console import console, heading, table
 from flows.cli_session import AsJson, end_with, ready, show
 
 if TYPE_CHECKING:
@@ -99,9 +100,6 @@ def count(
 
 
 def _tell_counts(counted: list[ExamCounted]) -> None:
-    from flows.cli_summary import heading, table
-    from flows.cli_words import console
-
     out = console()
     for one in counted:
         heading(out, f"{one.exam}: {one.clauses:,} distinct finding clauses")
@@ -153,9 +151,6 @@ def show_words(
 
 def tell(found: Audit, left_out: int = 0) -> None:
     """A line a check, then what each that failed has found, then what a person should look at."""
-    from flows.cli_summary import heading, table
-    from flows.cli_words import console
-
     out = console()
     counts = ", ".join(f"{count:,} {label}" for label, count in found.labels.items())
     sample = "" if found.reports == found.of_reports else f" (a sample of {found.of_reports:,})"

@@ -1,29 +1,20 @@
-"""Answers in words: what `status`, `models`, `quarantine list` and `doctor` print for a person."""
+"""Answers in words: what `status`, `models list`, `jobs list` and `doctor` print for a person."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
 from rich.markup import escape
 
-from flows.cli_summary import heading, print_judged, print_rules, table
-from tasks.doctor import Finding
+from flows.cli_console import console, heading, lasts, moment, table, title
+from tasks.findings import Finding
 from tasks.jobs import JobStatus
-from tasks.models import ModelLine, ModelStory
+from tasks.models import ModelLine
 from tasks.status import ClassifierStatus, Status, candidate_told
-from tasks.summary import Judged
-from tasks.try_behaviour import Behaved, behaviour_words
 
-_FILE_WIDTH = 200  # a file or a pipe has no width: lines are not broken there
-_HOW = {"full": "whole network", "head": "last layer"}
-
-
-def console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+HOW = {"full": "whole network", "head": "last layer"}
 
 
 def tell_status(status: Status, zone: ZoneInfo) -> None:
@@ -90,7 +81,7 @@ def tell_models(models: Sequence[ModelLine], zone: ZoneInfo) -> None:
             one.classifier,
             "champion" if one.champion else one.state,
             (one.decision or "not judged").replace("_", " "),
-            _HOW[one.trained],
+            HOW[one.trained],
             str(one.snapshot_id),
             moment(one.created_at, zone),
         )
@@ -100,47 +91,6 @@ def tell_models(models: Sequence[ModelLine], zone: ZoneInfo) -> None:
     out.print(table(header, rows, words=1) if rows else 'None yet; "laudos retrain" makes one.')
     if rows:
         out.print("[dim]laudos models show NUMBER tells one's figures and the decision, rule by rule.[/]")
-
-
-def tell_model(story: ModelStory, judged: Sequence[Judged], zone: ZoneInfo) -> None:
-    """What taught it, its figures beside the baselines, and every decision about it."""
-    out, model = console(), story.model
-    standing = "the champion" if model.champion else f"{model.state}, not the champion"
-    title(out, f"Model {model.id} for {model.classifier}: {standing}")
-    out.print(f"made {moment(model.created_at, zone)} ({zone.key}), trained: {_HOW[model.trained]}")
-    if student := story.config.get("distilled"):
-        out.print(f"a student of model {student['teacher']}, with {student['layers']} of its layers")
-    out.print(f"folder {model.folder}", soft_wrap=True, markup=False)
-    if story.report:
-        out.print(f"report {story.report}", soft_wrap=True, markup=False)
-    if story.fault:
-        out.print(f"[bold red]It cannot answer:[/] {escape(story.fault)}")
-    heading(out, f"What taught it (snapshot {model.snapshot_id})")
-    if story.data_card:
-        out.print(f"data card {story.data_card}", soft_wrap=True, markup=False)
-    patients = story.training_set.get("patients", {})
-    for split, labels in story.training_set.get("reports", {}).items():
-        counts = ", ".join(f"{count:,} {label}" for label, count in labels.items())
-        out.print(escape(f"{split}: {patients.get(split, 0):,} patients, reports: {counts}"))
-    if story.erased:
-        out.print(
-            f"{story.erased} of the reports that taught it were erased on request since; "
-            '"laudos retrain --how full" makes one that never saw them'
-        )
-    for sentence in story.learnt:
-        out.print(escape(sentence))
-    if story.answers:
-        out.print(f"what answers: {story.answers}")
-    for one in judged:
-        print_judged(one, str(story.config["critical"]), out)
-    if story.review:
-        heading(out, "Who goes to a person")
-    for sentence in story.review:
-        out.print(escape(sentence))
-    for past in story.decisions:
-        heading(out, f"Decided {moment(past.at, zone)} by {past.actor}: {past.decision.replace('_', ' ')}")
-        print_rules(past.reasons, out)
-    out.print("\n[dim]--json tells every figure and the whole configuration.[/]")
 
 
 def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
@@ -192,33 +142,6 @@ def tell_findings(findings: Sequence[Finding]) -> None:
     print(f"{kept} promises kept, {broken} broken, {care} want care")
 
 
-def tell_behaviour(behaved: Behaved, *, failed: bool) -> None:
-    """One line a part of the suite; `failed`: then each pair that is wrong, with both of its texts."""
-    out = console()
-    title(out, f"Model {behaved.model_id} for {behaved.classifier} on suite {behaved.suite}")
-    rows = [
-        (
-            behaviour_words(one.of),
-            f"{one.right}",
-            f"{one.pairs}",
-            f"{one.share:.3f} ({one.low:.2f}-{one.high:.2f})",
-        )
-        for one in behaved.shares
-    ]
-    out.print(table(("pairs", "right", "of", "share right"), rows))
-    for one in behaved.failed if failed else ():
-        heading(out, f"{one.pair} (line {one.line}): {one.expected} expected")
-        out.print(escape(one.base), soft_wrap=True)
-        out.print(f"[bold]{one.before:.3f} -> {one.after:.3f}[/]")
-        out.print(escape(one.changed), soft_wrap=True)
-    if behaved.failed and not failed:
-        out.print("[dim]In parentheses 95 % intervals over pairs. --failed shows those that are wrong.[/]")
-
-
-def title(out: Console, text: str) -> None:
-    out.print(f"[bold]{escape(text)}[/]")
-
-
 def _stands(one: ClassifierStatus, zone: ZoneInfo) -> str:
     if one.champion is None:
         return f'{one.classifier}: no champion, so nothing is answered; see "laudos models list"'
@@ -247,17 +170,6 @@ def _how_far(job: JobStatus) -> str:
     if job.suspect:
         told.append(f"{job.suspect} chunks that a worker died over")
     return "; ".join(told)
-
-
-def lasts(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:,.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def moment(at: datetime | None, zone: ZoneInfo) -> str:
-    return "-" if at is None else f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def _took(started: datetime, ended: datetime | None) -> str:
