@@ -154,9 +154,18 @@ def test_help_is_answered_without_loading_anything_heavy() -> None:
     assert "loaded: []" in told.stdout
 
 
-def test_going_back_to_an_earlier_model_waits_for_no_network_library() -> None:
-    """A rollback is to take seconds, and torch with its friends takes them to be imported."""
-    program = "import sys, tasks.models; print({'torch', 'transformers'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "tasks.models",
+        "tasks.status, tasks.doctor, flows.cli_words",
+        "flows.cli_quarantine_words",
+        "tasks.encoders",
+    ],
+)
+def test_who_goes_back_to_a_model_or_asks_how_things_stand_waits_for_no_network_library(modules: str) -> None:
+    """It is to take a second, and torch with its friends takes several to be imported."""
+    program = f"import sys, {modules}; print({{'torch', 'transformers', 'prefect'}} & set(sys.modules))"
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )

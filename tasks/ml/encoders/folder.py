@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.ml.disk import room_in
-from tasks.ml.encoder import load_classifier, positions
 from tasks.ml.encoders.presets import NAME
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
 from tasks.ml.sealed import (
@@ -56,6 +55,9 @@ def facts_of(folder: Path, name: str, hub: str, revision: str, licence: str | No
 
     Raises UnfitEncoder where transformers cannot load it, without remote code, from safetensors.
     """
+    # torch comes with it: who lists encoders or copies their folders need not wait
+    from tasks.ml.encoder import load_classifier, positions
+
     model, _ = load_classifier(str(folder), local_files_only=True)
     body = sum(tensor.numel() for tensor in model.base_model.parameters())
     return EncoderFacts(name, hub, revision, str(model.config.model_type), positions(model), body, licence)
@@ -96,6 +98,8 @@ def take_in(folder: Path, root: Path, name: str | None = None) -> tuple[EncoderF
     whole or not at all. The same one twice is no error; another one under a name that is taken is.
     Raises BrokenArtifact, UnfitEncoder or DiskFull, with nothing left behind.
     """
+    from tasks.ml.encoder import load_classifier
+
     sha = checked(folder)
     facts = read_encoder(folder)
     name = facts.name if name is None else name
