@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Subquery, exists, func, insert, select
 
-from db import backlog, features, scoring
+from db import backlog, features, reports, scoring
 from db.cutting import Level, seq_of
 from db.features import Feature
 from db.predictions import Scored
@@ -70,9 +70,8 @@ def sample(c: Connection, asked: Backlog, texts: int, at_most: int) -> dict[int,
 
 def texts(c: Connection, version_ids: Sequence[int]) -> list[str]:
     """The texts of a few versions, in their order; one that was erased meanwhile is empty."""
-    query = select(report_version.c.id, report_version.c.text).where(report_version.c.id.in_(version_ids))
-    found = {row.id: row.text for row in c.execute(query)}
-    return [found.get(version) or "" for version in version_ids]
+    found = reports.texts(c, version_ids)
+    return [found.get(version, "") for version in version_ids]
 
 
 def large_chunk(c: Connection, asked: Backlog) -> tuple[int, int]:

@@ -153,13 +153,14 @@ def standing(c: Connection, source_id: int, up_to: int) -> Iterator[int]:
 
 
 def texts(c: Connection, version_ids: Sequence[int]) -> dict[int, str]:
-    """Version id -> cleaned text; erased ones are left out."""
+    """Version id -> cleaned text, in the order of the ids; erased ones are left out."""
     query = select(report_version.c.id, report_version.c.text).where(report_version.c.text.is_not(None))
-    return {
+    found = {
         row.id: row.text
         for some in chunks(version_ids)
         for row in c.execute(query.where(among(c, report_version.c.id, some)))
     }
+    return dict(sorted(found.items()))
 
 
 def version_numbers(c: Connection, version_ids: Sequence[int]) -> dict[int, int]:

@@ -14,6 +14,8 @@ from db.errors import LaudosError
 from db.reports import CURRENT, PRESENT
 from db.tables import label, report, report_version, snapshot, snapshot_item, source
 
+TEXTS_AT_ONCE, ROWS_AT_ONCE = 1_000, 10_000  # of a streamed result, in memory
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -215,10 +217,8 @@ def strayed(
     return set(c.scalars(here.where(report.c.patient_key.in_(patients))))
 
 
-def with_texts(
-    c: Connection, snapshot_id: int, split: str, page: int = 1000
-) -> Iterator[list[dict[str, Any]]]:
-    """A split's rows with their texts, by report version, a page at a time; an erased text is None."""
+def with_texts(c: Connection, snapshot_id: int, split: str) -> list[dict[str, Any]]:
+    """A split's rows with their texts, by report version; an erased text is None."""
     query = (
         select(
             snapshot_item.c.report_version_id,
@@ -231,14 +231,13 @@ def with_texts(
         .join(report, report.c.id == report_version.c.report_id)
         .where(snapshot_item.c.snapshot_id == snapshot_id, snapshot_item.c.split == split)
         .order_by(snapshot_item.c.report_version_id)
-        .execution_options(yield_per=page)
     )
-    for rows in c.execute(query).partitions():
-        yield [dict(row._mapping) for row in rows]
+    # streamed: a driver's own copy of all texts would lie beside ours
+    return [dict(row._mapping) for row in c.execute(query.execution_options(yield_per=TEXTS_AT_ONCE))]
 
 
 def hospital_reports(
-    c: Connection, snapshot_id: int, sources: Collection[str] | None, page: int = 10_000
+    c: Connection, snapshot_id: int, sources: Collection[str] | None
 ) -> Iterator[tuple[int, str, bool]]:
     """(report version, patient key, whether the snapshot holds it) of every readable current report of these
     hospital sources (None: all), by report version."""
@@ -257,23 +256,12 @@ def hospital_reports(
             PRESENT,
         )
         .order_by(report_version.c.id)
-        .execution_options(yield_per=page)
+        .execution_options(yield_per=ROWS_AT_ONCE)
     )
     if sources is not None:
         query = query.where(source.c.name.in_(list(sources)))
     for version_id, patient, is_held in c.execute(query):
         yield version_id, patient, bool(is_held)
-
-
-def texts(c: Connection, report_version_ids: Sequence[int]) -> dict[int, str]:
-    """Report version -> its text, by version; what was erased meanwhile is left out."""
-    found: dict[int, str] = {}
-    for some in chunks(report_version_ids):
-        query = select(report_version.c.id, report_version.c.text).where(
-            among(c, report_version.c.id, some), report_version.c.text.is_not(None)
-        )
-        found.update((row.id, row.text) for row in c.execute(query))
-    return dict(sorted(found.items()))
 
 
 def erased(c: Connection, report_version_ids: Sequence[int]) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine
 
-from db import snapshots
+from db import reports, snapshots
 from db.engine import reading
 from db.errors import LaudosError
 from db.models import Model
@@ -120,7 +120,7 @@ def calibration(engine: Engine, settings: Settings, model: Model) -> list[str]:
     chance that is always the same. Whether they bear a label does not matter."""
     with reading(engine) as c:
         chosen = heapq.nsmallest(READ_MAX, _one_each(c, settings, model), key=_drawn)
-        texts = snapshots.texts(c, chosen)
+        texts = reports.texts(c, chosen)
     return [texts[version] for version in chosen if version in texts]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from db import erasure, features, snapshots
+from db import erasure, features, reports, snapshots
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.features import Feature
@@ -62,7 +62,7 @@ def read_part(
     """A split with its texts. Where some were erased since the freeze: raises NothingToWorkOn, or gives what
     is left where it need not be `whole`."""
     with reading(engine) as c:
-        frozen = [row for page in snapshots.with_texts(c, snapshot_id, split) for row in page]
+        frozen = snapshots.with_texts(c, snapshot_id, split)
     rows = [row for row in frozen if row["text"] is not None]
     erased = len(frozen) - len(rows)
     if erased and whole:
@@ -103,7 +103,7 @@ def read_unlabelled(
             if not held and split_of(patient) == "train"
         )
         drawn = sorted(heapq.nsmallest(most, theirs, key=lambda one: unit_interval(str(one), "unlabelled")))
-        texts = list(snapshots.texts(c, drawn).values())
+        texts = list(reports.texts(c, drawn).values())
     return Unlabelled(texts, hashlib.sha256("\x1e".join(texts).encode()).hexdigest())
 
 
@@ -155,7 +155,7 @@ def vectors_of(
             with writing(engine) as c:
                 erasure.held_off(c)
                 # what was removed on request meanwhile leaves no trace
-                there = snapshots.texts(c, [row.report_version_id for row in rows])
+                there = reports.texts(c, [row.report_version_id for row in rows])
                 features.put(c, encoder_sha, [row for row in rows if row.report_version_id in there], now)
         known.update((row.report_version_id, row) for row in rows)
         if progress is not None:

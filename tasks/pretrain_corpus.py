@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from db import snapshots
+from db import reports, snapshots
 from db.engine import reading
 from db.errors import LaudosError, NothingToWorkOn
 from tasks.ml.splits import split_of, unit_interval
@@ -118,13 +118,13 @@ def owned_texts(engine: Engine, corpus: Corpus) -> Iterator[list[tuple[str, str]
     for start in range(0, len(corpus.taught), TEXTS_A_PAGE):
         page = dict(corpus.taught[start : start + TEXTS_A_PAGE])
         with reading(engine) as c:
-            found = snapshots.texts(c, list(page))
+            found = reports.texts(c, list(page))
         yield [(page[version_id], text) for version_id, text in found.items()]
 
 
 def exam_texts(engine: Engine, corpus: Corpus) -> list[str]:
     with reading(engine) as c:
-        return list(snapshots.texts(c, corpus.exam).values())
+        return list(reports.texts(c, corpus.exam).values())
 
 
 class ErasedMeanwhile(LaudosError):
