@@ -21,7 +21,7 @@ from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.held_out import HeldOut, drawn
 from tasks.ml.long_reports import LongReports
 from tasks.ml.synthesis.lessons import lessons, statements
-from tasks.ml.teaching import LESSONS, lessons_training, teach
+from tasks.ml.teaching import LESSONS, lessons_training, scratch_rate, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
@@ -211,8 +211,7 @@ def body_training(
         stride_tokens=training.stride_tokens,
         conclusions=(long_reports or long_reports_of(asked)).conclusions,
         epochs=training.epochs or (passes_over(reports) if scratch else 3.0),
-        learning_rate=training.learning_rate
-        or (3e-5 if not scratch else 5e-4 if lessons_for(asked) else 1e-3),
+        learning_rate=training.learning_rate or (scratch_rate(lessons_for(asked)) if scratch else 3e-5),
         batch_windows=training.batch_reports,
         batch_tokens=training.batch_tokens,
         last_layers=None if scratch else training.last_layers,
