@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Select, func, select
 from db import audit, erasure, offenders
 from db.tables import champion, run, run_batch
 
+SHOWN = 5  # of what breaks a promise
+
 
 @dataclass(frozen=True)
 class Invariant:
@@ -31,13 +33,13 @@ class Violation:
     count: int
 
 
-def violations(c: Connection, query: Select[Any], shown: int = 5) -> Violation | None:
+def violations(c: Connection, query: Select[Any]) -> Violation | None:
     """The offenders that a query returns; None = sound."""
     broken = query.subquery()
     count = c.scalar(select(func.count()).select_from(broken)) or 0
     if count == 0:
         return None
-    first = c.scalars(select(broken).order_by(broken.c[0]).limit(shown))
+    first = c.scalars(select(broken).order_by(broken.c[0]).limit(SHOWN))
     return Violation(tuple(str(one) for one in first), count)
 
 
@@ -171,9 +173,9 @@ def champions(c: Connection) -> Mapping[str, int]:
     return {row.classifier: row.model_id for row in c.execute(select(champion))}
 
 
-def broken_audit(c: Connection, shown: int = 5) -> Violation | None:
+def broken_audit(c: Connection) -> Violation | None:
     """Rows where the audit chain does not hold."""
     broken = audit.broken(c)
     if not broken:
         return None
-    return Violation(tuple(f"{one.audit_id}: {one.what}" for one in broken[:shown]), len(broken))
+    return Violation(tuple(f"{one.audit_id}: {one.what}" for one in broken[:SHOWN]), len(broken))

@@ -30,11 +30,6 @@ class Beside:
     to_person: int = 0
     from_person: int = 0
 
-    @property
-    def share(self) -> float | None:
-        """Of the reports that get the same label; None without any."""
-        return self.same_label / self.reports if self.reports else None
-
 
 def due(c: Connection, one: Candidate, *, after: int, limit: int) -> dict[int, str]:
     """Version id -> text of what the champion answered since and the challenger has not scored.

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from db.doctor import Violation
-
-SHOWN = 5
+from db.doctor import SHOWN, Violation
 
 # invariant: no kill, no cut line and no clock may ever break it
 # house: what such a night leaves to be put in order; nothing that is stored is wrong

@@ -79,10 +79,6 @@ class Verdict:
     reasons: tuple[Reason, ...]
     rules_sha: str
 
-    @property
-    def refusals(self) -> tuple[Reason, ...]:
-        return tuple(reason for reason in self.reasons if not reason.passed)
-
 
 def rules_sha(rules: Rules, critical: str, floor: float, suite_sha: str | None = None) -> str:
     """sha256 of everything that decides, the behaviour suite included, for the promotion row."""

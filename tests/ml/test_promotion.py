@@ -55,7 +55,7 @@ def probabilities(logit: np.ndarray) -> np.ndarray:
 
 
 def refused(verdict: Verdict) -> set[str]:
-    return {reason.rule for reason in verdict.refusals}
+    return {reason.rule for reason in verdict.reasons if not reason.passed}
 
 
 def test_a_good_first_model_is_promoted() -> None:
@@ -112,7 +112,8 @@ def test_an_alarmist_challenger_is_refused_for_the_other_label() -> None:
 def test_too_few_patients_decide_nothing_however_many_reports_they_have() -> None:
     holdout = Holdout(patients=18)
     verdict = holdout.judge(probabilities(holdout.signal * 3), None)
-    (reason,) = [reason for reason in verdict.refusals if reason.rule == "enough patients"]
+    (reason,) = [reason for reason in verdict.reasons if reason.rule == "enough patients"]
+    assert not reason.passed
     assert reason.sentence == (
         "enough patients: the holdout holds 18 patients (90 reports); asked: at least 20 patients"
     )
@@ -129,7 +130,9 @@ def test_no_report_of_the_critical_label_means_no_promotion() -> None:
     holdout = Holdout()
     holdout.truth[:] = 0
     verdict = holdout.judge(probabilities(holdout.signal), None)
-    assert "the holdout holds no report of maligno" in {reason.found for reason in verdict.refusals}
+    assert "the holdout holds no report of maligno" in {
+        reason.found for reason in verdict.reasons if not reason.passed
+    }
 
 
 def test_a_model_no_better_than_a_trivial_baseline_is_refused_unless_the_rules_say_otherwise() -> None:
