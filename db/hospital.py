@@ -7,8 +7,8 @@ bytes. That is how such tables are found.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -47,42 +47,8 @@ def create(path: Path, rows: Iterable[HospitalRow]) -> int:
     # built beside and then renamed: a demo stopped half-way leaves no half a hospital
     unfinished = path.with_name(path.name + ".part")
     unfinished.unlink(missing_ok=True)
-    with _writing(unfinished) as c:
+    with closing(sqlite3.connect(unfinished)) as c, c:
         c.executescript(_CREATE)
-        count = _insert(c, rows)
+        count = c.executemany("INSERT INTO laudos VALUES (?, ?, ?, ?, ?, ?)", map(astuple, rows)).rowcount
     unfinished.rename(path)
     return count
-
-
-def add(path: Path, rows: Iterable[HospitalRow]) -> int:
-    """Append rows; returns how many."""
-    with _writing(path) as c:
-        return _insert(c, rows)
-
-
-def clean_rows(path: Path) -> list[HospitalRow]:
-    """The rows that are in order: one of a kind, with readable text, in the order of their ids."""
-    query = """
-        SELECT id, texto, atualizado_em, paciente, data_laudo, resultado FROM laudos
-        WHERE id LIKE 'CIT-%' AND typeof(texto) = 'text' ORDER BY id
-    """
-    with closing(sqlite3.connect(path)) as c:
-        return [HospitalRow(*row) for row in c.execute(query)]
-
-
-def amend(path: Path, rows: Iterable[HospitalRow]) -> int:
-    """Overwrite text, result and moment of the rows with these ids; returns how many."""
-    statement = "UPDATE laudos SET texto = ?, resultado = ?, atualizado_em = ? WHERE id = ?"
-    with _writing(path) as c:
-        values = ((row.texto, row.resultado, row.atualizado_em, row.id) for row in rows)
-        return c.executemany(statement, values).rowcount
-
-
-def _insert(c: sqlite3.Connection, rows: Iterable[HospitalRow]) -> int:
-    return c.executemany("INSERT INTO laudos VALUES (?, ?, ?, ?, ?, ?)", map(astuple, rows)).rowcount
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(path)) as c, c:
-        yield c

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.random import Generator as Rng
 
 from db import hospital
-from db.errors import ConfigurationError
 from db.hospital import HospitalRow
 from tasks.mishaps import MISHAPS
 from tasks.ml.splits import is_reserved, unit_interval
@@ -23,10 +22,8 @@ from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 EXAM = "paaf"
 RESERVED_SHARE = 0.3
 REPORTS_PER_PATIENT = 14
-KNOWN_SHARE = 0.30  # of the results are there on the first day
-LATE_SHARE = 0.05  # arrive on the second
-AMENDED_SHARE = 0.03  # of the reports carry an addendum on the first day
-NEWLY_AMENDED_SHARE = 0.01  # get one on the second
+KNOWN_SHARE = 0.30  # of the reports bear their result
+AMENDED_SHARE = 0.03  # carry an addendum
 HISTORY_DAYS = 700
 ZONE = ZoneInfo("America/Sao_Paulo")
 
@@ -62,44 +59,6 @@ def make_hospital(path: Path, *, seed: int, now: datetime, patients: int | None 
         patients=len({row.paciente for row in rows}),
         broken=len(damaged),
         with_result=sum(row.resultado is not None for row in rows),
-    )
-
-
-def second_day(path: Path, *, seed: int, now: datetime) -> HospitalFacts:
-    """What a day brings: a few new reports, amendments of old ones, and results that were still out."""
-    if not path.exists():
-        raise ConfigurationError(f'there is no hospital at {path}; run "laudos demo" first')
-    old = hospital.clean_rows(path)
-    rng = np.random.default_rng([seed, 2, len(old)])
-    moment = _written(now)
-    known = {str(row.paciente): row.resultado for row in old if row.resultado in _RESULTS.values()}
-    amended = [
-        replace(row, texto=str(row.texto) + _AMENDMENT, atualizado_em=moment)
-        for row in old
-        if rng.random() < NEWLY_AMENDED_SHARE
-    ]
-    changed = {row.id for row in amended}
-    late = [
-        replace(row, resultado=known[row.paciente], atualizado_em=moment)
-        for row in old
-        if row.resultado is None
-        and row.id not in changed
-        and row.paciente in known
-        and rng.random() < LATE_SHARE
-    ]
-    hospital.amend(path, amended + late)
-    fresh = [
-        replace(row, id=f"CIT-{len(old) + number:06}", atualizado_em=moment, data_laudo=moment[:10])
-        for number, row in enumerate(_sound_rows(seed + len(old), now, 40, rng), start=1)
-        if number % REPORTS_PER_PATIENT == 0
-    ]
-    hospital.add(path, fresh)
-    return HospitalFacts(
-        path,
-        rows=len(amended) + len(late) + len(fresh),
-        patients=len({row.paciente for row in amended + late + fresh}),
-        broken=0,
-        with_result=len(late),
     )
 
 

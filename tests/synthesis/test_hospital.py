@@ -18,7 +18,7 @@ from db.errors import ConfigurationError
 from db.hospital import HospitalRow
 from db.ledger import Counts
 from tasks.database import open_database
-from tasks.demo import RESERVED_SHARE, make_hospital, second_day, write_demo_settings
+from tasks.demo import RESERVED_SHARE, make_hospital, write_demo_settings
 from tasks.ingest import ingest_from
 from tasks.mishaps import MISHAPS
 from tasks.ml.cleaning import clean
@@ -70,27 +70,6 @@ def test_an_existing_hospital_is_left_alone(small: Path) -> None:
     with pytest.raises(ConfigurationError, match="exists and was left alone"):
         make_hospital(small, seed=1, now=NOW)
     assert rows_of(small) == before
-
-
-def test_a_second_day_brings_new_and_amended_reports_and_late_results(small: Path) -> None:
-    before = {row[0]: row for row in rows_of(small, "SELECT * FROM laudos WHERE id LIKE 'CIT-%'")}
-    told = second_day(small, seed=0, now=datetime(2026, 3, 3, 12, 0, tzinfo=UTC))
-    after = {row[0]: row for row in rows_of(small, "SELECT * FROM laudos WHERE id LIKE 'CIT-%'")}
-    fresh = after.keys() - before.keys()
-    changed = [name for name, row in before.items() if after[name] != row]
-    amended = [name for name in changed if after[name][1] != before[name][1]]
-    late = [name for name in changed if after[name][5] != before[name][5]]
-    assert fresh
-    assert amended
-    assert late
-    assert told.rows == len(fresh) + len(changed)
-    assert all(after[name][2] == "2026-03-03 09:00:00" for name in changed)  # São Paulo's time
-    assert not {name for name in late if before[name][5] is not None}
-
-
-def test_a_day_needs_a_hospital(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match='run "laudos demo" first'):
-        second_day(tmp_path / "none.db", seed=0, now=NOW)
 
 
 # --- and as laudos reads it
