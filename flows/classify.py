@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.classifiers import each_classifier
 from tasks.classify import cut_backlog, score
 from tasks.database import open_database
-from tasks.errors import LaudosError, NothingToWorkOn
+from tasks.errors import LaudosError
 from tasks.form import offer_form
 from tasks.ledger import recorded_run
 from tasks.scorer import ScoreSummary
@@ -57,22 +58,12 @@ def classify(classifier: Name | None = None, dask: Address | None = None) -> lis
     one asked for failed, and where all did.
     """
     settings = Settings.load()
-    names = list(settings.classifiers) if classifier is None else [classifier]
-    if not names:
-        raise NothingToWorkOn(
-            "no classifier is configured; write one into laudos.toml (laudos init shows how)"
-        )
-    summaries: list[ClassifySummary] = []
-    failures: list[LaudosError] = []
-    for name in names:
-        try:
-            summaries.append(_classify_one(settings, name, dask))
-        except LaudosError as failure:
-            failures.append(failure)
-            summaries.append(ClassifySummary(name, "failed", failure=str(failure)))
-    if len(failures) == len(names):
-        raise failures[0]
-    return summaries
+    return each_classifier(
+        settings,
+        classifier,
+        lambda name: _classify_one(settings, name, dask),
+        lambda name, failure: ClassifySummary(name, "failed", failure=str(failure)),
+    )
 
 
 def _classify_one(settings: Settings, classifier: str, dask: str | None) -> ClassifySummary:

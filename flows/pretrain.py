@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.classify import the_classifier
+from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.pretrain import pretrain_encoder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.classifiers import each_classifier
 from tasks.data_card import write_data_card
 from tasks.database import open_database
-from tasks.errors import LaudosError, NothingToWorkOn
 from tasks.evaluate import evaluate_model
 from tasks.form import offer_form
 from tasks.ledger import recorded_run
@@ -50,22 +50,12 @@ def retrain(classifier: Name | None = None, how: How = "auto") -> list[RetrainSu
     one asked for failed, and where all did.
     """
     settings = Settings.load()
-    names = list(settings.classifiers) if classifier is None else [classifier]
-    if not names:
-        raise NothingToWorkOn(
-            "no classifier is configured; write one into laudos.toml (laudos init shows how)"
-        )
-    summaries: list[RetrainSummary] = []
-    failures: list[LaudosError] = []
-    for name in names:
-        try:
-            summaries.append(_retrain_one(settings, name, how))
-        except LaudosError as failure:
-            failures.append(failure)
-            summaries.append(RetrainSummary(name, "failed", reasons=(str(failure),)))
-    if len(failures) == len(names):
-        raise failures[0]
-    return summaries
+    return each_classifier(
+        settings,
+        classifier,
+        lambda name: _retrain_one(settings, name, how),
+        lambda name, failure: RetrainSummary(name, "failed", reasons=(str(failure),)),
+    )
 
 
 def _retrain_one(settings: Settings, classifier: str, how: How) -> RetrainSummary:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection
 
-from db import backlog, models, predictions, scoring
+from db import backlog, predictions, scoring
 from db.engine import reading, writing
-from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
-from db.models import Champion
+from db.errors import LaudosError
 from db.predictions import Exported
 from tasks.candidacy import lapse
+from tasks.classifiers import the_champion, the_classifier
 from tasks.cluster import score_on_cluster
 from tasks.database import open_database
 from tasks.ml.faultpoints import reach
@@ -104,25 +103,6 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
                 file.write_table(pa.Table.from_pylist([_flat(one) for one in page], schema))
                 rows += len(page)
     return Export(out, name, champion.model.id, rows)
-
-
-def the_classifier(settings: Settings, name: str | None) -> str:
-    """The one that was named, or the only one there is."""
-    if name is None and len(settings.classifiers) == 1:
-        return next(iter(settings.classifiers))
-    if name is None:
-        known = ", ".join(sorted(settings.classifiers)) or "none is configured"
-        raise ConfigurationError(f"which classifier? Say --classifier NAME ({known})")
-    settings.classifier(name)
-    return name
-
-
-def the_champion(c: Connection, classifier: str) -> Champion:
-    """Who answers now. Raises NothingToWorkOn where nobody does."""
-    champion = models.champion_of(c, classifier)
-    if champion is None:
-        raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
-    return champion
 
 
 def _schema(labels: list[str]) -> pa.Schema:

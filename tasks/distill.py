@@ -15,7 +15,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.metrics import Metric
 from db.models import Model
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.evaluate import probabilities_on
 from tasks.learning_data import Part, Unlabelled, read_part, read_unlabelled

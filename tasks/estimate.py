@@ -27,7 +27,7 @@ from db.predictions import Scored
 from tasks.answering import answers, read
 from tasks.backends import on_its_backend
 from tasks.cascade import Student, student_of
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.backends import is_full_precision
 from tasks.ml.forecast import Forecast, Reading, forecast, groups

@@ -14,7 +14,7 @@ from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.evidence import Place
 from db.trace import Traced
 from tasks.cascade import who_answered
-from tasks.classify import the_classifier
+from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.ml.evidence import METHOD, Degree, Network, degrees
 from tasks.ml.evidence import evidence as evidence_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from db.engine import reading
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.labelled_vectors import LabelledVectors, labelled_vectors, labels_of_body
 from tasks.ml.errors import UnfitData

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from db import reports
 from db.engine import reading
 from db.snapshots import Labelled
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.labelled_vectors import LabelledVectors, key_of, labelled_vectors, labels_of_body
 from tasks.ml.label_noise import Noise, find_noise, out_of_fold

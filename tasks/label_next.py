@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from db import features, review_queue
 from db.engine import reading
 from db.review_queue import Waiting
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.review_order import POOL, review_order, uncertainty
 from tasks.ml.splits import split_of

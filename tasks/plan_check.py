@@ -8,7 +8,7 @@ from db import models, snapshots
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from tasks.candidacy import rules_of
-from tasks.classify import the_classifier
+from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.ml.looks import error_left, error_of, least_gain
 from tasks.promote import look_at

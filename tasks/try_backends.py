@@ -9,7 +9,7 @@ from db.errors import LaudosError
 from tasks.backends import Trial, on_its_backend, trials
 from tasks.cascade import WORTH_TRYING, offered
 from tasks.cascade_trial import Offer
-from tasks.classify import the_champion, the_classifier
+from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.ml.errors import MlError
 from tasks.scorer import load_predictor

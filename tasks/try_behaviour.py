@@ -8,7 +8,7 @@ from db import models
 from db.engine import reading
 from db.errors import NothingToWorkOn
 from tasks.behaviour import run_of, suite_of
-from tasks.classify import the_classifier
+from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import load_suite

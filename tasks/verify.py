@@ -11,7 +11,7 @@ from db.engine import reading
 from db.errors import ConfigurationError, LaudosError
 from db.trace import Traced
 from tasks.cascade import who_answered
-from tasks.classify import the_classifier
+from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.explain import answer_for, text_of
 from tasks.ledger import code_revision
