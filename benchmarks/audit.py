@@ -22,7 +22,7 @@ from itertools import takewhile
 from statistics import median
 
 from benchmarks.planted_leaks import LEAKS, Clean, Leak
-from benchmarks.record import Figure, add
+from benchmarks.record import Figure, add, tell
 from tasks.ml.audit.result import Audit
 from tasks.ml.synthesis.audit import audit_reports
 from tasks.ml.synthesis.exams import generator
@@ -54,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = asked.leaks or list(LEAKS)
     shipped = Clean.of(EXAM, generator(EXAM).rows(), _written(0), LEAKING)
     figures = {**planted(shipped, names), **clean(asked.seeds), **weakest(shipped, names)}
-    for name, figure in figures.items():
-        print(f"{name:32} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.leaks is None and asked.seeds == SEEDS:
         print(f"wrote {add('synthesis', COMMAND, figures)}")
 

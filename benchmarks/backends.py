@@ -47,7 +47,7 @@ from transformers import (
 
 from benchmarks.corpora import corpora_folder, encoder_folder
 from benchmarks.matrices import peak
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml import windows
 from tasks.ml.backends import (
     BACKENDS,
@@ -327,8 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             others = [one for one in BACKENDS if one != REFERENCE and why_not(one) is None]
             figures |= alike(of, {one: partial(reader_on, of.model, one) for one in others})
     figures = expecting(figures | headline(figures), EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:45} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {add('scoring', COMMAND, figures)}")
 

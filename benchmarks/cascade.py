@@ -35,7 +35,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.backends import PIPELINE, Ground, cut, in_turns, ratio, rows_of
 from benchmarks.corpora import encoder_folder
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.backends import Backend, reader_on, why_not
 from tasks.ml.cascade import ERROR, Agreement, Choice, agreement, choose, is_sure
@@ -251,8 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     figures = measure(fitted(body, few, held), fitted(small, few, held), of, 1 if asked.limit else ROUNDS)
     figures = expecting(figures, EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:50} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {add('scoring', COMMAND, figures)}")
 

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, func, select
 
 from benchmarks.archive import CLASSIFIER, LABELS, publish_model, write_archive
 from benchmarks.predictions import scratch
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, tell, write
 from db.engine import open_engine, reading
 from db.errors import ConfigurationError
 from db.tables import feature, metadata, prediction, report_version
@@ -161,8 +161,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 figures |= measure(kind, asked.reports, asked.repetitions, Path(folder))
             except ConfigurationError as missing:
                 print(f"left out: {missing}")
-    for name, figure in figures.items():
-        print(f"{name}: {figure.value:,.3f} {figure.unit}")
+    tell(figures)
     print(f"wrote {write('doctor', COMMAND, figures)}")
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from benchmarks.backends import Ground, alike, cut, ground, in_turns, ratio, rows_of
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.backends import compiled, converted, openvino
 from tasks.ml.windows import padded, windows_of
 
@@ -103,8 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     figures = measure(1 if asked.limit else ROUNDS, asked.limit or REPORTS)
     figures = expecting(figures, EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:50} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {add('scoring', COMMAND, figures)}")
 

@@ -36,7 +36,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from benchmarks import cascade
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.backends import OTHER_DECISIONS_MAX, compiled, openvino, why_not
 from tasks.ml.conformal import decide
 from tasks.ml.features import heard_by
@@ -178,8 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     champion = cascade.fitted(cascade.champion(*taught), few, held)
     of = cascade.mix(champion.tokenizer, limit, TAUGHT)
     figures = expecting(measure(champion, taught[0][: limit and 10 * limit], of), EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:50} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if limit is None:
         print(f"wrote {add('scoring', COMMAND, figures)}")
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.backends import GPU_BATCH_TOKENS, Backend, reader_on, why_not
 from tasks.ml.distillation import flops_per_token
 from tasks.ml.encoder import EncoderSpec, make_scratch
@@ -167,8 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def told(figures: dict[str, Figure]) -> None:
     """Shown and kept as soon as they are read: such a machine may be lent by the minute."""
-    for name, figure in figures.items():
-        print(f"{name:32} {figure.value:12.4g} {figure.unit}", flush=True)
+    tell(figures)
     add("gpu", COMMAND, expecting(figures, EXPECTED))
 
 

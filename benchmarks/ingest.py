@@ -41,7 +41,7 @@ from typing import Any
 from benchmarks import raw_loaders, town
 from benchmarks.ingest_alone import SOURCE, ingest, prepare
 from benchmarks.processor_time import processor_time
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, tell, write
 from tasks.settings import Settings
 from tasks.torture.server import scratch_server
 
@@ -79,8 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             figures |= at_two_sizes(kind, asked.reports, asked.big)
     worst = max(figure.value for name, figure in figures.items() if name.endswith("_memory_ratio"))
     figures["memory_1m_over_100k"] = Figure(worst, "ratio", expected=EXPECTED["memory_1m_over_100k"])
-    for name, figure in figures.items():
-        print(f"{name:45} {figure.value:12.4g} {figure.unit}")
+    tell(figures)
     if (asked.reports, asked.big) == (REPORTS, BIG):
         print(f"wrote {write('ingest', COMMAND, figures)}")
 

@@ -39,7 +39,7 @@ from sqlalchemy import Engine, text
 from benchmarks import backlogs, scoring_loop
 from benchmarks.closed_queue import Costs, play
 from benchmarks.predictions import scratch
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.scoring_ground import MIXES, receive, texts
 from db import scoring
 from db.engine import open_engine, reading, writing
@@ -325,8 +325,7 @@ def main(words: Sequence[str] | None = None) -> None:
         figures["claim_of_100k_chunks_most_done"] = Figure(1e3 * most_done, "ms of its processor", n=CLAIMS)
         figures |= checked(ground, costs)
     figures |= simulated(replace(costs, claim_s=max(none_done, most_done)))
-    for name, figure in figures.items():
-        print(f"{name:40} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.scale == 1.0:
         print(f"wrote {write('many_workers', COMMAND, expecting(figures, EXPECTED))}")
 

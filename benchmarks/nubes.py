@@ -31,7 +31,7 @@ from sklearn.metrics import f1_score
 
 from benchmarks.corpora import Missing, corpora_folder, encoder_folder
 from benchmarks.ladder import Network, gone_on, kept_folder, take_over
-from benchmarks.record import Figure, add, expecting
+from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.features import encode
@@ -233,8 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             figures = expecting(
                 measure(sentences(asked.limit), asked.body or list(BODIES), encoder, work), EXPECTED
             )
-        for name, figure in figures.items():
-            print(f"{name:53} {figure.value:.4f}", flush=True)
+        tell(figures)
         if asked.limit is None:
             print(f"wrote {add('corpora', COMMAND, figures)}")
 

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from benchmarks.backends import PIPED, Ground, ground, in_turns, ratio
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from tasks.ml.backends import REFERENCE, Backend, why_not
 
 COMMAND = "python -m benchmarks.peers"
@@ -140,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     figures = measure(ground("minilm", asked.limit or REPORTS), 1 if asked.limit else ROUNDS)
     figures = expecting(figures, EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:50} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {write('peers', COMMAND, figures)}")
 

@@ -32,7 +32,7 @@ import numpy as np
 from sqlalchemy import Engine, func, select
 
 from benchmarks.backlogs import CLASSIFIER, LABELS, cut, fill, new_model
-from benchmarks.record import Figure, write
+from benchmarks.record import Figure, tell, write
 from db import predictions, schema, scoring
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError
@@ -254,8 +254,7 @@ def main(words: Sequence[str] | None = None) -> None:
         except ConfigurationError as missing:
             print(f"left out: {missing}")
     figures |= memory(asked.small, asked.large)
-    for name, figure in figures.items():
-        print(f"{name}: {figure.value:,.3f} {figure.unit}")
+    tell(figures)
     print(f"wrote {write('predictions', COMMAND, figures)}")
 
 

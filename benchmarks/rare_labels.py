@@ -23,7 +23,7 @@ import torch
 from sklearn.metrics import average_precision_score, recall_score
 
 from benchmarks.nubes import SPEC, STRIDE, WINDOW, sentences
-from benchmarks.record import Figure, expecting, write
+from benchmarks.record import Figure, expecting, tell, write
 from tasks.ml.body_training import BodyTraining
 from tasks.ml.encoder import make_scratch
 from tasks.ml.features import encode
@@ -153,8 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, part in splits.items():
         print(name, len(part.texts), "sentences,", int(part.labels.sum()), "uncertain", flush=True)
     figures = expecting(measure(splits, asked.seeds), EXPECTED)
-    for name, figure in figures.items():
-        print(f"{name:50} {figure.value:.4f}", flush=True)
+    tell(figures)
     if asked.limit is None:
         print(f"wrote {write('rare_labels', COMMAND, figures)}")
 

@@ -39,7 +39,7 @@ from sqlalchemy import Engine
 from benchmarks.corpora import Missing
 from benchmarks.demo import CLASSIFIER, laudos
 from benchmarks.questions import four_over_one
-from benchmarks.record import Figure, add, write
+from benchmarks.record import Figure, add, tell, write
 from db import ledger, models
 from db.engine import reading, writing
 from tasks.database import open_database
@@ -90,8 +90,7 @@ def main(words: Sequence[str] | None = None) -> None:
         figures = questions(Path(folder)) if only in (None, "questions") else {}
         if only != "questions":
             figures |= after_a_night(Path(folder), only)
-    for name, figure in figures.items():
-        print(f"{name:32} {figure.value:10.4g} {figure.unit}")
+    tell(figures)
     if only is None:
         print(f"wrote {write('training', COMMAND, figures)}")
     else:
