@@ -67,7 +67,7 @@ def _as_stored(c: Connection, table: Table, name: str, values: Iterable[Any]) ->
         nothing = convert({})
         return (convert(value) if value else nothing for value in values)
     if c.dialect.name == "sqlite" and isinstance(kind, Instant | Date):
-        # what SQLAlchemy writes, a third as dear
+        # what SQLAlchemy writes, at a third of the cost
         short = _instant if isinstance(kind, Instant) else date.isoformat
         return (None if value is None else short(value) for value in values)
     return map(convert, values)
@@ -78,7 +78,7 @@ def _instant(moment: datetime) -> str:
 
 
 def _insert_many(c: Connection, table: Table, names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
-    """Hundreds of rows a statement: as dear as executemany, but SQLite works through them at one go.
+    """Hundreds of rows a statement: it costs as much as executemany, but SQLite works through them at one go.
 
     Between two rows of executemany Python's lock changes hands, and a thread that reads the next page
     meanwhile keeps it for up to 5 ms (sys.getswitchinterval) each time.

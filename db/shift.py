@@ -82,7 +82,7 @@ def tester_of(c: Connection, job_id: int) -> str | None:
 def claim(
     c: Connection, job_id: int, worker: str, lease: timedelta, now: datetime, *, gone: Collection[str] = ()
 ) -> int:
-    """Lease a test that is due and nobody is at; the how-manieth try this worker has, 0 for none.
+    """Lease a test that is due and nobody is at; the number of the try, from 1, or 0 where there is none.
 
     `now` is `lease_clock`'s. `gone`: workers that are known to be dead. Where too many died over it, it ends
     as untested.

@@ -39,7 +39,7 @@ def as_instant(value: object, zone: ZoneInfo) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     try:
-        # combine: replace(tzinfo=zone), a sixth as dear
+        # combine: replace(tzinfo=zone), at a sixth of the cost
         return (value if value.tzinfo else datetime.combine(value, value.time(), zone)).astimezone(UTC)
     except OverflowError:  # year 1 or 9999, the "never" of some systems
         return None

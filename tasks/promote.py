@@ -242,7 +242,7 @@ def _fair(
 
 
 def look_at(engine: Engine, classifier: str, snapshot_id: int, history: Sequence[Promotion]) -> int:
-    """The how-manieth comparison with a champion on this snapshot's holdout the coming one is."""
+    """The number of the comparison with a champion that comes next on this snapshot's holdout, from 1."""
     compared = [  # one that is judged anew, after another champion or plan, is looked at anew
         past.model_id
         for past in history

@@ -55,8 +55,8 @@ def judge(
     fit together.
 
     reference: the model that small steps may not lead away from, where it is another than the champion;
-    newer: whether the challenger was trained on newer data than the champion; look: the how-manieth
-    comparison on this holdout this is, from 1.
+    newer: whether the challenger was trained on newer data than the champion; look: the
+    number of this comparison on this holdout, from 1.
     """
     given = Sample.of(challenger, labels_idx, patients, len(labels))
     draws = list(patient_weights(given.patients, given.reports, rules.n_boot, seed))

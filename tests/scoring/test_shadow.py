@@ -77,7 +77,7 @@ def champion(hospital: Hospital) -> int:
 
 
 def look(hospital: Hospital, model_id: int) -> int:
-    """The how-manieth comparison the next one on the model's holdout is."""
+    """The number of the comparison that comes next on the model's holdout."""
     with reading(hospital.engine) as c:
         model, history = models.get(c, model_id), models.promotions(c, CLASSIFIER)
     assert model is not None
