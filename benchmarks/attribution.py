@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from tasks.ml.arrays import Floats
 from tasks.ml.evidence import Network, Span, contributions
 from tasks.ml.features import encode
 from tasks.ml.head import head_of, softmax_of
 from tasks.ml.windows import padded, places_in, windows_of
-
-Floats = NDArray[np.float64]
 
 
 def read(network: Network, texts: Sequence[str]) -> Floats:

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks import lever_texts
 from tasks.ml import synthesis
+from tasks.ml.arrays import Floats
 from tasks.ml.baselines import tfidf
 from tasks.ml.behaviour.run import run_suite
 from tasks.ml.behaviour.suite import load_suite
@@ -49,7 +50,6 @@ REVISION = 4  # raise when the same network answers otherwise
 BATCH_TOKENS = 8192
 RIGHT = "right_"  # of what is kept: before the name of who got the suite's pairs right
 
-Floats = NDArray[np.float64]
 # texts -> P(critical): of network and linear reader together, and of the network alone
 Answers = Callable[[Sequence[str]], tuple[Floats, Floats]]
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]

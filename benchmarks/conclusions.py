@@ -19,8 +19,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from benchmarks.corpora import corpus, encoder_folder
 from benchmarks.record import Figure, expecting, write
+from tasks.ml.arrays import Ints
 from tasks.ml.conclusions import ConclusionHeadings, conclusions, shipped
-from tasks.ml.windows import Ints, places_in
+from tasks.ml.windows import places_in
 
 COMMAND = "python -m benchmarks.conclusions"
 WINDOW, STRIDE = 512, 64

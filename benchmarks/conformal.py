@@ -43,6 +43,7 @@ from benchmarks.corpora import Rows, corpus, encoder_folder
 from benchmarks.corpora import _split as split_of_row
 from benchmarks.record import Figure, add, expecting, tell
 from benchmarks.trained_here import ASKED_PER_ROW, LABELS, Reports, model_like_the_demos, written
+from tasks.ml.arrays import Floats
 from tasks.ml.conformal import Thresholds, decide, fit_thresholds, prediction_sets
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.features import encode
@@ -71,8 +72,6 @@ EXPECTED = {
     "tcga_ordinary_unfamiliar": ".01 to .03",
     "tcga_shuffled_words_unfamiliar": ".93 to .99",
 }
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,14 +30,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.attribution import Floats, attention, gradient_x_input, occlusion, read, without
+from benchmarks.attribution import attention, gradient_x_input, occlusion, read, without
 from benchmarks.carryover import split_for
 from benchmarks.record import Figure, tell, write
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.evidence import Network, Span, evidence, sentences
 from tasks.ml.features import Vectors, encode
 from tasks.ml.head import fit_head, fold_in
-from tasks.ml.resampling import Ints, interval, patient_weights
+from tasks.ml.resampling import interval, patient_weights
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 from tasks.ml.training import BodyTraining, passes_over, train_body

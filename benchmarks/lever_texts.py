@@ -17,7 +17,7 @@ from benchmarks.generated.checks import Sample, plant, sieve
 from benchmarks.generated.networks import Network, Writer, causal, masked
 from benchmarks.generated.writing import continued, replaced
 from tasks.ml import variety
-from tasks.ml.resampling import Ints
+from tasks.ml.arrays import Ints
 from tasks.ml.variety.augment import WAYS, Augmentation, Course, course
 
 SAMPLES = 4000  # reports that are continued, or have words replaced

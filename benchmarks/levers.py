@@ -17,10 +17,11 @@ from os import cpu_count
 
 import numpy as np
 
-from benchmarks.carryover import Asked, Floats, Trial
+from benchmarks.carryover import Asked, Trial
 from benchmarks.lever_texts import LEVERS
 from benchmarks.record import Figure, add, tell
 from benchmarks.synthesis import SEEDS, aurocs, halves, over_rows, ran
+from tasks.ml.arrays import Floats
 from tasks.ml.ranking import ranked_areas
 
 COMMAND = "python -m benchmarks.levers"

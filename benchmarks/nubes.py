@@ -32,13 +32,13 @@ from sklearn.metrics import f1_score
 from benchmarks.corpora import Missing, corpora_folder, encoder_folder
 from benchmarks.ladder import Network, gone_on, kept_folder, take_over
 from benchmarks.record import Figure, add, expecting, tell
+from tasks.ml.arrays import Ints
 from tasks.ml.baselines import tfidf
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
 from tasks.ml.features import encode
 from tasks.ml.head import fit_head, pool_of, probabilities
 from tasks.ml.linear_reader import fit_linear_reader
 from tasks.ml.occurrences import Read
-from tasks.ml.resampling import Ints
 from tasks.ml.training import BodyTraining, train_body
 from tasks.ml.windows import windows_of
 

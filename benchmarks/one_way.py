@@ -35,9 +35,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from benchmarks.carryover import CRITICAL, EXAM, LABELS, Asked, Floats, Trial, Written, split_for, written
+from benchmarks.carryover import CRITICAL, EXAM, LABELS, Asked, Trial, Written, split_for, written
 from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.synthesis import over_rows
+from tasks.ml.arrays import Floats
 from tasks.ml.baselines import tfidf
 from tasks.ml.behaviour.run import run_suite
 from tasks.ml.behaviour.suite import load_suite

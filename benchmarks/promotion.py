@@ -23,6 +23,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from benchmarks.record import Figure, add
+from tasks.ml.arrays import Floats
 from tasks.ml.behaviour.gate import behaviour_reasons
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import Suite, load_suite
@@ -30,7 +31,7 @@ from tasks.ml.behaviour.suite_file import NEGATION
 from tasks.ml.comparison import Measured, compared, measured
 from tasks.ml.looks import error_of
 from tasks.ml.measures import Sample
-from tasks.ml.resampling import Floats, patient_weights, wilson
+from tasks.ml.resampling import patient_weights, wilson
 from tasks.ml.rules import Rules
 
 COMMAND = "python -m benchmarks.promotion"

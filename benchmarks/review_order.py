@@ -31,6 +31,7 @@ from sklearn.metrics import f1_score
 from benchmarks import corpora
 from benchmarks.record import Figure, expecting, tell, write
 from tasks.intake_rows import patient_key
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.review_order import review_order, uncertainty
 from tasks.ml.splits import split_of
 
@@ -46,8 +47,6 @@ EXPECTED = {
     "macro_f1_order": ".50 to .70",
 }
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 # vectors and probabilities of what is not labelled yet, a generator -> places to ask for
 Way = Callable[[Floats, Floats, np.random.Generator], Ints]
 

@@ -41,6 +41,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.corpora import Rows, corpus, encoder_folder
 from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.trained_here import ASKED_PER_ROW, ERRORS, EXAM, Reports, model_like_the_demos, written
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.conformal import decide, fit_thresholds, prediction_sets, reports_needed
 from tasks.ml.encoder import EncoderSpec, load_encoder
 from tasks.ml.familiarity import fit_limit, known_pairs, scores, sketches_of
@@ -77,9 +78,6 @@ EXPECTED = {
     "false_alarms_a_night_at_level_0.01": ".002 to .01: Bonferroni over the halves is cautious",
     "seconds_a_test": ".02 to .2",
 }
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,9 +25,10 @@ from os import cpu_count
 
 import numpy as np
 
-from benchmarks.carryover import EXAM, SHIPPED, Asked, Floats, Trial, run
+from benchmarks.carryover import EXAM, SHIPPED, Asked, Trial, run
 from benchmarks.cues import KNOWN_WORDS
 from benchmarks.record import Figure, add, tell
+from tasks.ml.arrays import Floats
 from tasks.ml.behaviour.run import SuiteRun, headline
 from tasks.ml.behaviour.suite import load_suite
 from tasks.ml.encoder import EncoderSpec

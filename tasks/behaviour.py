@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from db.metrics import Metric
 from db.models import Model
+from tasks.ml.arrays import Floats
 from tasks.ml.behaviour.run import SuiteRun, run_suite
 from tasks.ml.behaviour.suite import Suite, load_suite, shipped
-from tasks.ml.head import Floats
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
 from tasks.settings import ClassifierSettings, Settings

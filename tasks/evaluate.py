@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db import metrics
@@ -19,6 +18,7 @@ from tasks import behaviour
 from tasks.database import open_database
 from tasks.finer_figures import finer_figures, holdout_fields
 from tasks.learning_data import Part, read_part, vectors_of
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.artifact import read_facts
 from tasks.ml.baselines import baselines
 from tasks.ml.evaluation import evaluate
@@ -32,7 +32,7 @@ from tasks.progress import progress_bar
 from tasks.settings import ClassifierSettings, Settings
 from tasks.step import step
 
-Probabilities = NDArray[np.float64]
+Probabilities = Floats
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def probabilities_on(
 
 def answers_on(
     engine: Engine, settings: Settings, model: Model, part: Part, now: datetime
-) -> tuple[Probabilities, NDArray[np.bool_]]:
+) -> tuple[Probabilities, Bools]:
     """`probabilities_on`, and (reports,) which reports are unlike those that taught the model."""
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
     stored = vectors_of(engine, part, model.encoder_sha, predictor.vectors, now)
@@ -146,7 +146,7 @@ def _judged(
     population: str,
     scored: Probabilities,
     holdout: Part,
-    chosen: NDArray[np.int64],
+    chosen: Ints,
 ) -> list[Metric]:
     figures = evaluate(
         scored[chosen],

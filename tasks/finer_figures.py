@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db import slices
@@ -11,6 +10,7 @@ from db.engine import reading
 from db.metrics import Metric
 from db.models import Model
 from tasks.learning_data import Part
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import decide
 from tasks.ml.evaluation import Figure
@@ -18,7 +18,6 @@ from tasks.ml.fairness import Gap, gap_figures, gaps_of
 from tasks.ml.measures import Sample
 from tasks.ml.net_benefit import net_benefit_figures
 from tasks.ml.recalibration import Calibration, compared, recalibrated
-from tasks.ml.resampling import Floats
 from tasks.ml.slice_fields import Field, fields_of
 from tasks.ml.slices import slice_figures
 
@@ -29,7 +28,7 @@ def finer_figures(
     fields: list[Field],
     holdout: Part,
     answers: Floats,
-    unfamiliar: NDArray[np.bool_],
+    unfamiliar: Bools,
     calibration: Calibration,
     seed: int,
 ) -> list[Metric]:
@@ -72,7 +71,7 @@ def gaps_on(
     facts: LaudosJson,
     holdout: Part,
     answers: Floats,
-    unfamiliar: NDArray[np.bool_],
+    unfamiliar: Bools,
     n_boot: int,
     seed: int,
 ) -> list[Gap]:
@@ -85,7 +84,7 @@ def gaps_on(
     return gaps_of(given, fields, at, to_person, n_boot=n_boot, seed=seed)
 
 
-def going_to_person(answers: Floats, unfamiliar: NDArray[np.bool_], facts: LaudosJson) -> NDArray[np.bool_]:
+def going_to_person(answers: Floats, unfamiliar: Bools, facts: LaudosJson) -> Bools:
     """(reports,) which of them a person must look at."""
     unsure = np.array([decision == "review" for decision in decide(answers, facts.thresholds)])
     return unsure | unfamiliar

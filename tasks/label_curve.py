@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from db.engine import reading
 from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.labelled_vectors import LabelledVectors, labelled_vectors, labels_of_body
+from tasks.ml.arrays import Ints
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Vectors
 from tasks.ml.learning_curve import Estimate as Estimate
@@ -95,6 +94,6 @@ def label_curve(settings: Settings, classifier: str | None, more: int, repeats: 
     )
 
 
-def _part(found: LabelledVectors, split: Split) -> tuple[Vectors, np.typing.NDArray[np.int64], list[str]]:
+def _part(found: LabelledVectors, split: Split) -> tuple[Vectors, Ints, list[str]]:
     places = [at for at, one in enumerate(found.reports) if split_of(one.patient_key) == split]
     return found.vectors[places], found.labels_idx[places], [found.reports[at].patient_key for at in places]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from db import reports
 from db.engine import reading
 from db.snapshots import Labelled
 from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
 from tasks.labelled_vectors import LabelledVectors, key_of, labelled_vectors, labels_of_body
+from tasks.ml.arrays import Floats
 from tasks.ml.label_noise import Noise, find_noise, out_of_fold
 from tasks.ml.splits import Split, split_of
 from tasks.progress import progress_bar
@@ -130,7 +128,7 @@ def label_doubts(settings: Settings, classifier: str | None, limit: int) -> Doub
 def _doubt(
     judged: LabelledVectors,
     noise: Noise,
-    found: NDArray[np.float64],
+    found: Floats,
     place: int,
     numbers: dict[int, int],
     body_saw: set[tuple[int, str]],

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from db import features, review_queue
 from db.engine import reading
 from db.review_queue import Waiting
 from tasks.classifiers import the_champion, the_classifier
 from tasks.database import open_database
+from tasks.ml.arrays import Floats
 from tasks.ml.review_order import POOL, review_order, uncertainty
 from tasks.ml.splits import split_of
 from tasks.settings import Settings
@@ -79,7 +79,7 @@ def _least_sure(waiting: Sequence[Waiting], most: int) -> list[Waiting]:
     return [waiting[place] for place in places[:most]]
 
 
-def _answers(waiting: Sequence[Waiting]) -> NDArray[np.float64]:
+def _answers(waiting: Sequence[Waiting]) -> Floats:
     """(reports, labels) probabilities."""
     return np.array([[*one.probabilities.values()] for one in waiting])
 

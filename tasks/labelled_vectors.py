@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from db import features, models, snapshots
 from db.errors import NothingToWorkOn
 from db.models import Model
 from db.snapshots import Labelled
+from tasks.ml.arrays import Ints
 from tasks.ml.features import Vectors
 from tasks.ml.label_noise import PATIENTS_MIN
 from tasks.ml.splits import split_of
@@ -31,7 +31,7 @@ class LabelledVectors:
     reports: list[Labelled]
     vectors: Vectors  # (reports, hidden) of the network alone: what stands beside it was fitted on the labels
     labels: list[str]
-    labels_idx: NDArray[np.int64]
+    labels_idx: Ints
     without_vector: int
     rare: dict[str, int]
 

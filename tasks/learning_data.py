@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from db import erasure, features, reports, snapshots
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.features import Feature
+from tasks.ml.arrays import Ints
 from tasks.ml.features import Encoded, Progress, Vectors
 from tasks.ml.memory import give_back
 from tasks.ml.splits import Split, split_of, unit_interval
@@ -30,7 +30,7 @@ class Part:
 
     ids: list[int]  # report versions
     texts: list[str]
-    labels_idx: NDArray[np.int64]
+    labels_idx: Ints
     patients: list[str]
     origins: list[str]
 

@@ -16,10 +16,10 @@ from db.metrics import Metric
 from tasks.artifacts import publish_pretraining
 from tasks.database import open_database
 from tasks.learning_data import Part, read_part, vectors_of
+from tasks.ml.arrays import Floats
 from tasks.ml.comparison import Beside, beside, gain
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, untrained_like
 from tasks.ml.features import encode, last_linear
-from tasks.ml.head import Floats
 from tasks.ml.pretraining_gain import cross_fitted
 from tasks.ml.pretraining_page import pretraining_page
 from tasks.ml.published import pretraining_facts

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.generated.checks import Copies, Sample, plant, sieve
 from benchmarks.generated.networks import Writer, causal, masked
 from benchmarks.generated.writing import continued, replaced
-from tasks.ml.resampling import Ints
+from tasks.ml.arrays import Ints
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import synthesize
 

@@ -20,12 +20,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.bfloat16 import no_bfloat16
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.errors import BackendUnavailable
 from tasks.ml.features import Heard, Reader, heard_by, last_read, reader_of
-from tasks.ml.head import Floats
-from tasks.ml.windows import Ints
 
 Backend = Literal["torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-bf16"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)

@@ -13,8 +13,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.errors import UnfitData
-from tasks.ml.resampling import Floats, Ints
 
 TRIVIAL: Final = ("majority", "keyword_rule")  # what a model must beat to be worth anything
 

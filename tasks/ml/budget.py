@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from tasks.ml.resampling import Floats
+from tasks.ml.arrays import Floats
 from tasks.ml.rules import Reason, Rules
 
 MIB: Final = 2**20

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.errors import UnfitData
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 TEMPERATURES = (0.1, 20.0)
 TRUST_MAX = 10.0  # in either of two that are pooled

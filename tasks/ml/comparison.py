@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.looks import sure_lower_end
 from tasks.ml.measures import Sample, Shares, Tally, gap_by_bin
-from tasks.ml.resampling import Floats, interval, patient_weights
+from tasks.ml.resampling import interval, patient_weights
 from tasks.ml.rules import Reason, Rules
 
-Bools = NDArray[np.bool_]
 SAME_DATA = ", for no data are newer than the champion's"
 
 

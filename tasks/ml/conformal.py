@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.errors import UnfitData
 
 Decision = Literal["auto", "review"]
@@ -71,7 +72,7 @@ def fit_thresholds(probabilities: ArrayLike, labels_idx: ArrayLike, errors: Sequ
     return Thresholds(limits, tuple(map(len, improbability)), tuple(errors))
 
 
-def prediction_sets(probabilities: ArrayLike, thresholds: Thresholds) -> NDArray[np.bool_]:
+def prediction_sets(probabilities: ArrayLike, thresholds: Thresholds) -> Bools:
     """(reports, labels): which labels stay possible."""
     return np.asarray(1 - np.asarray(probabilities, dtype=np.float64) <= np.asarray(thresholds.limits))
 
@@ -90,7 +91,7 @@ def reports_needed(error: float) -> int:
     return math.ceil(round(1 / error - 1, 9))
 
 
-def _limit(scores: NDArray[np.float64], error: float) -> float:
+def _limit(scores: Floats, error: float) -> float:
     """The ceil((n + 1)(1 - error))-th smallest of n scores: the + 1 is the new report itself."""
     # rounded first: (19 + 1) * (1 - 0.05) must not become 19.000000000000004 and then 20
     rank = math.ceil(round((len(scores) + 1) * (1 - error), 9))

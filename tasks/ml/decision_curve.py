@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from tasks.ml.arrays import Floats
 from tasks.ml.measures import Sample
 from tasks.ml.net_benefit import net_benefits
 from tasks.ml.pictures import BASELINES, FAINT, MODEL, paper, png
 from tasks.ml.report_figures import SUBJECTS
-from tasks.ml.resampling import Floats
 
 DRAWN: Final = tuple(np.linspace(0.01, 0.6, 60).round(3).tolist())
 

@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.attentive import attention_of
 from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
@@ -31,7 +32,7 @@ from tasks.ml.narrowing import narrow_config, narrowed
 from tasks.ml.quiet import quietly
 from tasks.ml.training import BodyTraining, TrainLog, train_body
 from tasks.ml.training_rows import Batch, share
-from tasks.ml.windows import Ints, padded, token_budget_batches, windows_of
+from tasks.ml.windows import padded, token_budget_batches, windows_of
 
 NO_LABEL = -100  # what torch's cross-entropy leaves out
 BATCH_TOKENS = 8192

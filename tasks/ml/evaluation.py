@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.ml.arrays import Bools
 from tasks.ml.measures import PatientMeasures, ReportMeasures, ReviewMeasures, Sample
 from tasks.ml.resampling import interval, patient_weights, share_interval
 
@@ -88,7 +89,7 @@ def with_intervals(measures: Measures, given: Sample, n_boot: int, seed: int) ->
     return figures
 
 
-def _stands_on(measures: Measures, name: str, slice_: str) -> NDArray[np.bool_]:
+def _stands_on(measures: Measures, name: str, slice_: str) -> Bools:
     """Which reports (or patients) a figure is a share of; all of them where it is not a share."""
     given, labels = measures.given, list(measures.labels)
     asked = measures.critical if slice_ == "all" else labels.index(slice_.removeprefix("label="))

@@ -16,19 +16,18 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.attentive import attention_of
 from tasks.ml.calibration import Pool
 from tasks.ml.features import Heard, evaluating, heard_by, last_linear, last_read
 from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.occurrences import Read
-from tasks.ml.windows import Ints, padded, places_in, token_budget_batches, windows_of
+from tasks.ml.windows import padded, places_in, token_budget_batches, windows_of
 
-Floats = NDArray[np.float64]
 Degree = Literal["strong", "some", "against", "none"]
 
 METHOD: Final = "integrated-1"  # raise the number when scores change

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.evaluation import Figure
 from tasks.ml.looks import sure_lower_end
 from tasks.ml.measures import Sample
-from tasks.ml.resampling import Floats, interval, patient_weights
+from tasks.ml.resampling import interval, patient_weights
 from tasks.ml.rules import Reason, Rules
 from tasks.ml.slice_fields import Field
 from tasks.ml.slices import SMALL_CRITICAL, SMALL_PATIENTS, is_small
 
-Bools = NDArray[np.bool_]
 Name = Literal["sensitivity", "review_share"]
 
 FAIRNESS_ERROR: Final = 0.05  # of calling any group treated otherwise, shared by the groups that are judged

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.conformal import Thresholds
 from tasks.ml.errors import BrokenArtifact, UnfitData
 
@@ -48,8 +49,6 @@ _NO_LETTER = re.compile(r"[\W_]+")
 _NOTHING = -1
 
 Pairs = NDArray[np.uint32]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

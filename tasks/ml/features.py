@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.attentive import attention_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.familiarity import sketches_of
 from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import AS_EVER, Gathered, LongReports
 from tasks.ml.occurrences import Read
-from tasks.ml.windows import Ints, Windows, cached_tokens, padded, token_budget_batches, windows_of
+from tasks.ml.windows import Windows, cached_tokens, padded, token_budget_batches, windows_of
 
 Progress = Callable[[int, int], None]
 Vectors = NDArray[np.float32]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-Ints = NDArray[np.int64]
+from tasks.ml.arrays import Ints
+
 GOLDEN = (5**0.5 - 1) / 2
 
 

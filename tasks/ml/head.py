@@ -13,13 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.calibration import Pool, as_rows, fit_pool, log_loss, must_teach, smoothed
 from tasks.ml.calibration import temperature as temperature_of
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.features import Vectors, last_linear
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # C of the logistic regression: large is little regularisation
 STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))

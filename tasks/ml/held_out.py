@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Bools, Ints
 from tasks.ml.body_training import BodyTraining
 from tasks.ml.calibration import calibrated_log_loss
 from tasks.ml.errors import UnfitData
@@ -23,7 +23,6 @@ from tasks.ml.features import encode
 from tasks.ml.head import head_of
 from tasks.ml.long_reports import AS_EVER, LongReports
 from tasks.ml.splits import unit_interval
-from tasks.ml.windows import Ints
 
 SHARE: Final = 0.1
 # another salt holds other patients out: a network that is trained again would be another one
@@ -72,7 +71,7 @@ class HeldOut:
         return loss
 
 
-def drawn(labels_idx: Ints, patients: Sequence[str]) -> NDArray[np.bool_]:
+def drawn(labels_idx: Ints, patients: Sequence[str]) -> Bools:
     """(reports,) which to hold out: those of a tenth of all patients, the same ones every time.
 
     A patient whose reports are all that a label has left goes on teaching it.

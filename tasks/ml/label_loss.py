@@ -17,9 +17,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from tasks.ml.arrays import Ints
 from tasks.ml.body_training import Loss
 from tasks.ml.training_rows import Batch, share
-from tasks.ml.windows import Ints
 
 # of the focal loss (Lin et al. 2017, "Focal loss for dense object detection"), the authors' choice
 GAMMA: Final = 2.0

@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.features import Progress, Vectors
 from tasks.ml.head import fit_head, probabilities
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FOLDS: Final = 5
 # two a fold: with fewer, a label's threshold stands on hardly anybody

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from sklearn.metrics import f1_score
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Progress, Vectors
 from tasks.ml.head import fit_head, probabilities
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SHARES: Final = (0.1, 0.2, 0.35, 0.6, 1.0)  # of the training patients
 SIZES_MIN: Final = 4  # three numbers are fitted

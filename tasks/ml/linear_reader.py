@@ -30,11 +30,11 @@ from scipy.sparse import csr_array, hstack, vstack
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from tasks.ml.arrays import Bools, Ints
 from tasks.ml.calibration import as_rows, calibrated_log_loss, must_teach
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.occurrences import Occurring, Read, letters_in, tokens_in
 from tasks.ml.vocabulary import PATIENTS_MIN
-from tasks.ml.windows import Ints
 
 FILE = "linear_reader.safetensors"
 CODES_MAX = 100_000  # of each kind, those of the most patients
@@ -75,7 +75,7 @@ class Vocabulary:
     def _many(self) -> int:
         return max(1, len(self.codes))
 
-    def _places(self, codes: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    def _places(self, codes: Ints) -> tuple[Ints, Bools]:
         """Where each stands here, and whether it does."""
         place = np.minimum(np.searchsorted(self.codes, codes), self._many - 1)
         there = self.codes[place] == codes if len(self.codes) else np.zeros(len(codes), np.bool_)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.conclusions import METHOD, ConclusionHeadings
 
-Floats = NDArray[np.float64]
 Together = Literal["mean", "max"]
 
 
@@ -53,7 +53,7 @@ class Gathered:
         self.mass = np.zeros(reports)
         self.numbers = np.full((reports, hidden), -np.inf if together == "max" else 0.0)
 
-    def take(self, owner: NDArray[np.int64], vectors: Floats, weights: Floats | None) -> None:
+    def take(self, owner: Ints, vectors: Floats, weights: Floats | None) -> None:
         """Some windows (windows, hidden), each of the report `owner` says; weights: None for all alike."""
         if self.together == "max" and weights is None:
             np.maximum.at(self.numbers, owner, vectors)

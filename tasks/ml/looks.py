@@ -16,7 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from tasks.ml.resampling import DEFINED_SHARE, Floats
+from tasks.ml.arrays import Floats
+from tasks.ml.resampling import DEFINED_SHARE
 
 DRAWS_BEYOND: Final = 10  # so many draws must lie beyond an end for the draws alone to place it
 POWER: Final = 0.8  # of what a plan is said to see

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Bools, Ints
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.windows import Ids, Ints, padded
+from tasks.ml.windows import Ids, padded
 
 ASKED_SHARE = 0.15  # of a window's tokens
 HIDDEN, EXCHANGED = 0.8, 0.1  # of the asked ones; the rest stays as it is
@@ -88,7 +88,7 @@ class Masks:
         return np.where(free, np.cumsum(starts) - 1, -1), int(starts.sum())
 
 
-def _continues(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.bool_] | None:
+def _continues(tokenizer: PreTrainedTokenizerBase) -> Bools | None:
     """(vocabulary,) which tokens go on with the word before; None where only WordPiece would tell."""
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if model.get("type") != "WordPiece":

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.errors import UnfitData
 from tasks.ml.ranking import ranked_areas
-from tasks.ml.resampling import Floats, Ints
 
 ECE_BINS: Final = 15  # equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks" (ICML)
 
@@ -61,7 +61,7 @@ class Sample:
         """(reports,) the most probable label."""
         return np.asarray(np.argmax(self.probabilities, axis=1))
 
-    def part(self, inside: NDArray[np.bool_]) -> Sample:
+    def part(self, inside: Bools) -> Sample:
         """Some of the reports; patients keep their numbers, those without a report in it too."""
         return Sample(self.probabilities[inside], self.truth[inside], self.patient[inside], self.patients)
 
@@ -186,9 +186,7 @@ class PatientMeasures:
 class ReviewMeasures:
     """Which share of the reports goes to a person; to_person: (reports,)."""
 
-    def __init__(
-        self, given: Sample, to_person: NDArray[np.bool_], critical: int, labels: Sequence[str]
-    ) -> None:
+    def __init__(self, given: Sample, to_person: Bools, critical: int, labels: Sequence[str]) -> None:
         self.given, self.labels, self.critical = given, labels, critical
         counted = np.stack([to_person, np.ones(given.reports)], axis=1).astype(np.float64)
         self.counts = given.per_patient(counted)  # (patients, 2): sent, and all

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.ml import pictures
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.conformal import Thresholds, decide
 from tasks.ml.decision_curve import decision_curve
 from tasks.ml.document import Block, Bullets, Heading, Paragraph, Picture, Table, as_html, as_markdown
@@ -20,7 +20,6 @@ from tasks.ml.loss_curve import Learnt, learnt_blocks
 from tasks.ml.measures import Sample
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, by_name, figure_blocks, shown
 from tasks.ml.report_slices import benefit_blocks, calibration_blocks, slice_blocks
-from tasks.ml.resampling import Floats, Ints
 from tasks.ml.rules import Reason
 
 Outcome = Literal["promoted", "refused", "waiting", "unchanged"]
@@ -75,7 +74,7 @@ class ModelCard:
     by_origin: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     behaviour: Sequence[Figure] = ()
     familiarity: Limit | None = None
-    unfamiliar: NDArray[np.bool_] | None = None
+    unfamiliar: Bools | None = None
     learnt: Sequence[Learnt] = ()
 
 

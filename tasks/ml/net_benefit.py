@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from tasks.ml.arrays import Floats
 from tasks.ml.evaluation import Figure
 from tasks.ml.measures import Sample
-from tasks.ml.resampling import Floats, interval, patient_weights
+from tasks.ml.resampling import interval, patient_weights
 
 # one missed report weighs as much as 49, 19, 9, 4, 2.3 and 1 false alarms
 THRESHOLDS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)

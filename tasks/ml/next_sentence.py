@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.errors import UnfitData, UnfitEncoder
 from tasks.ml.features import evaluating
 from tasks.ml.masks import NOT_ASKED, Masks
 from tasks.ml.pretraining import answered
 from tasks.ml.token_store import TokenStore
-from tasks.ml.windows import Ids, Ints, windows_of
+from tasks.ml.windows import Ids, windows_of
 
 FOLLOWS, FOREIGN = 0, 1  # as transformers' BertForPreTraining has them
 ENDS = (".", "!", "?", ";")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.ml.windows import Ints, Windows
+from tasks.ml.arrays import Ints
+from tasks.ml.windows import Windows
 
 RUNS = (3, 4, 5)  # letters
 

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.measures import ECE_BINS, confidence_bin
 from tasks.ml.report_figures import SUBJECTS
-from tasks.ml.resampling import Floats, Ints
 
 MODEL: Final = "#0f6a8c"
 WRONG: Final = "#c0463d"

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.artifact import LaudosJson, read_facts, verify
 from tasks.ml.backends import REFERENCE, Backend, batch_tokens_for, bytes_a_number, reader_on
 from tasks.ml.calibration import Pool
@@ -20,7 +20,7 @@ from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import BrokenArtifact, UnfitData, UnfitEncoder
 from tasks.ml.familiarity import Familiarity
 from tasks.ml.features import Encoded, Prepared, Progress, Reader, Vectors, encode, prepare
-from tasks.ml.head import Floats, head_of, softmax_of
+from tasks.ml.head import head_of, softmax_of
 from tasks.ml.linear_reader import LinearReader
 
 # of a review: the labels are not told apart surely enough, or the report is unlike those that taught
@@ -169,7 +169,7 @@ class Predictor:
             )
         return softmax_of(self.weight, self.bias, vectors)
 
-    def unfamiliar(self, sketches: Sequence[bytes]) -> NDArray[np.bool_]:
+    def unfamiliar(self, sketches: Sequence[bytes]) -> Bools:
         """(reports,) which are so unlike the training reports that a person must look."""
         if self.familiarity is None:
             return np.zeros(len(sketches), np.bool_)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Vectors
-from tasks.ml.head import Floats, Ints, fit_head, probabilities
+from tasks.ml.head import fit_head, probabilities
 from tasks.ml.splits import unit_interval
 
 _HALVES_SALT = "laudos-pretraining-halves-1"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.ml.resampling import Floats
+from tasks.ml.arrays import Bools, Floats
 
 
-def ranked_areas(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+def ranked_areas(scores: Floats, positive: Bools, weights: Floats) -> tuple[Floats, Floats]:
     """AUROC and average precision of `scores` for each row of `weights`; NaN where undefined.
 
     scores, positive: (reports,); weights: (draws, reports), whole numbers. Equal to scikit-learn's

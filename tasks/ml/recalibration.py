@@ -10,17 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.evaluation import Figure
 from tasks.ml.measures import Sample, gap_by_bin
-from tasks.ml.resampling import Floats, Ints, interval, patient_weights
+from tasks.ml.resampling import interval, patient_weights
 
 Method = Literal["uncalibrated", "platt", "isotonic"]
-Bools = NDArray[np.bool_]
 Curve = Callable[[Floats, Bools, Floats], Floats]  # fitted on (scores, hits), read at other scores
 
 _SMALLEST: Final = float(np.finfo(np.float64).tiny)

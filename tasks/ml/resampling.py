@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tasks.ml.arrays import Floats
 
 BLOCK_CELLS: Final = 2_000_000  # draws x reports held at once: 16 MB a float64 array
 # A figure that one draw in a hundred cannot compute (a class absent from it) stands on fewer than

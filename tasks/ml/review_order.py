@@ -11,12 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.features import Vectors
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 POOL: Final = 4  # times as many of the least sure are looked at as are chosen
 

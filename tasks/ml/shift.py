@@ -27,8 +27,9 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+
+from tasks.ml.arrays import Bools, Floats, Ints
 
 PATIENTS_MIN = 40  # on either side: fewer tell populations apart only where nobody would ask
 PATIENTS_MAX = 500  # on either side: more would find differences too small to break a promise
@@ -38,8 +39,6 @@ STRENGTH = (
 MIX_ROUNDS = 200  # of expectation and maximisation: it stands still long before
 RARE = 1e-3  # no label's share of the night is taken to be less
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 By = Literal["vectors", "words"]
 
 
@@ -112,7 +111,7 @@ def _learnt(
     return float(np.mean([auroc for auroc, _ in judged])), min(1.0, 2 * min(p for _, p in judged))
 
 
-def _halved(count: int, truth: Ints | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _halved(count: int, truth: Ints | None, rng: np.random.Generator) -> Bools:
     """(count,) which half each belongs to; of each label about as many in both."""
     order = rng.permutation(count)
     if truth is not None:

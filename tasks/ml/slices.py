@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.ml.arrays import Bools
 from tasks.ml.evaluation import Figure, with_intervals
 from tasks.ml.measures import ReportMeasures, ReviewMeasures, Sample
 from tasks.ml.slice_fields import Field
-
-Bools = NDArray[np.bool_]
 
 # a slice of fewer is marked: a share of 30 patients has an interval of up to 36 points, and the sensitivity
 # of 10 one of up to 60 (Wilson)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.features import Progress, last_linear
 from tasks.ml.training import BodyTraining, TrainLog, train_body
-from tasks.ml.windows import Ints
 
 LESSON_STEPS = 2.0  # of a report's learning rate
 LESSON_RATE_MAX = 1e-3  # at twice as much a small network learnt next to nothing from lessons (one run)

@@ -19,9 +19,10 @@ from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.disk import room_in
 from tasks.ml.errors import UnfitData
-from tasks.ml.windows import Ints, windows_of
+from tasks.ml.windows import windows_of
 
 ROWS, FACTS = "windows.arrow", "WHOLE.json"
 

@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
+from tasks.ml.arrays import Ints
 from tasks.ml.attentive import attention_of
 from tasks.ml.bfloat16 import precision
 from tasks.ml.body_training import BodyTraining as BodyTraining
@@ -46,7 +47,7 @@ from tasks.ml.memory import give_back, is_out_of_memory
 from tasks.ml.quiet import quietly
 from tasks.ml.trainer import PASSES, Guarded, Keeper, Objective, Watch, arguments, config_kept
 from tasks.ml.training_rows import Batch, LengthGrouped, in_passes, rows_of
-from tasks.ml.windows import Ints, Windows, windows_of
+from tasks.ml.windows import Windows, windows_of
 
 READ_FROM_SCRATCH = 25_000  # reports, repeated ones counted again
 

@@ -12,7 +12,8 @@ import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 
-from tasks.ml.windows import Ints, Windows, padded
+from tasks.ml.arrays import Ints
+from tasks.ml.windows import Windows, padded
 
 Batch = dict[str, torch.Tensor]
 

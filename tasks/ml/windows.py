@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from tasks.ml.arrays import Ints
 from tasks.ml.conclusions import ConclusionHeadings, conclusions
 from tasks.ml.errors import UnfitEncoder
 from tasks.ml.sentences import ends_of
 from tasks.ml.spread import whole_sentences, window_starts
 
-Ints = NDArray[np.int64]
 Ids = NDArray[np.int32]
 
 # A tokenizer holds some hundred bytes a character while it works; so much it is given at a time

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
-from tasks.ml.resampling import Floats, Ints
+from tasks.ml.arrays import Floats, Ints
 
 CLOSER_LOOK_Z = 3.0  # nearer to the middle the normal distribution will do
 CLOSER_LOOK_MAX = 400  # properties a label: the most extreme ones

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.errors import UnfitData
-from tasks.ml.resampling import Floats, Ints
 
 GROUPS_MAX = 1500  # what is known of groups is a matrix of groups x groups
 REPORTS_MAX = 8000

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.audit.chance import Chance
 from tasks.ml.audit.corpus import Units
 from tasks.ml.audit.result import Check, Evidence, verdict
 from tasks.ml.audit.words import Counted
-from tasks.ml.resampling import Floats, Ints
 
 LEVEL = 0.0001  # family-wise, a check
 SHOWN = 10  # of what a check found, the surest first
@@ -33,7 +32,7 @@ class Family:
     names: Sequence[str]
     values: Floats  # (units, properties)
     reports: Ints  # (properties,) how many reports bear each
-    apart: NDArray[np.bool_]
+    apart: Bools
     bits: Floats | None = None
 
     def __len__(self) -> int:
@@ -87,7 +86,7 @@ class Nulls:
         )
 
 
-def of_phrases(counted: Counted, units: Units, apart: Sequence[bool] | NDArray[np.bool_]) -> Family:
+def of_phrases(counted: Counted, units: Units, apart: Sequence[bool] | Bools) -> Family:
     """Phrases as a family: the share of a unit's reports that hold each."""
     values = (units.averaging @ counted.presence).toarray()
     kept = (values > 0).sum(axis=0) >= min(UNITS_MIN, len(units) // 2)

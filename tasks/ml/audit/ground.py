@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import normalize
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.audit.chance import Chance
 from tasks.ml.audit.corpus import Corpus, Units
 from tasks.ml.audit.family import Family, Nulls, of_phrases
 from tasks.ml.audit.measured import given_measurements, out_of_fold, outright
 from tasks.ml.audit.words import Counted, Words, is_number, plain, with_slips
-from tasks.ml.resampling import Floats
 
 RARE_SHARE, RARE_REPORTS = 0.003, 8  # of the reports that must hold a phrase, and at least so many
 
@@ -39,7 +38,7 @@ class Ground:
         known = self.corpus.findings_words
         return None if known is None else with_slips(known)
 
-    def apart(self, words: Sequence[str]) -> NDArray[np.bool_]:
+    def apart(self, words: Sequence[str]) -> Bools:
         """(words,) of which one can say that no finding is told in them. Numbers stand in findings too."""
         spoken = self.spoken
         if spoken is None:

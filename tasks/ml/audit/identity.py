@@ -6,10 +6,10 @@ import re
 from collections import Counter, defaultdict
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.special import gammainc
 
+from tasks.ml.arrays import Bools
 from tasks.ml.audit.family import LEVEL, SHOWN
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.result import Check, Evidence, untested, verdict
@@ -108,7 +108,7 @@ def printed_measurements(ground: Ground) -> Check:
     written = np.array([float(number) for _, number in listed])
     close = 0.5 * 10.0**-decimals * (1 + 1e-9)
 
-    def matches(shift: int) -> NDArray[np.bool_]:
+    def matches(shift: int) -> Bools:
         theirs = values[(row + shift) % len(keys)]
         return np.asarray((np.abs(theirs - written[:, None]) <= close[:, None]).any(axis=1))
 

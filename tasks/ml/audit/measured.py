@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from tasks.ml.arrays import Floats, Ints
 from tasks.ml.audit.chance import Chance
 from tasks.ml.audit.corpus import Units
 from tasks.ml.errors import UnfitData
-from tasks.ml.resampling import Floats, Ints
 
 FOLDS, ROUNDS = 10, 3
 FEW_VALUES = 8  # a column with so few distinct values names categories, not amounts

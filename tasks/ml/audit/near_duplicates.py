@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.ml.arrays import Ints
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.result import Check, Evidence, untested, verdict
 from tasks.ml.audit.words import Words
-from tasks.ml.resampling import Ints
 
 SHINGLE_WORDS = 5
 SIMILAR = 0.8  # share of their runs of five words that two reports have in common (Jaccard)

@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from tasks.ml.arrays import Floats
 from tasks.ml.audit.family import of_properties
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.result import Check
 from tasks.ml.audit.shortcuts import shortcut
-from tasks.ml.resampling import Floats
 
 # kind -> how it is written in plain text; the first that matches at a place counts
 KINDS: Final = {

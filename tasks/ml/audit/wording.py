@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from tasks.ml.arrays import Bools
 from tasks.ml.audit.corpus import Corpus
 from tasks.ml.audit.family import LEVEL, MEASURE, Family, Nulls, of_phrases
 from tasks.ml.audit.ground import Ground
@@ -34,7 +34,7 @@ def label_words(ground: Ground) -> Check:
     """Whether words that name a label, said or denied, go with it."""
     words, spoken = ground.words, ground.spoken
     denied = near_negation(words)
-    columns: dict[str, NDArray[np.bool_]] = {}
+    columns: dict[str, Bools] = {}
     apart = []
     for stem in stems(ground.corpus):
         places = words.where(words.chosen(word.startswith(stem) for word in words.vocabulary))
@@ -51,7 +51,7 @@ def label_words(ground: Ground) -> Check:
     return ground.nulls.check("label_words", family)
 
 
-def near_negation(words: Words) -> NDArray[np.bool_]:
+def near_negation(words: Words) -> Bools:
     """(words,) whether one of the few words before it, in the same report, denies."""
     cue = words.where(words.chosen(word.startswith(NEGATIONS) for word in words.vocabulary))
     near = np.zeros(len(words.ids), dtype=bool)
@@ -60,7 +60,7 @@ def near_negation(words: Words) -> NDArray[np.bool_]:
     return near
 
 
-def numbered(words: Words, places: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def numbered(words: Words, places: Bools) -> Iterator[tuple[str, Bools]]:
     """For each digit: which of these words stand shortly before it, as in BI-RADS 4."""
     for digit in filter(str.isdigit, words.vocabulary):
         is_it = words.ids == words.vocabulary.index(digit)
@@ -118,7 +118,7 @@ def keyword_rule(ground: Ground) -> Check:
     return Check("keyword_rule", state, measure, best, limit, len(counted.phrases), shown)
 
 
-def _rule(presence: csr_matrix, positive: NDArray[np.bool_]) -> list[int]:
+def _rule(presence: csr_matrix, positive: Bools) -> list[int]:
     """Up to RULE_WORDS words, any of which speaks for the label, each the best beside those before it."""
     weights = np.where(positive, 0.5 / max(positive.sum(), 1), -0.5 / max((~positive).sum(), 1))
     rule: list[int] = []
@@ -133,11 +133,11 @@ def _rule(presence: csr_matrix, positive: NDArray[np.bool_]) -> list[int]:
     return rule
 
 
-def _said(presence: csr_matrix, rule: Sequence[int]) -> NDArray[np.bool_]:
+def _said(presence: csr_matrix, rule: Sequence[int]) -> Bools:
     return np.asarray(np.asarray(presence[:, rule].sum(axis=1)).ravel() > 0)
 
 
-def _mean_recall(said: NDArray[np.bool_], positive: NDArray[np.bool_]) -> float:
+def _mean_recall(said: Bools, positive: Bools) -> float:
     if positive.all() or not positive.any():
         return 0.0
     return float((said[positive].mean() + (~said[~positive]).mean()) / 2)

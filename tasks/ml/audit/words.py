@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from tasks.ml.resampling import Ints
+from tasks.ml.arrays import Bools, Ints
 
 # any number of more than one digit: numbers have checks of their own, but a digit may stand for a label
 NUMBER = "#"
@@ -83,14 +82,14 @@ class Words:
         names = [f"{self.vocabulary[a]} {self.vocabulary[b]}" for a, b in zip(first, second, strict=True)]
         return Counted(tuple(names), presence)
 
-    def where(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def where(self, chosen: Bools) -> Bools:
         """(words,) whether each is one of the vocabulary's chosen entries."""
         return np.asarray(chosen[self.ids])
 
-    def chosen(self, wanted: Iterable[bool]) -> NDArray[np.bool_]:
+    def chosen(self, wanted: Iterable[bool]) -> Bools:
         return np.fromiter(wanted, dtype=bool, count=len(self.vocabulary))
 
-    def holds(self, places: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def holds(self, places: Bools) -> Bools:
         """(reports,) whether any of its words is marked."""
         return np.bincount(self.report[places], minlength=self.reports) > 0
 

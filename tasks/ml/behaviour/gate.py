@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from tasks.ml.behaviour.run import Bools, SuiteRun
+from tasks.ml.arrays import Bools
+from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite_file import NEGATION
 from tasks.ml.errors import UnfitData
 from tasks.ml.rules import Reason, Rules

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.ml.arrays import Bools, Floats
 from tasks.ml.behaviour.suite import Pair, Suite
 from tasks.ml.errors import UnfitData
-from tasks.ml.resampling import Floats, wilson
-
-Bools = NDArray[np.bool_]
+from tasks.ml.resampling import wilson
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from tasks.ml.resampling import Ints
+from tasks.ml.arrays import Ints
 from tasks.ml.synthesis.chance import Rng, Stream, happens, integer, pick, shuffled
 from tasks.ml.variety.sections import Section, clauses, joined, sections
 from tasks.ml.variety.synonyms import shipped
