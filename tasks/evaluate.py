@@ -16,6 +16,7 @@ from db.metrics import Metric
 from db.models import Model
 from tasks import behaviour
 from tasks.database import open_database
+from tasks.figures import metrics_of
 from tasks.finer_figures import finer_figures, holdout_fields
 from tasks.learning_data import Part, read_part, vectors_of
 from tasks.ml.arrays import Bools, Floats, Ints
@@ -156,7 +157,7 @@ def _judged(
         model.config["critical"],
         seed=settings.seed,
     )
-    return [Metric(subject, population, f.slice, f.name, f.value, f.low, f.high, f.n) for f in figures]
+    return metrics_of(subject, population, figures)
 
 
 def _measurements(asked: ClassifierSettings) -> Mapping[str, tuple[float, ...]] | None:

@@ -9,11 +9,11 @@ from db import slices
 from db.engine import reading
 from db.metrics import Metric
 from db.models import Model
+from tasks.figures import metrics_of
 from tasks.learning_data import Part
 from tasks.ml.arrays import Bools, Floats
 from tasks.ml.artifact import LaudosJson
 from tasks.ml.conformal import decide
-from tasks.ml.evaluation import Figure
 from tasks.ml.fairness import Gap, gap_figures, gaps_of
 from tasks.ml.measures import Sample
 from tasks.ml.net_benefit import net_benefit_figures
@@ -44,7 +44,8 @@ def finer_figures(
     ours += net_benefit_figures(given, at, seed=seed)
     heat = facts.temperature if facts.pool is None else 1.0  # two that are pooled have none in common
     others = compared(given, recalibrated(calibration, answers, heat), seed=seed)
-    return _rows("model", ours) + [row for way, theirs in others.items() for row in _rows(way, theirs)]
+    rows = metrics_of("model", "holdout", ours)
+    return rows + [row for way, theirs in others.items() for row in metrics_of(way, "holdout", theirs)]
 
 
 def holdout_fields(engine: Engine, snapshot_id: int, holdout: Part) -> list[Field]:
@@ -88,7 +89,3 @@ def going_to_person(answers: Floats, unfamiliar: Bools, facts: LaudosJson) -> Bo
     """(reports,) which of them a person must look at."""
     unsure = np.array([decision == "review" for decision in decide(answers, facts.thresholds)])
     return unsure | unfamiliar
-
-
-def _rows(subject: str, figures: list[Figure]) -> list[Metric]:
-    return [Metric(subject, "holdout", f.slice, f.name, f.value, f.low, f.high, f.n) for f in figures]

@@ -7,18 +7,17 @@ from sqlalchemy import Connection, Engine
 from db import candidates, ledger, lessons, metrics, models, snapshots, synthetic_sets
 from db import data_card as rows
 from db.engine import reading
-from db.metrics import Metric
 from db.models import Model
 from db.snapshots import Snapshot
 from tasks import behaviour
 from tasks.artifacts import publish_model_card
 from tasks.data_card import dated
 from tasks.database import open_database
+from tasks.figures import figures_of
 from tasks.ml.artifact import read_facts
 from tasks.ml.card_words import LANGUAGES, Language
 from tasks.ml.conformal import Thresholds
 from tasks.ml.errors import BrokenArtifact
-from tasks.ml.evaluation import Figure
 from tasks.ml.model_card import Card, CardFacts, State, Verdict, model_card
 from tasks.ml.model_report import Count
 from tasks.model_folders import folder_of, model_card_path, write_atomically
@@ -78,8 +77,8 @@ def facts_of(engine: Engine, settings: Settings, model_id: int) -> CardFacts:
             exam=_exam(c, snapshot),
             counts=[Count(*count) for count in snapshots.counts(c, snapshot.id)],
             sources=dated(rows.by_source(c, snapshot.id)),
-            figures={subject: _figures(figures, subject) for subject in {row.subject for row in figures}},
-            behaviour=next((one for one in _figures(tried, "model") if one.slice == "all"), None),
+            figures={subject: figures_of(subject, figures) for subject in {row.subject for row in figures}},
+            behaviour=next((one for one in figures_of("model", tried) if one.slice == "all"), None),
             thresholds=_thresholds(settings, model),
             verdict=verdict,
             erased=gone.reports,
@@ -118,11 +117,3 @@ def _thresholds(settings: Settings, model: Model) -> Thresholds | None:
         return read_facts(folder_of(settings, model)).thresholds
     except BrokenArtifact:
         return None
-
-
-def _figures(found: list[Metric], subject: str) -> list[Figure]:
-    return [
-        Figure(row.name, row.slice, row.value, row.low, row.high, row.n)
-        for row in found
-        if row.subject == subject
-    ]

@@ -11,16 +11,15 @@ from sqlalchemy import Engine
 from db import candidates, metrics, models, snapshots
 from db.candidates import Candidate
 from db.engine import reading
-from db.metrics import Metric
 from db.models import Model, Promotion
 from tasks import behaviour
 from tasks.artifacts import publish_model_report
 from tasks.database import open_database
 from tasks.evaluate import answers_on, baselines_on
+from tasks.figures import figures_of
 from tasks.learning_data import read_part
 from tasks.loss_curves import STAGES, learnt
 from tasks.ml.artifact import read_facts
-from tasks.ml.evaluation import Figure
 from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
 from tasks.ml.rules import Reason
 from tasks.model_folders import folder_of, report_path, write_atomically
@@ -100,7 +99,7 @@ def report_of(
         snapshot_sha=snapshot.sha,
         created_at=model.created_at,
         counts=[Count(*count) for count in counts],
-        figures={subject: _figures(figures, subject) for subject in {row.subject for row in figures}},
+        figures={subject: figures_of(subject, figures) for subject in {row.subject for row in figures}},
         scored={"model": probabilities} | baselines_on(engine, settings, model, holdout),
         labels_idx=holdout.labels_idx,
         thresholds=facts.thresholds,
@@ -108,8 +107,8 @@ def report_of(
         unfamiliar=unfamiliar,
         decision=outcome,
         reasons=[Reason(**reason) for reason in met],
-        by_origin={origin: _figures(rows, "model") for origin, rows in by_origin.items() if rows},
-        behaviour=_figures(tried, "model"),
+        by_origin={origin: figures_of("model", rows) for origin, rows in by_origin.items() if rows},
+        behaviour=figures_of("model", tried),
         learnt=[
             told for name, rows in curves.items() if (told := learnt(name, rows, facts.training.get(name)))
         ],
@@ -131,11 +130,3 @@ def encoder_in_words(config: dict[str, Any]) -> str:
     if student := config.get("distilled"):
         told += f" ({student['layers']} of its layers kept, taught by model {student['teacher']})"
     return told
-
-
-def _figures(rows: list[Metric], subject: str) -> list[Figure]:
-    return [
-        Figure(row.name, row.slice, row.value, row.low, row.high, row.n)
-        for row in rows
-        if row.subject == subject
-    ]

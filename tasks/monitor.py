@@ -16,6 +16,7 @@ from tasks import alarms, behaviour, cascade_audit
 from tasks.artifacts import publish_tonight
 from tasks.candidacy import lapse
 from tasks.database import open_database
+from tasks.figures import metrics_of
 from tasks.ml.evaluation import evaluate
 from tasks.pages import renew_pages
 from tasks.settings import Settings
@@ -128,7 +129,7 @@ def _figures(known: list[Answered], labels: list[str], critical: str, seed: int)
         critical,
         seed=seed,
     )
-    return [Metric("model", POPULATION, f.slice, f.name, f.value, f.low, f.high, f.n) for f in figures]
+    return metrics_of("model", POPULATION, figures)
 
 
 def _known_figures(c: Connection, classifier: str) -> list[Metric]:

@@ -16,10 +16,11 @@ from db.night import Read, Scored
 from db.status import ClassifierStatus
 from tasks.database import open_database
 from tasks.errors import NothingToWorkOn
+from tasks.figures import figures_of
 from tasks.ml.artifact import CAVEAT
 from tasks.ml.evaluation import Figure as Figure
 from tasks.ml.report_figures import SUBJECTS as SUBJECTS
-from tasks.ml.report_figures import where_baselines_win
+from tasks.ml.report_figures import by_name, where_baselines_win
 from tasks.settings import Settings, config_shown
 from tasks.status import candidate_told
 
@@ -143,13 +144,8 @@ def _populations(c: Connection, model_id: int, champion: int | None) -> list[Jud
 def _judged(rows: Sequence[Metric], population: str, model_id: int, champion: int | None) -> Judged:
     found: dict[str, dict[tuple[str, str], Figure]] = {}
     for subject in ("model", *SUBJECTS):
-        theirs = {
-            (row.name, row.slice): Figure(row.name, row.slice, row.value, row.low, row.high, row.n)
-            for row in rows
-            if row.subject == subject
-        }
-        if theirs:
-            found[subject] = theirs
+        if theirs := figures_of(subject, rows):
+            found[subject] = by_name(theirs)
     figures = {
         subject: {name: theirs[name, "all"] for name in FIGURES if (name, "all") in theirs}
         for subject, theirs in found.items()
