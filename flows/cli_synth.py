@@ -60,7 +60,7 @@ def audit(
         raise typer.BadParameter("give --exam, --classifier, --csv or --parquet: one of them")
     settings = ready()
     from tasks import synthetic_audit
-    from tasks.settings import SyntheticSettings
+    from tasks.settings_sections import SyntheticSettings
 
     left_out = 0
     if exam is not None:

@@ -9,7 +9,8 @@ from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
 from db.shift import Told, Verdict
 from tasks.ml.cascade import Agreement
-from tasks.settings import ClassifierSettings, MonitoringSettings
+from tasks.settings import ClassifierSettings
+from tasks.settings_house import MonitoringSettings
 
 # fewer rows than this and one broken report, or one unsure answer, is already a large share
 ROWS_MIN = 20

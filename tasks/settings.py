@@ -32,38 +32,10 @@ from db.errors import ConfigurationError
 from tasks.settings_encoder import with_encoder
 from tasks.settings_errors import nearest, nearest_variable, require_known, told
 from tasks.settings_house import MonitoringSettings, RetentionSettings, RolesSettings, ScheduleSettings
-from tasks.settings_sections import (
-    ClassifierSettings,
-    Pooling,
-    PromotionSettings,
-    ScoringSettings,
-    SyntheticSettings,
-    TrainingSettings,
-)
+from tasks.settings_sections import ClassifierSettings as ClassifierSettings
+from tasks.settings_sections import ScoringSettings
 from tasks.settings_sources import SourceSettings
 from tasks.settings_values import ZoneName, expanded, rooted_url
-
-__all__ = [
-    "ClassifierSettings",
-    "MonitoringSettings",
-    "Pooling",
-    "PromotionSettings",
-    "RetentionSettings",
-    "RolesSettings",
-    "ScheduleSettings",
-    "ScoringSettings",
-    "Settings",
-    "SourceSettings",
-    "SyntheticSettings",
-    "TrainingSettings",
-    "config_path",
-    "heeding_only",
-    "overrule_environment",
-    "postgres_bin",
-    "prepare_environment",
-    "wants_debug",
-    "write_template",
-]
 
 DEFAULT_FILE = "laudos.toml"
 PREFIX = "LAUDOS_"

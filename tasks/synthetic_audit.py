@@ -26,7 +26,8 @@ from tasks.ml.renewal import Recipe, renewed, sampled
 from tasks.ml.splits import is_reserved, unit_interval
 from tasks.ml.synthesis.audit import audit_reports
 from tasks.ml.synthesis.exams import Row, generator
-from tasks.settings import ClassifierSettings, Settings, SyntheticSettings
+from tasks.settings import ClassifierSettings, Settings
+from tasks.settings_sections import SyntheticSettings
 from tasks.table_files import pieces, require_column
 
 __all__ = ["Audit", "Check", "Evidence"]  # what flows show, besides what is defined here

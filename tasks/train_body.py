@@ -25,7 +25,8 @@ from tasks.ml.teaching import LESSONS, lessons_training, scratch_rate, teach
 from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
 from tasks.ml.variety.augment import Augmentation, Way, course
 from tasks.progress import progress_bar
-from tasks.settings import ClassifierSettings, Pooling, Settings
+from tasks.settings import ClassifierSettings, Settings
+from tasks.settings_sections import Pooling
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 AFTER_LESSONS: tuple[Way, ...] = ("clauses",)

@@ -32,7 +32,8 @@ from tasks.database import open_database
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
 from tasks.monitor import Told, look_back, measure_champion
-from tasks.settings import MonitoringSettings, Settings
+from tasks.settings import Settings
+from tasks.settings_house import MonitoringSettings
 from tasks.tonight import tonight
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
 

@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from db.errors import ConfigurationError
-from tasks.settings import ClassifierSettings, Settings, SourceSettings, write_template
+from tasks.settings import ClassifierSettings, Settings, write_template
 from tasks.settings_errors import keys_of
+from tasks.settings_sources import SourceSettings
 from tests.settings.conftest import Configured
 
 
