@@ -12,6 +12,7 @@ from db import audit, erasure, evidence, models, reports, trace
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.evidence import Place
+from db.models import Model
 from db.trace import Traced
 from tasks.cascade import who_answered
 from tasks.classifiers import the_classifier
@@ -110,6 +111,14 @@ def text_of(c: Connection, traced: Traced) -> str:
     return found
 
 
+def who_said(c: Connection, traced: Traced) -> Model:
+    """The model that answered: the traced champion, or a student in its place (tasks/cascade.py)."""
+    model = models.get(c, who_answered(traced.backend, traced.model_id)[1])
+    if model is None:
+        raise LaudosError(f"{traced.backend!r} names a model that this database does not know")
+    return model
+
+
 def _number(c: Connection, report: str, source: str | None) -> int:
     if source is not None:
         found = trace.report_number(c, source, report)
@@ -125,9 +134,7 @@ def _number(c: Connection, report: str, source: str | None) -> int:
 
 def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> list[Place]:
     with reading(engine) as c:
-        model = models.get(c, who_answered(traced.backend, traced.model_id)[1])
-    if model is None:
-        raise LaudosError(f"{traced.backend!r} names a model that this database does not know")
+        model = who_said(c, traced)
     if model.state == "removed":
         raise LaudosError(f"model {model.id} can explain nothing any more: {REMOVED}")
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)

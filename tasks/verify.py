@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from db import models, trace
+from db import trace
 from db.engine import reading
 from db.errors import ConfigurationError, LaudosError
 from db.trace import Traced
 from tasks.cascade import who_answered
 from tasks.classifiers import the_classifier
 from tasks.database import open_database
-from tasks.explain import answer_for, text_of
+from tasks.explain import answer_for, text_of, who_said
 from tasks.ledger import code_revision
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, difference_max, is_full_precision
 from tasks.ml.errors import BackendUnavailable, BrokenArtifact
@@ -85,9 +85,7 @@ def verify_report(
 def _verified(engine: Engine, settings: Settings, traced: Traced) -> Verified:
     with reading(engine) as c:
         text = text_of(c, traced)
-        model = models.get(c, who_answered(traced.backend, traced.model_id)[1])
-    if model is None:
-        raise LaudosError(f"{traced.backend!r} names a model that this database does not know")
+        model = who_said(c, traced)
     largest = None
     if model.state == "removed":
         differences = [Difference("model folder", "published", REMOVED)]
