@@ -113,10 +113,7 @@ def _greeting(asked: Asked) -> Answer:
 
 @_answering
 def help_with(asked: Asked, seconds: float) -> Answer:
-    """Score chunk after chunk for about so many seconds; {"counts": ..., "more": whether any was left}.
-
-    `loaded` says how many jobs' models this process has loaded in its life.
-    """
+    """Score chunk after chunk for about so many seconds; {"counts": ..., "more": whether any was left}."""
     with _ALONE:
         until = time.monotonic() + seconds
         engine, settings, job = _joined(asked)
@@ -129,7 +126,7 @@ def help_with(asked: Asked, seconds: float) -> Answer:
         if not more:
             # what workers died over comes last, and where it can kill nothing but a process of its own
             total += work_apart(engine, settings, job)
-    return {"counts": asdict(total), "more": more, "loaded": _scorer.cache_info().misses}
+    return {"counts": asdict(total), "more": more}
 
 
 def _joined(asked: Asked) -> tuple[Engine, Settings, Job]:
