@@ -11,15 +11,13 @@ from sqlalchemy import Engine
 from db import candidates, models
 from db.candidates import Candidate
 from db.engine import reading, writing
-from db.errors import ConfigurationError, LaudosError
+from db.errors import LaudosError
 from tasks.candidacy import ASKED, RULE, end, lapse
 from tasks.database import open_database
 from tasks.ml.rules import Reason
 from tasks.model_folders import fault_of, point_at_champion
-from tasks.person import named
+from tasks.person import named, said_why
 from tasks.settings import Settings
-
-BECAUSE_MAX = 500
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,7 @@ def decide_on(
     now: datetime,
 ) -> Approval:
     """A person's decision, with when: champion, promotion, candidacy and audit in one transaction."""
-    by = named(by)
-    if not because.strip() or len(because) > BECAUSE_MAX:
-        raise ConfigurationError(f"say why in 1 to {BECAUSE_MAX} characters, without anything of a patient")
+    by, because = named(by), said_why(because)
     lapse(engine, settings, now, pending_of(engine, model_id).classifier)
     one = pending_of(engine, model_id)
     if decision == "accepted":
@@ -75,7 +71,7 @@ def decide_on(
     # why stands in the audit and beside the candidate: reasons are shown to whoever reads the views
     reason = asdict(Reason(RULE, decision == "accepted", found, ASKED))
     with writing(engine) as c:
-        end(c, one, decision, [*one.reasons, reason], by, because.strip(), now)
+        end(c, one, decision, [*one.reasons, reason], by, because, now)
     point_at_champion(engine, settings, one.classifier)
     answering = one.model_id if decision == "accepted" else one.champion_id
     return Approval(one.classifier, one.model_id, decision, answering, by)

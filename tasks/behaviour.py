@@ -9,7 +9,6 @@ from db.models import Model
 from tasks.ml.arrays import Floats
 from tasks.ml.behaviour.run import SuiteRun, run_suite
 from tasks.ml.behaviour.suite import Suite, load_suite, shipped
-from tasks.ml.predictor import Predictor
 from tasks.model_folders import folder_of
 from tasks.settings import ClassifierSettings, Settings
 
@@ -26,6 +25,8 @@ def suite_of(asked: ClassifierSettings) -> Suite | None:
 
 def run_of(settings: Settings, model: Model, suite: Suite) -> SuiteRun:
     """The model on every pair. Raises BrokenArtifact where its folder is not what was published."""
+    from tasks.ml.predictor import Predictor  # torch comes with it: not for who asks for the suite
+
     predictor = Predictor.load(folder_of(settings, model), model.manifest_sha)
 
     def probabilities(texts: Sequence[str]) -> Floats:

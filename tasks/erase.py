@@ -22,13 +22,12 @@ from db.erasure import Found, Held
 from db.errors import Busy, ConfigurationError
 from db.source_values import as_key
 from db.sqlite_copy import copies_beside, partial_beside, path_of
-from tasks.approval import BECAUSE_MAX
 from tasks.database import open_database
 from tasks.intake_rows import patient_key
 from tasks.ledger import recorded_run
 from tasks.ml.faultpoints import reach
 from tasks.model_folders import STUDENT, baselines_path, every_baselines, model_card_path
-from tasks.person import named
+from tasks.person import named, said_why
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def look(settings: Settings, request: Request) -> Erasure:
 
 def erase(settings: Settings, request: Request, by: str | None, because: str, say: Say) -> Erasure:
     """Remove them, and finish what earlier erasures had to leave. Raises Busy while an ingest is at work."""
-    actor, because = named(by), _why(because)
+    actor, because = named(by), said_why(because)
     engine = open_database(settings)
     with recorded_run(engine, settings, "erase", exclusive="ingest") as run:
         with writing(engine) as c:
@@ -100,7 +99,7 @@ def erase(settings: Settings, request: Request, by: str | None, because: str, sa
 
 def lift(settings: Settings, request: Request, by: str | None, because: str) -> int:
     """Let the source's present content of erased reports in again, at the next full ingest; how many."""
-    actor, because = named(by), _why(because)
+    actor, because = named(by), said_why(because)
     if request.patients:
         raise ConfigurationError(
             "whose an erased report was is not known any more: name reports by their ids"
@@ -180,12 +179,6 @@ def _tell_on_cards(engine: Engine, settings: Settings) -> None:
 
 def _record(c: Connection, actor: str, action: str, subject: str, now: datetime, **detail: object) -> None:
     audit.record(c, actor=actor, action=action, subject=subject[:128], detail=detail, now=now)
-
-
-def _why(because: str) -> str:
-    if not because.strip() or len(because) > BECAUSE_MAX:
-        raise ConfigurationError(f"say why in 1 to {BECAUSE_MAX} characters, without anything of a patient")
-    return because.strip()
 
 
 def _source(c: Connection, request: Request) -> int:

@@ -8,7 +8,7 @@ import os
 from db.errors import ConfigurationError
 from tasks.decisions import AUTOMATIC
 
-NAME_MAX = 64
+NAME_MAX, BECAUSE_MAX = 64, 500
 STEPS = {AUTOMATIC, "distill", "classify", "laudos"}  # who acts where no person does
 
 
@@ -30,3 +30,11 @@ def named(name: str | None) -> str:
             f"a person's name has 1 to {NAME_MAX} characters, and is none of {', '.join(sorted(STEPS))}"
         )
     return name
+
+
+def said_why(because: str) -> str:
+    """The reason a person gave. Raises ConfigurationError for none, or for more than the audit keeps."""
+    because = because.strip()
+    if not because or len(because) > BECAUSE_MAX:
+        raise ConfigurationError(f"say why in 1 to {BECAUSE_MAX} characters, without anything of a patient")
+    return because

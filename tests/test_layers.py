@@ -157,7 +157,7 @@ def test_help_is_answered_without_loading_anything_heavy() -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        "tasks.models",
+        "tasks.models, tasks.approval",
         "tasks.status, tasks.doctor, flows.cli_words",
         "flows.cli_quarantine_words",
         "tasks.encoders",
