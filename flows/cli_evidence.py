@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, end_with, ready, show
+from flows.cli_session import AsJson, a_number, end_with, ready, show
 
 SourceName = Annotated[
     str | None, typer.Option("--source", help="The source whose id it is; without: laudos' own number.")
@@ -89,7 +89,7 @@ def verify(
 
 
 def reproduce(
-    model: Annotated[int, typer.Argument(help="Its number; a whole network takes as long as its training.")],
+    model: Annotated[int, a_number("Its number; a whole network takes as long as its training.")],
     as_json: AsJson = False,
 ) -> None:
     """Train a model again from its training set and recorded settings; exit code 1 where it differs.

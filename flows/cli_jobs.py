@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ClassifierName, ready, show
+from flows.cli_session import AsJson, ClassifierName, a_number, ready, show
 
 app = typer.Typer(no_args_is_help=True, help="List, stop and resume scoring jobs.")
 
-Number = Annotated[int, typer.Argument(help="Its number in the list.")]
+Number = Annotated[int, a_number("Its number in the list.")]
 
 
 def add_to(root: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ClassifierName, ready, show
+from flows.cli_session import AsJson, ClassifierName, a_number, ready, show
 
 app = typer.Typer(no_args_is_help=True, help="List, show, approve, roll back and clear away models.")
 
@@ -22,7 +22,7 @@ def list_models(classifier: ClassifierName = None, as_json: AsJson = False) -> N
 
 
 @app.command("show", epilog="Example: laudos models show 3")
-def show_model(model_id: Annotated[int, typer.Argument(help="Its number.")], as_json: AsJson = False) -> None:
+def show_model(model_id: Annotated[int, a_number("Its number.")], as_json: AsJson = False) -> None:
     """One model: what it was trained on, its figures, and why it was promoted or refused."""
     settings = ready()
     from flows.cli_model_words import tell_model
@@ -38,7 +38,7 @@ By = Annotated[str | None, typer.Option("--by", help="Who decides; default: your
 
 @app.command("approve", epilog='Example: laudos models approve 7 --by "dra. Lima" --because "report read"')
 def approve(
-    model_id: Annotated[int, typer.Argument(help="Its number; laudos status tells which waits.")],
+    model_id: Annotated[int, a_number("Its number; laudos status tells which waits.")],
     because: Annotated[str, typer.Option("--because", help="Why, for the audit; nothing of a patient.")],
     by: By = None,
     as_json: AsJson = False,
@@ -52,7 +52,7 @@ def approve(
 
 @app.command("refuse", epilog='Example: laudos models refuse 7 --because "too many more reports for us"')
 def refuse(
-    model_id: Annotated[int, typer.Argument(help="Its number; laudos status tells which waits.")],
+    model_id: Annotated[int, a_number("Its number; laudos status tells which waits.")],
     because: Annotated[
         str, typer.Option("--because", help="Why, for the audit; nothing of a patient.")
     ] = "no reason given",

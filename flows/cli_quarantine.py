@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ready, show
+from flows.cli_session import AsJson, a_number, ready, show
 
 app = typer.Typer(no_args_is_help=True, help="Work through the rows that could not be taken in.")
 
-Number = Annotated[int, typer.Argument(help="Its number in the list.")]
+Number = Annotated[int, a_number("Its number in the list.")]
 SourceName = Annotated[str | None, typer.Option("--source", help="Only this one; default: all.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Only these, such as no_letters; default: all.")]
 
@@ -67,7 +67,7 @@ def retry(source: SourceName = None, reason: Reason = None, as_json: AsJson = Fa
 @app.command("dismiss", epilog="Example: laudos quarantine dismiss 12 --because 'test row of the vendor'")
 def dismiss(
     because: Annotated[str, typer.Option(help="Kept with the row; no report text, please.")],
-    number: Annotated[int | None, typer.Argument(help="Its number in the list.")] = None,
+    number: Annotated[int | None, a_number("Its number in the list.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="With --reason: all of this one.")] = None,
     reason: Annotated[str | None, typer.Option("--reason", help="With --source: all of these.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli_session import AsJson, end_with, ready, show
+from flows.cli_session import AsJson, a_number, end_with, ready, show
 
 export_app = typer.Typer(no_args_is_help=True, help="Write predictions or a training set to files.")
 
@@ -60,7 +60,7 @@ def doctor(
 
 
 def data_card(
-    snapshot_id: Annotated[int, typer.Argument(help="Its number; `laudos models show` names it.")],
+    snapshot_id: Annotated[int, a_number("Its number; `laudos models show` names it.")],
     as_json: AsJson = False,
 ) -> None:
     """What a training set is made of, and what it must not be used for, as Markdown; no report's text."""
@@ -72,7 +72,7 @@ def data_card(
 
 
 def model_card(
-    model_id: Annotated[int, typer.Argument(help="Its number; `laudos models list` shows which there are.")],
+    model_id: Annotated[int, a_number("Its number; `laudos models list` shows which there are.")],
     language: Annotated[Literal["pt", "en"], typer.Option(help="Portuguese or English.")] = "pt",
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +86,7 @@ def model_card(
 
 
 def dossier(
-    model_id: Annotated[int, typer.Argument(help="Its number; `laudos models list` shows which there are.")],
+    model_id: Annotated[int, a_number("Its number; `laudos models list` shows which there are.")],
     to: Annotated[Path, typer.Option(help="A new folder.")],
     as_json: AsJson = False,
 ) -> None:
@@ -140,7 +140,7 @@ def export_predictions(
 
 @export_app.command("snapshot", epilog="Example: laudos export snapshot 3 --folder snapshot-3")
 def export_snapshot(
-    snapshot_id: Annotated[int, typer.Argument(help="Its number; `laudos models show` names it.")],
+    snapshot_id: Annotated[int, a_number("Its number; `laudos models show` names it.")],
     folder: Annotated[Path, typer.Option(help="A new folder for Parquet files and a datasets folder.")],
     as_json: AsJson = False,
 ) -> None:

@@ -23,6 +23,17 @@ Shown = TypeVar("Shown")
 ClassifierName = Annotated[str | None, typer.Option("--classifier", help="Only this one; default: all.")]
 
 
+def a_number(what: str) -> Any:
+    """An argument that is the number of a row; `what` it is, for --help."""
+    return typer.Argument(help=what, callback=_of_a_row)
+
+
+def _of_a_row(number: int | None) -> int | None:
+    if number is not None and not 0 <= number < 2**63:
+        raise typer.BadParameter("there is no such number")
+    return number
+
+
 def ready() -> Settings:
     """The settings in force, with the environment set for what is imported next (Prefect, transformers)."""
     settings = Settings.load()

@@ -197,7 +197,7 @@ def _stands_on(judged: Judged, critical: str) -> str:
         for name, what in (
             ("auroc_report", "reports"),
             ("sensitivity", critical),
-            ("auroc_patient", "patients"),
+            ("auroc_patient", "patients of one label"),
         )
         if name in told
     ]

@@ -97,7 +97,7 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     with reading(open_database(settings)) as c:
         champion = the_champion(c, name)
         rows = 0
-        schema = _schema(settings.classifier(name).labels)
+        schema = _schema(champion.model.config["labels"])
         with whole_file(out, schema) as file:
             for page in predictions.export(c, champion.model.id):
                 file.write_table(pa.Table.from_pylist([_flat(one) for one in page], schema))

@@ -127,9 +127,15 @@ def _number(c: Connection, report: str, source: str | None) -> int:
                 f"source {source!r} has no report of this id; the view current_prediction lists them"
             )
         return found
-    if not report.isdecimal():
+    number = row_number(report)
+    if number is None:
         raise ConfigurationError("a report is named by its number, or by its id and --source NAME")
-    return int(report)
+    return number
+
+
+def row_number(said: str) -> int | None:
+    """The number of a row as a person wrote it; None where no row can bear it."""
+    return int(said) if said.isdecimal() and int(said) < 2**63 else None
 
 
 def _computed(engine: Engine, settings: Settings, traced: Traced, text: str) -> list[Place]:

@@ -16,7 +16,7 @@ from db.errors import ConfigurationError, NothingToWorkOn
 from db.quarantine import Entry as Entry
 from db.quarantine import Group as Group
 from tasks.database import open_database
-from tasks.person import person
+from tasks.person import person, said_why
 from tasks.settings import Settings
 from tasks.settings_errors import nearest
 from tasks.table_files import whole_file
@@ -117,7 +117,7 @@ def show_quarantine(settings: Settings, number: int, *, text: bool = False) -> Q
 
 def dismiss_quarantine(settings: Settings, number: int, because: str) -> Entry:
     """Close a waiting row for good and write down who did. Raises NothingToWorkOn where it does not wait."""
-    now = datetime.now(UTC)
+    because, now = said_why(because), datetime.now(UTC)
     with writing(open_database(settings)) as c:
         if not quarantine.dismiss(c, number, because, now):
             raise NothingToWorkOn(_no_such(number))
@@ -129,7 +129,7 @@ def dismiss_quarantine(settings: Settings, number: int, because: str) -> Entry:
 
 def dismiss_group(settings: Settings, group: Group, because: str) -> Dismissed:
     """Close for good the rows of a group as it was listed; what came in since waits."""
-    now = datetime.now(UTC)
+    because, now = said_why(because), datetime.now(UTC)
     with writing(open_database(settings)) as c:
         rows = quarantine.dismiss_all(c, group.source, group.reason, group.last, because, now)
         detail = {"reason": group.reason, "rows": rows, "up_to": group.last}

@@ -19,8 +19,8 @@ from pandas.errors import EmptyDataError, ParserError, ParserWarning
 from db.errors import ConfigurationError
 from tasks.settings_errors import nearest
 
-# what spreadsheets in Brazil save: UTF-8 with or without a mark, or Windows-1252, which reads any byte
-ENCODINGS = ("utf-8-sig", "cp1252")
+# what spreadsheets in Brazil save: UTF-8 with or without a mark, or Windows-1252; Latin-1 reads any byte
+ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
 SEPARATORS = ",;\t|"
 
 
@@ -92,6 +92,7 @@ def _parquet_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
 
 def _csv_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
     encoding = _encoding_of(path)
+    separator, columns = _header_of(path, encoding)
     try:
         with warnings.catch_warnings():
             # pandas only warns when a line has more values than the header: those would be lost
@@ -103,7 +104,9 @@ def _csv_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
                 index_col=False,
                 chunksize=rows,
                 encoding=encoding,
-                sep=_separator_of(path, encoding),
+                sep=separator,
+                # of one column a blank line is a row, an empty text; of several it holds none
+                skip_blank_lines=columns != 1,
             )
             with frames:
                 for frame in frames:
@@ -112,7 +115,8 @@ def _csv_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
     except EmptyDataError:
         fault = "is empty"
     except (ParserError, ParserWarning):
-        fault = "has a line with more values than its header has columns; quote texts that hold separators"
+        fault = "has a line with more values than its header has columns, or a quote that nothing closes; "
+        fault += "quote texts that hold separators, and double the quotes in them"
     else:
         return
     # raised here, outside the except block: pandas' message quotes the line
@@ -131,8 +135,10 @@ def _encoding_of(path: Path) -> str:
     return ENCODINGS[-1]
 
 
-def _separator_of(path: Path, encoding: str) -> str:
-    """The separator that cuts the header into most columns; a comma where none does."""
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
+def _header_of(path: Path, encoding: str) -> tuple[str, int]:
+    """The separator that cuts the header into most columns, a comma where none does; and how many."""
+    with path.open(encoding=encoding, newline="") as file:
         header = file.readline()
-    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator), [])))
+    columns = {one: len(next(csv.reader([header], delimiter=one), [])) for one in SEPARATORS}
+    separator = max(SEPARATORS, key=columns.__getitem__)
+    return separator, columns[separator]

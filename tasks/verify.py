@@ -13,7 +13,7 @@ from db.trace import Traced
 from tasks.cascade import who_answered
 from tasks.classifiers import the_classifier
 from tasks.database import open_database
-from tasks.explain import answer_for, text_of, who_said
+from tasks.explain import answer_for, row_number, text_of, who_said
 from tasks.ledger import code_revision
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, difference_max, is_full_precision
 from tasks.ml.errors import BackendUnavailable, BrokenArtifact
@@ -57,15 +57,16 @@ def verify_prediction(settings: Settings, prediction: str) -> Verified:
 
     Raises LaudosError where there is no such prediction or its text was removed.
     """
-    model_id, _, version_id = prediction.partition(":")
-    if not (model_id.isdecimal() and version_id.isdecimal()):
+    before, _, after = prediction.partition(":")
+    model_id, version_id = row_number(before), row_number(after)
+    if model_id is None or version_id is None:
         raise ConfigurationError(
             "a prediction is named MODEL:VERSION, such as 3:1207; model_id and report_version_id of the view "
             "prediction_history are these numbers"
         )
     engine = open_database(settings)
     with reading(engine) as c:
-        traced = trace.of(c, int(model_id), int(version_id))
+        traced = trace.of(c, model_id, version_id)
     if traced is None:
         raise LaudosError(f"model {model_id} has no prediction for a report version {version_id}")
     return _verified(engine, settings, traced)

@@ -76,7 +76,8 @@ class Sample:
         votes = self.per_patient(np.eye(self.probabilities.shape[1])[self.truth])
         means = self.per_patient(self.probabilities) / votes.sum(axis=1, keepdims=True)
         agreed = np.flatnonzero((votes > 0).sum(axis=1) == 1)
-        return Sample(means[agreed], np.argmax(votes, axis=1)[agreed], agreed, self.patients)
+        # the mean of k equal numbers is not that number to the last bit, and would rank beside its equals
+        return Sample(means[agreed].round(12), np.argmax(votes, axis=1)[agreed], agreed, self.patients)
 
 
 @dataclass(frozen=True)

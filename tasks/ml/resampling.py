@@ -19,6 +19,7 @@ BLOCK_CELLS: Final = 2_000_000  # draws x reports held at once: 16 MB a float64 
 # A figure that one draw in a hundred cannot compute (a class absent from it) stands on fewer than
 # about five patients; an interval over the draws that happen to hold them would look too narrow
 DEFINED_SHARE: Final = 0.99
+ROUNDING: Final = 1e-12  # sums of the same numbers in another order differ by less
 Z_95: Final = 1.959963984540054  # standard normal, two-sided 95 %
 
 
@@ -47,8 +48,8 @@ def interval(draws: Floats, level: float = 0.95) -> tuple[float, float] | None:
     if defined.size == 0 or defined.size < DEFINED_SHARE * draws.size:
         return None
     tail = (1 - level) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = np.quantile(defined, [tail, 1 - tail]).tolist()
+    return (low, low) if high - low < ROUNDING else (low, high)
 
 
 def share_interval(share: float, draws: Floats, patients: int) -> tuple[float, float] | None:

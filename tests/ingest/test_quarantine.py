@@ -309,6 +309,21 @@ def test_an_unknown_number_is_told(waiting: Desk) -> None:
         show_quarantine(waiting.settings, 999)
 
 
+def test_a_number_that_no_row_can_bear_is_told(waiting: Desk, ask: Callable[..., Any]) -> None:
+    for words in (("show",), ("dismiss", "--because", "x")):
+        refused = ask(*words, str(2**63))
+        assert (refused.exit_code, "there is no such number" in refused.output) == (2, True)
+
+
+def test_nothing_is_dismissed_without_a_reason(waiting: Desk) -> None:
+    number = list_quarantine(waiting.settings).rows[0].id
+    with pytest.raises(ConfigurationError, match="say why"):
+        dismiss_quarantine(waiting.settings, number, " ")
+    with pytest.raises(ConfigurationError, match="say why"):
+        dismiss_group(waiting.settings, group_of(waiting.settings, "his", "no_letters"), "")
+    assert waiting.quarantined("dismissed") == []
+
+
 def test_text_with_lone_surrogates_can_be_printed(waiting: Desk) -> None:
     with waiting.engine.begin() as c:
         c.execute(quarantine.update().values(payload=b'{"text": "a\\ud800"}'))

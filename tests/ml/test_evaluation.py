@@ -120,6 +120,17 @@ def test_a_patient_counts_once_by_the_mean_of_the_reports() -> None:
     assert found["sensitivity_patient", "all"].value == pytest.approx(expected)
 
 
+def test_a_model_that_says_the_same_of_all_ranks_patients_like_a_coin() -> None:
+    reports_of = np.random.default_rng(1).integers(1, 12, size=60)
+    truth = np.repeat(np.arange(60) % 3 == 0, reports_of).astype(int)
+    patients = [f"p{patient}" for patient in np.repeat(np.arange(60), reports_of)]
+    same = np.tile([1 - 0.3627, 0.3627], (len(truth), 1))
+    found = by_name(evaluate(same, truth, patients, ["b", "m"], "m", n_boot=200, seed=0))
+    area = found["auroc_patient", "all"]
+    assert (area.value, area.low, area.high) == (0.5, None, None)
+    assert found["auprc_patient", "all"].value == pytest.approx(20 / 60)
+
+
 def test_a_patient_with_two_truths_is_left_out_of_the_figures_per_patient_only() -> None:
     probs, truth, patients = answers(300, 2, per_patient=5)
     truth[0] = 1 - truth[0]

@@ -336,6 +336,20 @@ def test_predictions_are_exported_with_ids_and_without_text(
     assert sorted(path.name for path in tmp_path.glob("*out*")) == [name]
 
 
+def test_an_export_bears_the_labels_that_the_champion_answers_with(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    hospital.receive(6)
+    hospital.crown()
+    classify(hospital)
+    only = hospital.settings.classifiers[CLASSIFIER]
+    renamed = only.model_copy(update={"labels": ["benigno", "malign"], "critical": "malign"})
+    settings = hospital.settings.model_copy(update={"classifiers": {CLASSIFIER: renamed}})
+    export_predictions(settings, None, tmp_path / "out.csv")
+    frame = pd.read_csv(tmp_path / "out.csv")
+    assert (frame.p_benigno + frame.p_maligno).round(6).eq(1).all()
+
+
 def test_an_export_says_what_it_cannot_do(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(NothingToWorkOn, match="laudos retrain"):
         export_predictions(hospital.settings, CLASSIFIER, tmp_path / "out.csv")

@@ -101,6 +101,30 @@ def test_no_row_of_a_csv_is_lost(
     assert told.review == (read.decision == "review").sum()
 
 
+@pytest.mark.parametrize(
+    ("content", "problems"),
+    [
+        ("text\nlaudo um\n\n   \nlaudo quatro\n", ["", "empty", "empty", ""]),
+        ("id;text\n1;laudo um\n\n2;\n3;laudo três\n\n", ["", "empty", ""]),
+    ],
+    ids=["of one column", "of several"],
+)
+def test_a_blank_line_is_a_row_where_it_can_be_one(
+    ready: Hospital, tmp_path: Path, content: str, problems: list[str]
+) -> None:
+    (tmp_path / "in.csv").write_text(content)
+    predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.parquet")
+    assert list(pd.read_parquet(tmp_path / "out.parquet").problem.fillna("")) == problems
+
+
+@pytest.mark.parametrize("broken", [b"N\x81cleos at\xedpicos", "Núcleos atípicÁ".encode()[:-1]])
+def test_a_csv_of_bytes_that_no_encoding_gives_is_read_as_a_text_is(
+    ready: Hospital, tmp_path: Path, broken: bytes
+) -> None:
+    (tmp_path / "in.csv").write_bytes(b"id,text\n1," + broken + b"\n")
+    assert predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.csv").unread == 0
+
+
 def test_a_parquet_file_keeps_its_types_and_bytes_are_read(ready: Hospital, tmp_path: Path) -> None:
     raw = [text_of(0).encode("cp1252"), None, b"%PDF-1.7 ...", text_of(1).encode()]
     table = pa.table({"id": pa.array([1, 2, 3, 4], pa.int16()), "text": pa.array(raw, pa.binary())})
@@ -162,6 +186,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("in.csv", b"", "is empty"),
     "a header alone": ("in.csv", b"id,text\n", "has no rows"),
     "a line with too many values": ("in.csv", b"id,text\n1,SEGREDO,x,y\n", "more values than its header"),
+    "a quote that nothing closes": ("in.csv", b'id,text\n1,"SEGREDO\n2,b\n', "a quote that nothing closes"),
     "a later line with too many": ("in.csv", b"id,text\n1,a\n2,SEGREDO,x\n", "more values than its header"),
     "no Parquet": ("in.parquet", b"SEGREDO", "no Parquet file"),
     "another kind": ("in.xlsx", b"x", "must end in"),
