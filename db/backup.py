@@ -5,13 +5,13 @@ Neither is disturbed by who reads and writes meanwhile: the file holds one state
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -108,18 +108,19 @@ def _read_into_sqlite(engine: Engine, file: Path) -> None:
 
 
 def _run_client(engine: Engine, program: str, *words: str) -> None:
-    """Run one of PostgreSQL's programs on the database; the password goes by a file nobody else reads."""
+    """Run one of PostgreSQL's programs on the database."""
     with reading(engine) as c:
         major = int(c.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
     command = [str(_client(program, major, words)), *words]
-    with connection_of(engine) as conninfo:
-        # what it says is not passed on: an error of COPY quotes the row
-        done = subprocess.run(
-            [*command, "--dbname", conninfo],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    conninfo, environment = connection_of(engine)
+    # what it says is not passed on: an error of COPY quotes the row
+    done = subprocess.run(
+        [*command, "--dbname", conninfo],
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     if done.returncode != 0:
         raise DatabaseFailure(
             f"{program} ended with {done.returncode} and the database is what it was; to see why, run "
@@ -152,17 +153,12 @@ def _major_of(path: Path) -> int:
     return int(version[1]) if version else 0
 
 
-@contextmanager
-def connection_of(engine: Engine) -> Iterator[str]:
-    """The engine's connection as libpq spells it, without the password on anybody's list of processes."""
+def connection_of(engine: Engine) -> tuple[str, dict[str, str]]:
+    """The engine's connection as libpq spells it, and its password as a variable of the environment.
+
+    On the list of processes anybody would read it, and a file would stay behind where it is killed.
+    """
     _, known = engine.dialect.create_connect_args(engine.url)
     known.pop("context", None)  # psycopg's own, no part of a connection string
     password = known.pop("password", None)
-    if password is None:
-        yield make_conninfo(**known)
-        return
-    with tempfile.TemporaryDirectory(prefix="laudos-") as closed:  # its owner's alone, like the file in it
-        secret = Path(closed) / "pgpass"
-        secret.touch(0o600)
-        secret.write_text("*:*:*:*:" + re.sub(r"([\\:])", r"\\\1", str(password)) + "\n", encoding="utf-8")
-        yield make_conninfo(**known, passfile=str(secret))
+    return make_conninfo(**known), {} if password is None else {"PGPASSWORD": str(password)}

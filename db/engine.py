@@ -9,7 +9,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,29 +44,38 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
     parsed = parse_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        _its_owners_alone(Path(parsed.database).expanduser())
     engine = create_engine(
         parsed,
         hide_parameters=True,
         pool_size=sessions,
         pool_pre_ping=not is_sqlite,
-        connect_args=_connect_args(parsed),
+        connect_args=connect_args_of(parsed),
     )
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "handle_error", _let_go_when_stopped)
     elif engine.dialect.name == "postgresql":
+        if parsed.drivername.endswith("+psycopg"):
+            event.listen(engine, "connect", dates_in_iso)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
-def _connect_args(url: URL) -> dict[str, Any]:
+def _its_owners_alone(path: Path) -> None:
+    """Make a file that is not there, for its owner alone: every text will stand in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # what opens it says what is wrong
+        path.touch(0o600)
+
+
+def connect_args_of(url: URL) -> dict[str, Any]:
     """How long to wait for whom, and no plans kept; what the URL says of waiting counts more."""
     if url.get_backend_name() == "sqlite":
         return {"timeout": SQLITE_BUSY_TIMEOUT_S}
     if url.drivername != "postgresql+psycopg":
-        return {}  # a source's driver may know none of these
+        return {}  # another driver may know none of these
     waits = {name: value for name, value in POSTGRES_TIMEOUTS.items() if name not in url.query}
     # a plan that psycopg had the server keep from when a table was small would be used on when it is large
     return {**waits, "prepare_threshold": None}
@@ -138,6 +147,9 @@ def failure_of(error: SQLAlchemyError, *, ours: bool = True) -> DatabaseFailure:
     code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
     if code is None and os.strerror(errno.ENOSPC) in str(original):
         code = "53100"  # a session that PostgreSQL could not begin: psycopg knows no code then
+    if code is None and error.statement is None and type(original).__module__.startswith("psycopg"):
+        # it was never connected: nothing of ours was sent that could be quoted
+        return DatabaseFailure(f"the database cannot be reached: {_in_one_line(original)}", retryable=True)
     place = f" (table {original.diag.table_name})" if _names_a_table(original) else ""
     advice = _ADVICE.get(str(code), _ADVICE_OURS.get(str(code), "") if ours else "")
     retryable = error.connection_invalidated or code in _RETRYABLE or _lost(original)
@@ -157,12 +169,16 @@ _ADVICE = {
     "SQLITE_CORRUPT": ": the file is damaged; restore the last back-up",
     "55P03": ": another session holds the lock; see who with pg_stat_activity and run again",
     "53100": ": the disk is full; free some space and run again, nothing was lost",
-    "28P01": ": the password was refused",
-    "3D000": ": the database does not exist",
+    "25006": ": it takes no writing now: a standby, or a role that may only read",
+    "57014": ": it cut the statement off; laudos' user needs statement_timeout = 0",
     "42501": ": this user lacks the permission",
 }
 _ADVICE_OURS = {"42P01": ': a table is missing; run "laudos db upgrade"'}
 _RETRYABLE = {"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08006"}
+
+
+def _in_one_line(original: BaseException) -> str:
+    return " ".join(str(original).removeprefix("connection failed: ").split())
 
 
 def _lost(original: BaseException) -> bool:
@@ -209,6 +225,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # quicker, and at a million reports a comparison then takes a tenth more memory than at a hundred thousand
     for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL", "cache_size = -16384"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def dates_in_iso(connection: Any, _record: object) -> None:
+    """Have PostgreSQL write moments as psycopg reads them, whatever its role or server is set to."""
+    connection.autocommit = True  # what a transaction sets would go when it is rolled back
+    connection.execute("SET DateStyle TO ISO")
+    connection.autocommit = False
 
 
 def _let_go_when_stopped(context: ExceptionContext) -> None:

@@ -2,7 +2,8 @@
 
     writer    what laudos itself needs between two upgrades, back-ups included: rows, but no table; the
               audit only grows
-    reader    views and tables without report text, payloads, vectors, patient keys and people's names
+    reader    views and tables without report text, payloads, vectors, patient keys and people's names, but
+              for who took a model back (champion_history)
     auditor   what the reader sees, and runs, decisions, the audit, configuration hashes and the groups that
               patients are of; still no text
 

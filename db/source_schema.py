@@ -27,7 +27,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import TypeEngine
 
-from db.engine import parse_url
+from db.engine import connect_args_of, dates_in_iso, parse_url
 from db.errors import ConfigurationError
 from db.source_values import is_iso
 
@@ -43,10 +43,13 @@ def open_source(url: str) -> Engine:
     """An engine that only reads. Raises ConfigurationError for an unusable URL or a missing file."""
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        engine = create_engine(
+            parsed, hide_parameters=True, pool_pre_ping=True, connect_args=connect_args_of(parsed)
+        )
         if parsed.drivername.endswith("+psycopg"):
             # before SQLAlchemy's own look at the server
             event.listen(engine, "connect", _refuse_bytes, insert=True)
+            event.listen(engine, "connect", dates_in_iso)
             event.listen(engine, "connect", _take_any_moment)
         return engine
     path = Path(parsed.database or "").expanduser()

@@ -38,6 +38,8 @@ SERVER_ADVICE = (
     "start the one that PREFECT_API_URL or the active profile names, or unset it: each command then starts "
     "one of its own"
 )
+LOGIN_ADVICE = "put what it asks for into PREFECT_API_AUTH_STRING (or PREFECT_API_KEY)"
+LOG_ADVICE = "its log says why; see that its disk has room and that it is of this Prefect's version"
 
 
 def sealed(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -167,19 +169,22 @@ def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R
 
 
 def _naming_server(call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    """What Prefect's `call` returns; raises LaudosError where its server is away, or went away.
+    """What Prefect's `call` returns; raises LaudosError where its server is away, went away or refuses.
 
     None of what Prefect raises then comes out of a body of ours: those are sealed.
     """
     try:
         return call(*args, **kwargs)
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        what = f"answers with an error ({status}); {LOGIN_ADVICE if status in (401, 403) else LOG_ADVICE}"
     except httpx.TransportError as error:
-        away = type(error).__name__
+        what = f"does not answer ({type(error).__name__}); {SERVER_ADVICE}"
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        away = type(error.__cause__ or error).__name__
-    raise LaudosError(f"Prefect's server does not answer ({away}); {SERVER_ADVICE}")
+        what = f"does not answer ({type(error.__cause__ or error).__name__}); {SERVER_ADVICE}"
+    raise LaudosError(f"Prefect's server {what}")
 
 
 def prefect_run_id() -> str | None:

@@ -99,10 +99,16 @@ def test_no_file_in_flows_bears_the_name_of_an_installed_module() -> None:
 
 
 def reads_environment(source: str) -> bool:
-    """Whether a source looks into the environment; setting what a child process will read is no look."""
+    """Whether a source looks into the environment; what a child process will read is set without a look."""
     nodes = list(ast.walk(ast.parse(source)))
-    set_only = {node.target for node in nodes if isinstance(node, ast.AugAssign)} | {
-        node.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    set_only = {
+        *(node.target for node in nodes if isinstance(node, ast.AugAssign)),
+        *(node.left for node in nodes if isinstance(node, ast.BinOp)),
+        *(
+            node.value
+            for node in nodes
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+        ),
     }
     return any(
         isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and node not in set_only
@@ -115,6 +121,7 @@ def test_only_the_settings_read_the_environment() -> None:
     assert readers <= {"tasks.settings"}
     assert reads_environment("import os\nhome = os.environ['HOME']")
     assert not reads_environment("import os\nos.environ |= {'A': 'b'}\nos.environ['A'] = 'c'")
+    assert not reads_environment("import os\nrun(env=os.environ | {'A': 'b'})")
 
 
 # spelt in two halves, so that this file does not find itself

@@ -66,7 +66,9 @@ def _run_full(world: Scratch, disk: Disk, command: str, room_kib: int) -> bool:
     with disk.full(room_kib, needs) as limit:
         ended = world.start(within, limit, work, *arguments).join()
     # once the room is used up PostgreSQL may end or refuse a session itself, for which there is no code
-    named = ("is full", "without a code") if world.database == "postgres" else ("is full",)
+    named = (
+        ("is full", "without a code", "cannot be reached") if world.database == "postgres" else ("is full",)
+    )
     if ended is None:
         world.complain("unexpected_end", f"{command} ended without a word")
     elif ended.error is not None and not any(words in ended.message for words in named):

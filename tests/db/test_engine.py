@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, insert, make_url, select
+from sqlalchemy import URL, Engine, func, insert, make_url, select
 
-from db.engine import reading, shown, writing
+from db.engine import open_engine, reading, shown, writing
+from db.errors import DatabaseFailure
+from db.source_schema import open_source
 from db.tables import run
 from tasks.settings import Settings
 from tasks.status import status
@@ -66,3 +70,46 @@ def test_status_tells_of_a_url_what_is_shown_alone(
     url = make_url(database_url).update_query_dict(more)
     settings = configure(database=url.render_as_string(hide_password=False))
     assert status(settings).database == shown(engine.url)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("style", ["SQL, DMY", "German"])
+def test_moments_are_read_whatever_the_role_writes_them_as(postgres_url: str, style: str) -> None:
+    name = make_url(postgres_url).database
+    at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for engine in (open_engine(postgres_url), open_source(postgres_url)):
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
+            c.exec_driver_sql(f'ALTER DATABASE "{name}" SET DateStyle TO {style}')
+        engine.dispose()
+        with engine.connect() as c:
+            assert c.exec_driver_sql("SELECT timestamptz '2026-03-02 12:00+00'").scalar_one() == at
+        engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_database_that_cannot_be_reached_is_told_with_its_reason(postgres_url: str) -> None:
+    url = make_url(postgres_url)
+    for wrong, reason in (
+        (url.set(database="nowhere"), 'database "nowhere" does not exist'),
+        (url.set(username="nobody_here"), 'role "nobody_here" does not exist'),
+        (url.set(port=1), "failed: "),
+    ):
+        with pytest.raises(DatabaseFailure, match=reason) as told, reading(open_engine(str_of(wrong))):
+            pass
+        assert str(told.value).startswith("the database cannot be reached: ")
+        assert "canary" not in str(told.value)
+
+
+def test_a_database_file_is_its_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        with writing(open_engine(f"sqlite:///{tmp_path}/new/laudos.db")) as c:
+            c.exec_driver_sql("CREATE TABLE one (id INTEGER)")
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(old)
+    assert modes == {"laudos.db": 0o600, "laudos.db-wal": 0o600, "laudos.db-shm": 0o600}
+
+
+def str_of(url: URL) -> str:
+    return url.set(password="canary").render_as_string(hide_password=False)

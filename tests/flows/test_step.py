@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
+import prefect
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -192,3 +195,31 @@ def test_a_prefect_server_that_vanishes_is_named_without_its_address(
     with pytest.raises(LaudosError, match=r"server does not answer \(ReadError\)") as caught:
         fetching()
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "PREFECT_API_AUTH_STRING"), (500, "its log says why")], ids=str
+)
+def test_a_prefect_server_that_refuses_is_named_and_stops_no_other_part(status: int, advice: str) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path.endswith(("/health", "/version")) else status)
+            body = f'"{prefect.__version__}"'.encode()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    night = Attempts()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
+            assert night("ingest his", fetching) == []
+        server.shutdown()
+    assert night("tidy up", lambda: 7) == [7]
+    (told,) = night.failed
+    assert told.startswith(f"ingest his: Prefect's server answers with an error ({status}); ")
+    assert advice in told
