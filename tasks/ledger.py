@@ -72,9 +72,15 @@ def recorded_run(
 def code_revision() -> str:
     """The git commit this runs from, else the package's version."""
     with suppress(OSError, subprocess.SubprocessError):
-        asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(asked, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+        # laudos may be installed inside of a tree that is not its own, whose commit says nothing of it
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("rev-parse", "HEAD")
     return version("laudos")
+
+
+def _git(*asked: str) -> str:
+    told = ["git", "-C", str(Path(__file__).parent), *asked]
+    return subprocess.run(told, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
 
 
 def _begin(engine: Engine, settings: Settings, kind: str, held: ExitStack) -> RunRef:

@@ -8,6 +8,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -179,8 +181,26 @@ def test_a_server_gets_its_tables_only_when_told(
     assert runs(open_database(settings)) == []
 
 
-def test_the_code_is_known_by_commit_or_version() -> None:
-    assert code_revision()
+def test_the_code_is_known_by_its_own_commit_and_by_its_version_in_a_tree_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hospital keeps laudos.toml in git, with the environment that laudos is installed in beside it."""
+
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        asked = ["git", "-C", str(tmp_path), *identity, *words]
+        return subprocess.run(asked, capture_output=True, check=True, text=True).stdout.strip()
+
+    installed = tmp_path / "ledger.py"
+    installed.touch()
+    monkeypatch.setattr("tasks.ledger.__file__", str(installed))
+    revision = code_revision.__wrapped__  # not the answer that is kept
+    git("init")
+    git("commit", "--allow-empty", "-m", "laudos.toml")
+    assert revision() == version("laudos")
+    git("add", "ledger.py")
+    git("commit", "-m", "laudos itself")
+    assert revision() == git("rev-parse", "HEAD")
 
 
 def test_what_the_database_refuses_leaves_nothing_of_its_row_in_the_chain_of_errors(engine: Engine) -> None:
