@@ -73,6 +73,12 @@ def code_revision_of(c: Connection, run_id: int) -> str:
     return str(c.scalar(select(run.c.code_revision).where(run.c.id == run_id)))
 
 
+def made_by(c: Connection, run_id: int) -> tuple[str, str]:
+    """The revision of the code that ran it, and the sha of its settings."""
+    row = c.execute(select(run.c.code_revision, run.c.config_sha).where(run.c.id == run_id)).one()
+    return row.code_revision, row.config_sha
+
+
 def running(c: Connection, *, besides: int | None = None) -> list[int]:
     """The runs that say they are running, but for one."""
     query = select(run.c.id).where(run.c.state == "running").order_by(run.c.id)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_session import AsJson, ClassifierName, a_number, ready, show
+from flows.cli_session import AsJson, ClassifierName, a_number, end_with, ready, show
 
 app = typer.Typer(no_args_is_help=True, help="List, stop and resume scoring jobs.")
 
@@ -29,7 +29,9 @@ def worker(
     settings = ready()
     from tasks.worker import work
 
-    show(work(settings, classifier, wait=wait), as_json)
+    worked = work(settings, classifier, wait=wait)
+    show(worked, as_json)
+    end_with([bool(worked.failed)])
 
 
 @app.command("list", epilog="Example: laudos jobs list --classifier paaf")

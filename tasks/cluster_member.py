@@ -29,7 +29,7 @@ from tasks.claims import each_chunk
 from tasks.database import open_database
 from tasks.errors import safe_form
 from tasks.ledger import code_revision
-from tasks.model_folders import gist_fault_of
+from tasks.model_folders import require_within_reach
 from tasks.scorer import Scorer, ScoreSummary, load_scorer
 from tasks.settings import Settings
 from tasks.workers import machine, worker_name
@@ -102,12 +102,7 @@ def _greeting(asked: Asked) -> Answer:
     engine, settings, job = _joined(asked)
     with reading(engine) as c:
         model = models.existing(c, job.model_id)
-    # asked before anything is loaded: `load_scorer` would mark the model as altered for everybody
-    if fault := gist_fault_of(settings, model):
-        raise ConfigurationError(
-            f"model {model.id} cannot be read there ({fault}); let `folder` in its laudos.toml lead to the "
-            "folder of models that all machines share"
-        )
+    require_within_reach(settings, model)
     return {"worker": worker_name()}
 
 

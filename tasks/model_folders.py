@@ -29,6 +29,7 @@ from sqlalchemy import Connection, Engine
 
 from db import audit, models
 from db.engine import reading, writing
+from db.errors import ConfigurationError
 from db.models import Champion, Model, Promotion
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.faultpoints import reach
@@ -117,6 +118,19 @@ def gist_fault_of(settings: Settings, model: Model) -> str | None:
     if manifest_sha_of(folder) != model.manifest_sha:
         return f"the manifest in {folder} is missing or was altered"
     return None
+
+
+def require_within_reach(settings: Settings, model: Model) -> None:
+    """Raises ConfigurationError where this machine does not see the model as it was published.
+
+    For whoever only helps: asked before anything is loaded, for `intact` would mark the model as altered for
+    everybody, the machines that see it included.
+    """
+    if fault := gist_fault_of(settings, model):
+        raise ConfigurationError(
+            f"model {model.id} cannot be read there ({fault}); let `folder` in its laudos.toml lead to the "
+            "folder of models that all machines share"
+        )
 
 
 def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: datetime) -> str | None:

@@ -17,6 +17,7 @@ from db.engine import reading, writing
 from db.ledger import Counts
 from db.scoring import Job
 from db.tables import prediction, report, report_version, run, snapshot, snapshot_item, source
+from tasks.ledger import code_revision
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.conformal import Thresholds
 from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
@@ -57,8 +58,8 @@ class Hospital:
     now: datetime
 
     def run(self, kind: str = "ingest") -> int:
-        row = {"kind": kind, "code_revision": "test", "config_sha": "test", "started_at": self.now}
-        row |= {"state": "completed", "ended_at": self.now}
+        row = {"kind": kind, "code_revision": code_revision(), "config_sha": self.settings.sha()}
+        row |= {"started_at": self.now, "state": "completed", "ended_at": self.now}
         with writing(self.engine) as c:
             return int(c.execute(insert(run).values(row).returning(run.c.id)).scalar_one())
 

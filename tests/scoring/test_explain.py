@@ -22,6 +22,7 @@ from flows.cli import main
 from flows.cli_evidence_words import marked
 from tasks.claims import work_on
 from tasks.explain import explain
+from tasks.ledger import code_revision
 from tasks.marked_page import write_page
 from tasks.ml.evidence import sentences
 from tasks.ml.predictor import Predictor
@@ -197,7 +198,7 @@ def test_a_prediction_is_computed_again_and_traced_to_all_that_it_stands_on(both
     assert verified.largest_difference <= 1e-4
     of = verified.trace
     assert (of.report_id, of.report_version_id, of.model_id, of.snapshot_id) == (2, 2, 1, 1)
-    assert (of.scoring_code_revision, of.training_code_revision) == ("test", "test")
+    assert (of.scoring_code_revision, of.training_code_revision) == (code_revision(),) * 2
     assert len(of.manifest_sha) == len(of.snapshot_sha) == 64
     assert verified == verify_prediction(both.settings, "1:2")
     assert CANARY not in str(verified)
