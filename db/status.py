@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, ScalarSelect, fun
 from db import backlog
 from db.candidates import pending
 from db.reports import CURRENT, PRESENT
-from db.scoring import UNFINISHED, JobState
+from db.scoring import UNFINISHED, JobState, lease_clock
 from db.shadow import beside
 from db.tables import (
     champion,
@@ -165,6 +165,23 @@ def classifier(c: Connection, name: str, reads: list[str] | None) -> ClassifierS
     counts = c.execute(current).one()
     waits = backlog.count(c, holder.model_id, reads)
     return ClassifierStatus(name, holder.model_id, holder.since, counts.predicted, counts.for_review, waits)
+
+
+def overdue(c: Connection, name: str, reads: list[str] | None, since: datetime) -> int:
+    """Report versions that wait for the classifier's champion, as both did at that moment already.
+
+    0 where somebody is at work on a job of it, or a person stopped it.
+    """
+    holder = c.execute(
+        select(champion.c.model_id).where(champion.c.classifier == name, champion.c.since < since)
+    ).one_or_none()
+    if holder is None:
+        return 0
+    under_way = jobs(c, lease_clock(c), unfinished=True, classifier=name)
+    if any(job.workers or job.state == "paused" for job in under_way):
+        return 0
+    waits = backlog.waiting(holder.model_id, reads).where(report_version.c.created_at < since)
+    return int(c.scalar(select(func.count()).select_from(waits.subquery())) or 0)
 
 
 def last_runs(c: Connection) -> list[RunStatus]:

@@ -21,14 +21,14 @@ from tasks.step import Name, flow
 class ClassifySummary:
     """What one classifier's scoring came to.
 
-    `outcome`: scored, nothing to score, unfinished, paused or failed.
+    `outcome`: scored, nothing to score, paused or failed.
 
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
     encoder, `identical` ones have the text of one of them, `from_features` were read before the job was cut;
     `by_student`: those that a student answered before the champion (`scoring.cascade`); `withheld`: of
     `review`, those that were sure, in a job of another population than calibrated it (`scoring.shift_level`);
-    `quarantined` made the model fail; `elsewhere` chunks are still with another worker, `paused` ones
-    wait for `resume_with`. `along`: what a challenger scored beside it, answering nothing.
+    `quarantined` made the model fail; `paused` chunks wait for `resume_with`. `along`: what a challenger
+    scored beside it, answering nothing.
     """
 
     classifier: str
@@ -43,7 +43,6 @@ class ClassifySummary:
     quarantined: int = 0
     by_student: int = 0
     withheld: int = 0
-    elsewhere: int = 0
     paused: int = 0
     resume_with: str | None = None
     failure: str | None = None
@@ -85,7 +84,7 @@ def _classify_one(settings: Settings, classifier: str, dask: str | None) -> Clas
         _outcome(jobs, scored),
         run.id,
         tuple(jobs),
-        **vars(scored),
+        **{name: count for name, count in vars(scored).items() if name != "elsewhere"},  # none: it waits
         resume_with=resume_with,
         failure=failure,
         along=along,
@@ -108,6 +107,4 @@ def _score_along(settings: Settings, classifier: str) -> tuple[ScoredAlong | Non
 def _outcome(jobs: list[int], scored: ScoreSummary) -> str:
     if scored.paused:
         return "paused"
-    if scored.elsewhere:
-        return "unfinished"
     return "scored" if jobs else "nothing to score"

@@ -46,6 +46,16 @@ def silences(
             yield f"{name}: nothing new since {at:%Y-%m-%d %H:%M} UTC; ask whether its feed still runs"
 
 
+def backlogs(overdue: Mapping[str, int]) -> Iterator[str]:
+    """Classifiers with reports that waited for the champion all day, and nobody at work on them."""
+    for classifier, reports in sorted(overdue.items()):
+        if reports:
+            yield (
+                f"{classifier}: {reports:,} reports have waited for the champion for more than a day, and "
+                "nobody is at work on them; run `laudos classify` and see what it says, and `laudos doctor`"
+            )
+
+
 def indecision(answers: Sequence[Answers], limits: MonitoringSettings) -> Iterator[str]:
     """Classifiers that left more than the limit of their answers to a person."""
     for classifier in sorted({one.classifier for one in answers}):

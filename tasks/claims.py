@@ -6,6 +6,7 @@ claim -> score (tasks/scorer.py; no transaction is open while the model computes
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +26,8 @@ from tasks.workers import is_dead, worker_name
 log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+
+POLL_S = 1.0  # how often it is seen whether others are still at work
 
 
 def work_on(
@@ -147,11 +150,31 @@ def take_over_silent(engine: Engine, settings: Settings, job: Job, *, gone: Coll
 
 
 def what_is_left(engine: Engine, job: Job) -> ScoreSummary:
-    """The job's chunks that are not done, counted under who or what they wait for."""
+    """The job's chunks that are not done, counted under who or what they wait for.
+
+    None of one that ended because its model is champion no more: the new champion's job has their reports.
+    """
     with reading(engine) as c:
         left = scoring.progress(c, job.id)
         standing = scoring.get(c, job.id)
+    if standing is not None and standing.state == "stopped":
+        return ScoreSummary()
     if standing is not None and standing.state == "paused":
         log.warning('job %d was stopped; "laudos jobs resume %d" lets it go on', job.id, job.id)
         return ScoreSummary(paused=left.open + left.leased)
     return ScoreSummary(elsewhere=left.open + left.leased)
+
+
+def await_others(engine: Engine, job: Job) -> ScoreSummary:
+    """Wait as long as others hold all that is left of the job; what is left then.
+
+    At most for a lease and a chunk: who computes renews its lease, and who fell silent loses it.
+    """
+    log.info("job %d: others are at what is left of it; waiting for them", job.id)
+    while True:
+        time.sleep(POLL_S)
+        with reading(engine) as c:
+            free = scoring.is_any_free(c, job.id)
+            others = takeover.at_work(c, job.id, scoring.lease_clock(c))
+        if free or not others or any(map(is_dead, others)):
+            return what_is_left(engine, job)

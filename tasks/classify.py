@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.predictions import Exported
 from tasks.candidacy import lapse
+from tasks.claims import await_others
 from tasks.classifiers import the_champion, the_classifier
 from tasks.cluster import score_on_cluster
 from tasks.database import open_database
@@ -60,8 +61,9 @@ def cut_backlog(run_id: int, classifier: str) -> int | None:
 
 @step("score", run_name="score job {job_id}", retries=2)
 def score(job_id: int, dask: str | None = None) -> ScoreSummary:
-    """Work on a job until no chunk of it is free. Safe to repeat, and by several workers at once.
+    """Work on a job until nothing of it is left, or it was stopped. Safe to repeat, and by several at once.
 
+    What another worker holds is waited for: what came in since waits for the end of the job.
     `dask` (default: `scoring.dask`) is the scheduler of a cluster that does the work.
     """
     settings = Settings.load()
@@ -71,9 +73,17 @@ def score(job_id: int, dask: str | None = None) -> ScoreSummary:
     if job is None:
         raise LaudosError(f'there is no scoring job {job_id}; run "laudos classify"')
     address = dask or settings.scoring.dask
-    if address is not None:
-        return score_on_cluster(engine, settings, job, address)
-    return score_job(engine, settings, job)
+
+    def scored_now() -> ScoreSummary:
+        if address is not None:
+            return score_on_cluster(engine, settings, job, address)
+        return score_job(engine, settings, job)
+
+    scored = scored_now()
+    while scored.elsewhere:
+        left = await_others(engine, job)
+        scored = replace(scored, elsewhere=0, paused=0) + (scored_now() if left.elsewhere else left)
+    return scored
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,12 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
             *alarms.misses(figures, settings.classifiers),
             *alarms.silences(intake, sorted(settings.sources), now, limits),
             *alarms.quarantine_jumps(intake, monitoring.intake(c, earlier, since), limits),
+            *alarms.backlogs(
+                {
+                    name: status.overdue(c, name, asked.sources, since)
+                    for name, asked in settings.classifiers.items()
+                }
+            ),
             *alarms.shifts(verdicts),
             *alarms.indecision([one for one in answers if one.at >= since], limits),
             *alarms.cascades(audits),

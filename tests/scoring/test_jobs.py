@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from db.status import JobStatus
 from db.tables import audit, prediction, score_chunk, score_job
 from flows.classify import ClassifySummary
 from flows.cli import main
+from tasks import claims
 from tasks.classify import cut_backlog, score
 from tasks.doctor import doctor
 from tasks.jobs import list_jobs, resume_job, stop_job
 from tasks.ml.predictor import Predictor
+from tasks.monitor import look_back
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
@@ -94,7 +97,7 @@ def test_a_stopped_job_waits_over_every_classify_until_it_is_resumed(
     assert stop_job(both.settings, job.id).next == f"laudos jobs resume {job.id}"
     for _ in range(2):
         told = classify()
-        assert (told.outcome, told.paused, told.elsewhere, told.written) == ("paused", 3, 0, 0)
+        assert (told.outcome, told.paused, told.written) == ("paused", 3, 0)
         assert told.resume_with == f"laudos jobs resume {job.id}"
     assert both.count(prediction) == both.count(score_chunk, score_chunk.c.state != "open") == 0
     assert both.count(score_job) == 1
@@ -163,6 +166,48 @@ def test_a_stopped_job_of_a_former_champion_is_over(
     assert [one.state for one in list_jobs(both.settings)] == ["done", "stopped"]
     with pytest.raises(LaudosError, match="ended when model 1 was champion no more"):
         resume_job(both.settings, job.id)
+    assert doctor(both.settings) == []
+
+
+def finishes(both: Hospital, chunk: Chunk) -> None:
+    finish(both, chunk)  # with no answer: its four reports are in the next job
+
+
+def falls_silent(both: Hospital, _: Chunk) -> None:
+    with writing(both.engine) as c:
+        c.execute(update(score_chunk).values(leased_until=both.now - LEASE))
+
+
+def is_for_a_former_champion(both: Hospital, _: Chunk) -> None:
+    champion = both.crown(head=1)
+    with writing(both.engine) as c:
+        scoring.stop_former(c, CLASSIFIER, champion, both.now)
+
+
+@pytest.mark.parametrize("ends", [finishes, falls_silent, is_for_a_former_champion])
+def test_what_came_in_since_is_scored_once_another_worker_has_ended_its_chunk(
+    both: Hospital,
+    job: Job,
+    classify: Callable[[], ClassifySummary],
+    monkeypatch: pytest.MonkeyPatch,
+    ends: Callable[[Hospital, Chunk], None],
+) -> None:
+    with writing(both.engine) as c:
+        held = scoring.claim(c, job.id, "elsewhere", 2 * LEASE, scoring.lease_clock(c))
+    assert held is not None
+    both.receive(4)
+    looks: list[float] = []
+
+    def look_again(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            ends(both, held)
+
+    monkeypatch.setattr(claims, "time", SimpleNamespace(sleep=look_again))
+    told = classify()
+    assert (told.outcome, len(told.jobs), len(looks)) == ("scored", 2, 2)
+    champion = prediction.c.model_id == (2 if ends is is_for_a_former_champion else 1)
+    assert both.count(prediction, champion) == 16
     assert doctor(both.settings) == []
 
 
@@ -247,6 +292,22 @@ def test_stops_claims_and_finishes_at_once_block_nobody_for_ever(both: Hospital)
     for worker in workers:
         worker.join()
     assert sorted(finished) == list(range(1, 41))
+
+
+def test_reports_that_waited_all_day_with_nobody_at_work_raise_an_alarm(both: Hospital, job: Job) -> None:
+    def alarmed(days: int) -> list[str]:
+        with reading(both.engine) as c:
+            told = look_back(c, both.settings, both.now + timedelta(days=days, minutes=1)).alarms
+        return [one for one in told if "waited for the champion" in one]
+
+    assert alarmed(0) == []
+    (told,) = alarmed(1)
+    assert told.startswith("achado: 12 reports have waited for the champion for more than a day")
+    with writing(both.engine) as c:
+        scoring.claim(c, job.id, "elsewhere", LEASE, scoring.lease_clock(c))
+    assert alarmed(1) == [], "somebody is at work on them"
+    stop_job(both.settings, job.id)
+    assert alarmed(1) == [], "a person stopped it"
 
 
 # ------------------------------------------------------------------ how far it is

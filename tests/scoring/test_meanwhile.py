@@ -18,6 +18,7 @@ from db.takeover import TakenOver
 from tasks.doctor import doctor
 from tasks.ml.predictor import Predictor
 from tasks.settings import Settings
+from tasks.worker import score_job
 from tests.scoring.hospital import TABLES, Hospital, text_of
 from tests.scoring.test_classify import classify, fail_on
 
@@ -143,7 +144,7 @@ def test_a_worker_that_lost_its_chunk_goes_on_with_the_next(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospital.receive(12)
-    hospital.crown()
+    job = hospital.cut(hospital.crown())
     read, lost = Predictor.vectors, []
 
     def vectors(self: Predictor, texts: list[str], **options: Any) -> Any:
@@ -155,8 +156,7 @@ def test_a_worker_that_lost_its_chunk_goes_on_with_the_next(
         return read(self, texts, **options)
 
     monkeypatch.setattr(Predictor, "vectors", vectors)
-    summary = classify(hospital)
-    assert summary is not None
+    summary = score_job(hospital.engine, hospital.settings, job)
     assert (summary.written, summary.elsewhere) == (8, 1)
 
 
