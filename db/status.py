@@ -26,7 +26,7 @@ from db.tables import (
     source,
 )
 
-# a rate is read off the last chunks that ended, none of them longer ago than this
+# a rate is read off about so many of the last chunks that ended, none of them longer ago than this
 RATE_CHUNKS = 20
 RATE_AGE = timedelta(hours=1)
 
@@ -72,10 +72,10 @@ class RunStatus:
 class JobStatus:
     """A scoring job: how far it is, who works on it, and when it will be done.
 
-    `workers` hold a lease now; `silent` chunks have one that ran out; a worker died over `suspect` ones.
-    `reports_per_minute` stands on the last chunks that ended, None where fewer than two did within an
-    hour; `left_s` is None without a rate or without anybody at work. `population`: due, alike, shifted or
-    untested (db/shift.py); None for a job cut before there were tests.
+    `workers` hold a lease now, on a chunk or on the test for a shift; `silent` chunks have one that ran out;
+    a worker died over `suspect` ones. `reports_per_minute` stands on the last chunks that ended, None with
+    nobody at work, or before a worker ended its second within an hour; `left_s` is None without it.
+    `population`: due, alike, shifted or untested (db/shift.py); None for a job cut before there were tests.
     """
 
     job: int
@@ -204,6 +204,7 @@ def jobs(
     chunk = score_chunk.c
     done, leased = chunk.state == "done", chunk.state == "leased"
     alive = leased & (chunk.leased_until >= now)
+    tested = shift_test.c.leased_until >= now
 
     def counted(condition: ColumnElement[bool]) -> ColumnElement[int]:
         return func.count().filter(condition)
@@ -221,6 +222,7 @@ def jobs(
             counted(leased & ~alive).label("silent"),
             counted(~done & (chunk.deaths > 0)).label("suspect"),
             func.count(chunk.leased_by.distinct()).filter(alive).label("workers"),
+            func.count(shift_test.c.leased_by.distinct()).filter(tested).label("testing"),
             reports(done).label("reports_done"),
             reports(~done).label("reports_left"),
             func.coalesce(func.sum(chunk.written), 0).label("written"),
@@ -238,7 +240,7 @@ def jobs(
 
 
 def _job(c: Connection, row: Row[Any], now: datetime) -> JobStatus:
-    rate = _reports_per_minute(c, row.id, now) if row.state == "open" else None
+    rate = _reports_per_minute(c, row.id, row.workers, now) if row.state == "open" and row.workers else None
     return JobStatus(
         job=row.id,
         classifier=row.classifier,
@@ -250,29 +252,35 @@ def _job(c: Connection, row: Row[Any], now: datetime) -> JobStatus:
         chunks=row.chunks,
         chunks_done=row.chunks_done,
         chunks_leased=row.chunks_leased,
-        workers=row.workers,
+        workers=row.workers + row.testing,
         silent=row.silent,
         suspect=row.suspect,
         reports_per_minute=rate,
-        left_s=60 * row.reports_left / rate if rate and row.workers else None,
+        left_s=60 * row.reports_left / rate if rate else None,
         created_at=row.created_at,
         ended_at=row.ended_at,
         population=row.population,
     )
 
 
-def _reports_per_minute(c: Connection, job_id: int, now: datetime) -> float | None:
-    """Reports of the chunks that ended after the first of the last ones, over the time since that one."""
+def _reports_per_minute(c: Connection, job_id: int, workers: int, now: datetime) -> float | None:
+    """Reports of the last chunks that ended, over the time since the one before them.
+
+    Of whole rounds, a chunk a worker: workers that began together end together, too, and between two of one
+    round lies next to no time.
+    """
+    rounds = max(1, RATE_CHUNKS // workers)
     ended = c.execute(
         select(score_chunk.c.done_at, score_chunk.c.reports)
         .where(score_chunk.c.job_id == job_id, score_chunk.c.done_at > now - RATE_AGE)
         .order_by(score_chunk.c.done_at.desc())
-        .limit(RATE_CHUNKS)
+        .limit(rounds * workers + 1)
     ).all()
-    if len(ended) < 2:
+    of_whole_rounds = (len(ended) - 1) // workers * workers
+    if of_whole_rounds < 1:
         return None
-    took_s = (ended[0].done_at - ended[-1].done_at).total_seconds()
-    return 60 * sum(row.reports for row in ended[:-1]) / took_s if took_s > 0 else None
+    took_s = (ended[0].done_at - ended[of_whole_rounds].done_at).total_seconds()
+    return 60 * sum(row.reports for row in ended[:of_whole_rounds]) / took_s if took_s > 0 else None
 
 
 def _count_by_source(column: Column[Any], condition: ColumnElement[bool]) -> ScalarSelect[int]:

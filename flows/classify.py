@@ -23,6 +23,9 @@ class ClassifySummary:
 
     `outcome`: scored, nothing to score, paused or failed.
 
+    Counts are of the step's last try, where a database that was away had it repeated. What stands in the
+    database, and so on the page *Tonight*, is whole.
+
     written predictions, `review` of them for a person to look at; `encoded` reports went through the
     encoder, `identical` ones have the text of one of them, `from_features` were read before the job was cut;
     `by_student`: those that a student answered before the champion (`scoring.cascade`); `withheld`: of

@@ -159,6 +159,8 @@ def _how_far(job: JobStatus) -> str:
     ]
     if job.state == "paused":
         told.append(f'stopped; "laudos jobs resume {job.job}" lets it go on')
+    elif job.population == "due" and job.workers:
+        told.append("a worker reads a sample first, by which all of it is tested; the others wait for it")
     else:
         told.append(f"{job.workers} workers" if job.workers else 'nobody at work; "laudos classify" goes on')
     if job.reports_per_minute is not None:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 import flows.classify
-from db import schema, scoring, status
+from db import schema, scoring, shift, status
 from db.engine import open_engine, reading, writing
 from db.errors import LaudosError, StaleLease
 from db.scoring import Chunk, Job
@@ -326,26 +326,62 @@ def test_the_state_of_a_job_is_told_from_its_chunks(both: Hospital, job: Job) ->
     assert status_of(both).suspect == 1
 
 
-def test_a_rate_is_claimed_from_the_second_chunk_on(both: Hospital, job: Job) -> None:
-    moments = [both.now - timedelta(minutes=minutes) for minutes in (10, 8)]
-    rates = []
-    for moment in moments:
-        finish(both, claim(both, job))
+def test_a_rate_is_claimed_from_the_second_chunk_on_while_somebody_is_at_work(
+    both: Hospital, job: Job
+) -> None:
+    held, rates = claim(both, job), []
+    for minutes in (10, 8):
+        finish(both, held)
         with writing(both.engine) as c:
+            moment = both.now - timedelta(minutes=minutes)
             c.execute(update(score_chunk).where(score_chunk.c.done_at == both.now).values(done_at=moment))
+        nobody = status_of(both)
+        assert (nobody.reports_per_minute, nobody.left_s) == (None, None), "nobody is at work"
+        held = claim(both, job)
         rates.append(status_of(both).reports_per_minute)
     # the second chunk's four reports took two minutes
     assert rates == [None, 2.0]
-    assert status_of(both).left_s is None, "with nobody at work no time is promised"
-    claim(both, job)
     told = status_of(both)
     assert (told.reports_done, told.left_s) == (8, 120.0)
     assert status_of(both, later_s=3600).reports_per_minute is None, "an hour ago is no rate"
 
 
+def test_workers_whose_chunks_end_together_are_told_at_their_true_rate(both: Hospital) -> None:
+    """24 of one speed: each reads a report in 30 s, and all end within the same second."""
+    both.receive(72)
+    job = both.cut(both.crown_row(), 1, 1)
+    workers = [f"w{number}" for number in range(24)]
+    held, rates = [claim(both, job, worker) for worker in workers], []
+    for after_s in (30, 60):
+        with writing(both.engine) as c:
+            for number, chunk in enumerate(held):
+                ended = both.now - timedelta(minutes=5) + timedelta(seconds=after_s + number / 24)
+                scoring.finish(c, chunk, [], encoded=0, backend="test", now=ended)
+        held = [claim(both, job, worker) for worker in workers]
+        rates.append(status_of(both).reports_per_minute)
+    assert rates == [None, pytest.approx(48.0)]
+
+
+def test_who_tests_a_job_for_a_shift_is_at_work_on_it(
+    both: Hospital, job: Job, laudos: Callable[..., str]
+) -> None:
+    with writing(both.engine) as c:
+        clock = scoring.lease_clock(c)
+        shift.claim(c, job.id, "a", timedelta(minutes=10), clock)
+    passed_s = (clock - both.now).total_seconds()
+    told = status_of(both, later_s=passed_s)
+    assert (told.workers, told.chunks_leased) == (1, 0)
+    assert "a worker reads a sample first" in laudos("status")
+    assert status_of(both, later_s=passed_s + 3600).workers == 0, "it fell silent"
+    with writing(both.engine) as c:
+        shift.end(c, job.id, shift.UNTESTED, both.now)
+    assert "nobody at work" in laudos("status")
+
+
 def test_chunks_that_ended_in_one_moment_give_no_rate(both: Hospital, job: Job) -> None:
     for _ in range(2):
         finish(both, claim(both, job))
+    claim(both, job)
     assert status_of(both).reports_per_minute is None
 
 
