@@ -164,9 +164,9 @@ def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
     hospital: Hospital, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospital.receive(4)
-    hospital.crown()
+    model_id = hospital.crown()
     impatient = {**TABLES, "scoring": {"lease": "0s", "batch_tokens": 64}}
-    configure(database=hospital.settings.database, **impatient)
+    settings = configure(database=hospital.settings.database, **impatient)
     renewed: list[int] = []
 
     monkeypatch.setattr(scoring, "renew", lambda c, chunk, lease, now: renewed.append(chunk.seq))
@@ -180,8 +180,7 @@ def test_a_long_chunk_renews_its_lease_and_notices_when_it_is_lost(
     monkeypatch.setattr(scoring, "renew", lost)
     monkeypatch.setattr(scoring, "claim", once(scoring.claim))
     monkeypatch.setattr(takeover, "take_over", lambda *_, **__: TakenOver())
-    summary = classify(hospital)
-    assert summary is not None
+    summary = score_job(hospital.engine, settings, hospital.cut(model_id))
     assert (summary.written, hospital.count(prediction)) == (0, 4)
 
 
