@@ -152,6 +152,13 @@ INVARIANTS = (
         offenders.snapshots_unlike_their_items,
     ),
     Invariant(
+        "synthetic_set_whole",
+        "of what is written here as many reports teach as the set in force has",
+        "source",
+        'another set\'s reports may teach beside it; run "laudos synthesize", then "laudos retrain"',
+        offenders.sources_unlike_their_set,
+    ),
+    Invariant(
         "vectors_fit_their_encoder",
         "all vectors of an encoder are equally long",
         "encoder",

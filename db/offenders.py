@@ -41,6 +41,8 @@ from db.tables import (
     score_job,
     snapshot,
     snapshot_item,
+    source,
+    synthetic_set,
 )
 
 LEDGER = ("read", "new", "updated", "unchanged", "quarantined")
@@ -218,6 +220,24 @@ def patients_in_two_splits() -> Select[Any]:
         .group_by(snapshot_item.c.snapshot_id, report.c.patient_key)
         .having(func.count(snapshot_item.c.split.distinct()) > 1)
     )
+
+
+def sources_unlike_their_set() -> Select[Any]:
+    """Synthetic sources of which another number of reports stands than their set in force has."""
+    last = (
+        select(synthetic_set.c.reports)
+        .where(synthetic_set.c.source_id == source.c.id, synthetic_set.c.written_at.is_not(None))
+        .order_by(synthetic_set.c.written_at.desc(), synthetic_set.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    standing = (
+        select(func.count())
+        .where(report.c.source_id == source.c.id, report.c.deleted_at.is_(None))
+        .scalar_subquery()
+    )
+    # what was written before sets were recorded has none to be held against: null is unlike nothing
+    return select(source.c.name).where(source.c.kind == "synthetic", last != standing)
 
 
 def snapshots_unlike_their_items() -> Select[Any]:

@@ -1,4 +1,4 @@
-"""Synthetic reports as rows: taken in like a hospital's, and retired when a newer set replaces them."""
+"""Synthetic reports as rows: a set is written ahead, and put in force in the place of another by one swap."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from db.among import among
 from db.ledger import Counts
-from db.reports import CURRENT
+from db.reports import CURRENT, mark_deleted, revive
 from db.tables import label, report, report_version, source
 
-_AT_ONCE = 500  # ids in one statement: SQLite takes no more than 32,766 parameters
+_AT_ONCE = 500  # rows in one statement: SQLite takes no more than 32,766 parameters
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,28 @@ class NewReport:
 
 
 @dataclass(frozen=True)
+class WrittenAhead:
+    """A page of a set that is not in force yet: its numbers, and what of it is written.
+
+    `amended`: reports known with another text or under another label. They may teach now, so they are
+    written with the swap, and `counts` leaves them out.
+    """
+
+    counts: Counts
+    report_ids: frozenset[int]
+    amended: list[NewReport]
+
+
+@dataclass(frozen=True)
 class _Known:
-    """A report that was written before, and its current version."""
+    """A report that was written before, its current version and what that is said to be."""
 
     external_id: str
     id: int
     current_version: int
-    deleted_at: datetime | None
     version_id: int
     raw_sha: str
+    label: str | None
 
 
 def source_of(c: Connection, classifier: str) -> int:
@@ -50,58 +63,75 @@ def source_of(c: Connection, classifier: str) -> int:
     return int(c.execute(made).scalar_one())
 
 
-def take_in(
+def write_ahead(
+    c: Connection, run_id: int, source_id: int, classifier: str, rows: Sequence[NewReport], now: datetime
+) -> WrittenAhead:
+    """Write what is new of a page, with its labels, as reports that are gone: they teach nothing yet."""
+    known = _known(c, source_id, classifier, rows)
+    new = [row for row in rows if row.external_id not in known]
+    amended = [row for row in rows if row.external_id in known and not _says(known[row.external_id], row)]
+    report_ids = _insert_reports(c, source_id, new, now)
+    version_ids = _insert_versions(c, run_id, new, report_ids, dict.fromkeys(report_ids, 1), now)
+    _set_labels(c, classifier, {version_ids[row.external_id]: row.label for row in new}, now)
+    done = len(rows) - len(amended)
+    numbers = frozenset(report_ids.values()) | {found.id for found in known.values()}
+    return WrittenAhead(Counts(done, len(new), 0, done - len(new), 0), numbers, amended)
+
+
+def amend(
     c: Connection, run_id: int, source_id: int, classifier: str, rows: Sequence[NewReport], now: datetime
 ) -> Counts:
-    """Write a page of reports with their labels; a known id with the same content is left as it is."""
-    known = _known(c, source_id, [row.external_id for row in rows])
-    new = [row for row in rows if row.external_id not in known]
-    changed = [
-        row for row in rows if row.external_id in known and known[row.external_id].raw_sha != row.raw_sha
-    ]
-    report_ids = _insert_reports(c, source_id, new, now)
-    report_ids |= {row.external_id: known[row.external_id].id for row in changed}
-    versions = {row.external_id: 1 for row in new}
-    versions |= {row.external_id: known[row.external_id].current_version + 1 for row in changed}
-    version_ids = _insert_versions(c, run_id, new + changed, report_ids, versions, now)
-    for row in changed:
-        bumped = update(report).where(report.c.id == report_ids[row.external_id])
-        c.execute(bumped.values(current_version=versions[row.external_id]))
-    version_ids = {name: found.version_id for name, found in known.items()} | version_ids
-    _set_labels(c, classifier, {version_ids[row.external_id]: row.label for row in rows}, now)
-    # a set that was replaced may come back
-    back = [found.id for found in known.values() if found.deleted_at is not None]
-    if back:
-        c.execute(update(report).where(report.c.id.in_(back)).values(deleted_at=None))
-    return Counts(len(rows), len(new), len(changed), len(rows) - len(new) - len(changed), 0)
+    """Give known reports their other text, as a new version, or their other label."""
+    updated = 0
+    for start in range(0, len(rows), _AT_ONCE):
+        page = rows[start : start + _AT_ONCE]
+        known = _known(c, source_id, classifier, page)
+        changed = [row for row in page if known[row.external_id].raw_sha != row.raw_sha]
+        report_ids = {row.external_id: known[row.external_id].id for row in changed}
+        versions = {row.external_id: known[row.external_id].current_version + 1 for row in changed}
+        version_ids = {name: found.version_id for name, found in known.items()}
+        version_ids |= _insert_versions(c, run_id, changed, report_ids, versions, now)
+        for name, number in versions.items():
+            c.execute(update(report).where(report.c.id == report_ids[name]).values(current_version=number))
+        _set_labels(c, classifier, {version_ids[row.external_id]: row.label for row in page}, now)
+        updated += len(changed)
+    return Counts(len(rows), 0, updated, len(rows) - updated, 0)
 
 
-def retire_others(c: Connection, source_id: int, current: Collection[str], now: datetime) -> int:
-    """Mark as gone whatever of the source is none of these ids; returns how many reports that were."""
-    query = select(report.c.id, report.c.external_id).where(
-        report.c.source_id == source_id, report.c.deleted_at.is_(None)
-    )
-    gone = [row.id for row in c.execute(query) if row.external_id not in current]
-    for start in range(0, len(gone), _AT_ONCE):
-        page = gone[start : start + _AT_ONCE]
-        c.execute(update(report).where(report.c.id.in_(page)).values(deleted_at=now))
+def swap(c: Connection, source_id: int, report_ids: Collection[int], now: datetime) -> int:
+    """Let these reports of the source stand, and no other; returns how many are gone by it."""
+    ours = (report.c.source_id == source_id, report.c.deleted_at.is_(None))
+    standing = set(c.scalars(select(report.c.id).where(*ours)))
+    gone = sorted(standing.difference(report_ids))
+    mark_deleted(c, gone, now)
+    revive(c, sorted(set(report_ids) - standing))
     return len(gone)
 
 
-def _known(c: Connection, source_id: int, external_ids: Sequence[str]) -> dict[str, _Known]:
+def _says(known: _Known, row: NewReport) -> bool:
+    return (known.raw_sha, known.label) == (row.raw_sha, row.label)
+
+
+def _known(c: Connection, source_id: int, classifier: str, rows: Sequence[NewReport]) -> dict[str, _Known]:
+    said = and_(
+        label.c.report_version_id == report_version.c.id,
+        label.c.classifier == classifier,
+        label.c.origin == "synthetic",
+    )
     query = (
         select(
             report.c.external_id,
             report.c.id,
             report.c.current_version,
-            report.c.deleted_at,
             report_version.c.id,
             report_version.c.raw_sha,
+            label.c.value,
         )
         .join(report_version, report_version.c.report_id == report.c.id)
+        .outerjoin(label, said)
         .where(
             report.c.source_id == source_id,
-            among(c, report.c.external_id, list(external_ids)),
+            among(c, report.c.external_id, [row.external_id for row in rows]),
             CURRENT,
         )
     )
@@ -120,6 +150,7 @@ def _insert_reports(
             "patient_key": row.patient_key,
             "current_version": 1,
             "created_at": now,
+            "deleted_at": now,  # until its set is put in force
         }
         for row in rows
     ]

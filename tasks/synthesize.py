@@ -16,6 +16,7 @@ from db.synthetic import NewReport
 from db.synthetic_sets import RecordedSet, SetRecipe
 from tasks.database import open_database
 from tasks.ml.cleaning import CLEANING_REVISION, clean, raw_sha
+from tasks.ml.faultpoints import reach
 from tasks.ml.renewal import Candidate, Recipe, grammar_sha, hardest, renewed
 from tasks.ml.report_ids import institution_of
 from tasks.ml.splits import is_reserved
@@ -82,9 +83,10 @@ def write_set(
     now: datetime,
     hard: Hard = nothing_is_hard,
 ) -> SetWritten:
-    """Page by page, each with its share of the ledger; the older sets go last, when the new one stands.
+    """Page by page, each with its share of the ledger, and none of it in force; then one transaction swaps
+    the sets. Cut off anywhere before that ends, the set before stays in force, and the next call goes on.
 
-    Raises LaudosError where the audit fails: then nothing is written, and the set before stays in force.
+    Raises LaudosError where the audit fails: then nothing is written.
     """
     rows = _rows_to_write(classifier, asked)
     with writing(engine) as c:
@@ -99,20 +101,27 @@ def write_set(
     kept = _kept(engine, planned, standing, asked, rows, hard)
     sound = require_sound(engine, run_id, planned, classifier, asked, rows, kept, now)
     reports = renewed(recipe, seed, rows, sound.kept)
-    counts, written = ledger.Counts(), set[str]()
+    counts, written, amended = ledger.Counts(), set[int](), list[NewReport]()
     with progress_bar(f"writing reports for {classifier}") as progress:
         for page in _pages(reports, asked):
             with writing(engine) as c:
-                share = synthetic.take_in(c, run_id, source_id, classifier, page, now)
-                ledger.add_batch(c, run_id, source_id, share, now)
-            counts += share
-            written |= {report.external_id for report in page}
-            progress(counts.read, len(rows) * recipe.reports_per_row)
+                ahead = synthetic.write_ahead(c, run_id, source_id, classifier, page, now)
+                ledger.add_batch(c, run_id, source_id, ahead.counts, now)
+            reach("synthesize.page.committed")
+            counts += ahead.counts
+            written |= ahead.report_ids
+            amended += ahead.amended
+            progress(len(written), len(rows) * recipe.reports_per_row)
     with writing(engine) as c:
-        # after the kept ones were read and written: whatever is not named here goes
-        retired = synthetic.retire_others(c, source_id, written, now)
+        if amended:
+            share = synthetic.amend(c, run_id, source_id, classifier, amended, now)
+            ledger.add_batch(c, run_id, source_id, share, now)
+            counts += share
+        reach("synthesize.set.amended")
+        retired = synthetic.swap(c, source_id, written, now)
         if standing is None or standing.sha != sound.sha:  # else its age goes on counting
             synthetic_sets.came_into_force(c, source_id, sound.sha, now)
+        reach("synthesize.set.swapped")
     return SetWritten(classifier, seed, len(rows), counts, len(sound.kept), retired)
 
 

@@ -153,9 +153,15 @@ def _synthetic(card: Card) -> list[Block]:
         return []
     blocks: list[Block] = [Heading("How its synthetic reports were written")]
     if card.written is None:
-        blocks.append(Paragraph("The set was not recorded: it was written before sets were."))
+        blocks.append(
+            Paragraph(
+                "No whole set stood recorded when this one was frozen: its synthetic reports were written "
+                "before sets were recorded, or by a run that was cut off before its set was whole."
+            )
+        )
     else:
         blocks += [Paragraph(_how(card.written)), Paragraph(_again(card.classifier, card.written))]
+        blocks += _beside(card, card.written)
     return [
         *blocks,
         _by_split(("institution", "label"), card.institutions),
@@ -187,6 +193,22 @@ def _again(classifier: str, one: Written) -> str:
         f"The same set again: laudos synthesize --classifier {classifier} --seed {one.seed}, with the same "
         f"settings and code and this database's record of what was kept. Set {one.sha[:12]}."
     )
+
+
+def _beside(card: Card, one: Written) -> list[Block]:
+    """Where the synthetic reports here are not as many as the set has: what is told of it is not of them."""
+    held = sum(cell.reports for cell in card.seeds)
+    if held == one.reports or (held < one.reports and card.left_out):
+        return []
+    return [
+        Paragraph(
+            f"This training set holds {held} synthetic reports and that set has {one.reports}: another set's "
+            "reports are among them, or some of its own are missing. What is told of the set and its audit "
+            f'does not hold for all of them. Run "laudos synthesize --classifier {card.classifier}", then '
+            f'"laudos retrain --classifier {card.classifier}".',
+            strong=True,
+        )
+    ]
 
 
 def _audit(card: Card) -> list[Block]:

@@ -23,6 +23,10 @@ POINTS = (
     # after a full reconciliation: what is gone at the source
     "ingest.deletions.found",
     "ingest.deletions.marked",
+    # a page of a synthetic set is written ahead; then inside the one transaction that puts the set in force
+    "synthesize.page.committed",
+    "synthesize.set.amended",
+    "synthesize.set.swapped",
     # a model's folder, from the first byte to its name
     "publish.weights.written",
     "publish.manifest.written",

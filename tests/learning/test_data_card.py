@@ -14,6 +14,7 @@ from db.engine import reading, writing
 from db.errors import LaudosError
 from db.tables import report, report_version, snapshot_item, synthetic_set
 from tasks.data_card import card_of, write_data_card
+from tasks.ml.audit.result import Audit, Check
 from tasks.model_folders import card_path
 from tasks.synthesize import write_set
 from tasks.training_set import export_snapshot, freeze
@@ -102,6 +103,27 @@ def test_a_card_tells_the_snapshot_s_own_facts_after_the_settings_and_the_set_ch
     with writing(after.engine) as c:  # another set is in force
         c.execute(update(synthetic_set).values(written_at=None))
     assert card_of(after.engine, found) == told
+
+
+def test_a_card_says_where_its_synthetic_reports_are_not_those_of_one_whole_set(
+    world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = Audit(1, 1, {}, 1, True, (Check("words", "passed", "p"),))
+    monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
+    mixed = reconfigured(world, **MIXED)
+    mixed.add(range(40))
+    for seed in (0, 1):
+        taught(mixed, seed)
+    assert "another set's reports are among them" not in card_of(mixed.engine, frozen(mixed)).markdown
+    with writing(mixed.engine) as c:
+        held = c.scalar(select(func.count()).where(report.c.external_id.like("s1-%")))
+        c.execute(update(report).where(report.c.external_id.like("s0-%-001")).values(deleted_at=None))
+    card = card_of(mixed.engine, frozen(mixed)).markdown
+    assert f"holds {3 * held // 2} synthetic reports and that set has {held}: another set's reports" in card
+    with writing(mixed.engine) as c:
+        c.execute(update(report).where(report.c.external_id.like("s1-%")).values(deleted_at=mixed.now))
+        c.execute(update(synthetic_set).values(written_at=None))
+    assert "a run that was cut off before its set was whole" in card_of(mixed.engine, frozen(mixed)).markdown
 
 
 def test_no_text_and_no_patient_stands_in_a_card(world: World) -> None:

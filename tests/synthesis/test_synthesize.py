@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
-from db import ledger, offenders
+from db import ledger, offenders, snapshots, synthetic_sets
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.ledger import Counts
 from db.tables import label, report, report_version, run, run_batch, source, synthetic_set
 from flows.synthesize import synthesize
+from tasks.ml import faultpoints
+from tasks.ml.audit.result import Audit, Check
+from tasks.ml.splits import SPLITS
 from tasks.ml.synthesis.reports import SyntheticReport
 from tasks.ml.synthesis.reports import synthesize as generate
 from tasks.settings import ClassifierSettings, Settings
 from tasks.synthesize import SetWritten, write_set, write_synthetic_reports
+from tasks.training_set import freeze
 
 
 def asked(**changes: object) -> ClassifierSettings:
@@ -149,26 +154,121 @@ def test_labels_go_by_the_names_the_configuration_gives_them(
     assert {value for _, _, value in present(engine).values()} == {"neg", "pos"}
 
 
-def test_a_killed_synthesis_is_finished_by_the_next(
-    engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
+FIRST_PAGES = "synthesize.page.committed"
+CUTS = (FIRST_PAGES, "synthesize.set.amended", "synthesize.set.swapped")  # the last two: before it commits
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Stop a piece of work at a place: between pages after the second. No audit: it has tests of its own."""
+    sound = Audit(1, 1, {}, 1, True, (Check("words", "passed", "p"),))
+    monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
+    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 20)
+
+    def stopped(point: str, work: Callable[[], object]) -> None:
+        reached = iter((point,) if point != FIRST_PAGES else (None, point))
+
+        def stop(at: str) -> None:
+            if at == point and next(reached) == point:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as dying:
+            dying.setattr(faultpoints, "_strike", stop)
+            with pytest.raises(KeyboardInterrupt):
+                work()
+
+    return stopped
+
+
+def frozen(engine: Engine, classifier: ClassifierSettings, at: datetime) -> tuple[set[str], int | None]:
+    """What a retrain would be taught: texts, and the set it records."""
+    with reading(engine) as c:
+        run_id = c.scalar(select(func.max(run.c.id)))
+    snapshot_id = freeze(engine, run_id or 0, "mama", classifier, at)
+    with reading(engine) as c:
+        parts = [snapshots.with_texts(c, snapshot_id, split) for split in SPLITS]
+        recorded = snapshots.existing(c, snapshot_id).recipe.get("synthetic_set")
+    return {row["text"] for part in parts for row in part}, recorded
+
+
+@pytest.mark.parametrize("change", ["seed", "mode", "names"])
+def test_a_synthesis_that_is_cut_off_leaves_the_set_before_in_force(
+    change: str,
+    engine: Engine,
+    write: Callable[..., SetWritten],
+    cut: Callable[..., None],
+    now: datetime,
+) -> None:
+    """New reports, other texts of the same reports, or other names of the labels."""
+    names = {
+        "labels": ["neg", "pos"],
+        "critical": "pos",
+        "label_values": {"benigno": "neg", "maligno": "pos"},
+    }
+    other = {
+        "seed": asked(),
+        "mode": asked(mode="full"),
+        "names": asked().model_copy(update=names),
+    }[change]
+    seed = 1 if change == "seed" else 0
+    write(asked())
+    before, taught = present(engine), frozen(engine, asked(), now)
+    for point in CUTS:
+        cut(point, lambda: write(other, seed=seed))
+        assert present(engine) == before
+        assert frozen(engine, asked(), now) == taught
+    with reading(engine) as c:
+        standing = synthetic_sets.standing(c, "mama")
+        assert standing is not None
+        assert (standing.seed, standing.mode) == (0, "findings")
+        assert c.execute(offenders.runs_unlike_their_versions()).all() == []
+    told = write(other, seed=seed)
+    after = present(engine)
+    assert len(after) == told.counts.read == len(before)
+    assert after != before
+    assert frozen(engine, other, now) != taught
+
+
+def test_of_a_first_set_that_is_cut_off_nothing_teaches(
+    engine: Engine, write: Callable[..., SetWritten], cut: Callable[..., None], now: datetime
+) -> None:
+    for point in CUTS:
+        cut(point, lambda: write())
+        assert present(engine) == {}
+        with pytest.raises(NothingToWorkOn, match='run "laudos synthesize" first'):
+            frozen(engine, asked(), now)
+    told = write()
+    assert told.counts.unchanged == told.counts.read == len(present(engine))  # written ahead by those before
+
+
+def test_a_retrain_beside_a_running_synthesis_takes_the_set_before(
+    engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    classifier = asked()
+    write(classifier)
+    taught = frozen(engine, classifier, now)
+    seen = []
+    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 50)
+    monkeypatch.setattr(
+        "tasks.synthesize.progress_bar",
+        lambda _: nullcontext(lambda *_: seen.append(frozen(engine, classifier, now))),
+    )
+    write(classifier, seed=1)
+    assert len(seen) > 2
+    assert all(one == taught for one in seen)
+
+
+def test_doctor_names_a_source_of_which_other_reports_stand_than_those_of_its_set(
+    engine: Engine, write: Callable[..., SetWritten]
 ) -> None:
     write()
-    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 20)
-    stop_after = iter([None, None])
-    real = ledger.add_batch
-
-    def stops(*args: object) -> None:
-        next(stop_after)
-        real(*args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as dying:
-        dying.setattr("tasks.synthesize.ledger.add_batch", stops)
-        with pytest.raises((StopIteration, RuntimeError)):
-            write(seed=1)
-    told = write(seed=1)
-    assert told.counts.unchanged == 40
-    assert {external_id.split("-")[0] for external_id in present(engine)} == {"s1"}
-    assert len(present(engine)) == told.counts.read
+    write(seed=1)
+    query = offenders.sources_unlike_their_set()
+    with engine.connect() as c, c.begin() as undone:
+        assert c.scalars(query).all() == []
+        c.execute(update(report).where(report.c.external_id.like("s0-%-001")).values(deleted_at=None))
+        assert c.scalars(query).all() == ["synthetic:mama"]
+        undone.rollback()
 
 
 def leaking(*args: object, **asked: object) -> Iterator[SyntheticReport]:
