@@ -91,8 +91,8 @@ def amend(
         versions = {row.external_id: known[row.external_id].current_version + 1 for row in changed}
         version_ids = {name: found.version_id for name, found in known.items()}
         version_ids |= _insert_versions(c, run_id, changed, report_ids, versions, now)
-        for name, number in versions.items():
-            c.execute(update(report).where(report.c.id == report_ids[name]).values(current_version=number))
+        moved = update(report).where(among(c, report.c.id, list(report_ids.values())))
+        c.execute(moved.values(current_version=report.c.current_version + 1))
         _set_labels(c, classifier, {version_ids[row.external_id]: row.label for row in page}, now)
         updated += len(changed)
     return Counts(len(rows), 0, updated, len(rows) - updated, 0)

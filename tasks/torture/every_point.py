@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from db import models
+from db import doctor, models, offenders, synthetic_sets
 from db.engine import reading
 from tasks.ml.faultpoints import POINTS
 from tasks.model_folders import pointer_path, points_at
@@ -16,7 +16,7 @@ from tasks.torture.scenario import Control, Load, Result, Scenario
 from tasks.torture.scoring import Doom
 from tasks.torture.scratch import CLASSIFIER, Scratch
 
-ROOMS = ("ingest", "publish", "train", "promote", "pointer", "score")
+ROOMS = ("ingest", "synthesize", "publish", "train", "promote", "pointer", "score")
 # the most telling first: a small load takes so many from the front
 FIRST = (
     "promote.recorded",
@@ -34,12 +34,14 @@ ARRIVE, AMEND, REMOVE = 12, 2, 2
 
 def run(world: Scratch, load: Load) -> Result:
     learning.teach(world, chunk_reports_min=8)
+    keys = learning.keys(world.hospital.url, chunk_reports_min=8)
+    world.configure(**keys | {"classifiers": keys["classifiers"] | {learning.WRITTEN: learning.WRITTEN_KEYS}})
     points = ORDER[: load.kills]
     for number, point in enumerate(points):
         world.progress(f"{number} of {len(points)}: {point}")
         _change(world, number)
         room, _, _ = point.partition(".")
-        {"ingest": _ingest, "score": _classify}.get(room, _retrain)(world, point)
+        {"ingest": _ingest, "synthesize": _synthesize, "score": _classify}.get(room, _retrain)(world, point)
     world.run(ingesting.once, True)
     return Result({"places to die at": len(points)}, tuple(oracle.compare(world)))
 
@@ -64,6 +66,21 @@ def _ingest(world: Scratch, point: str) -> None:
     world.run(ingesting.once, True)
     for violation in oracle.compare(world):
         world.complain(violation.check, f"after {point}: {violation.found}")
+
+
+def _synthesize(world: Scratch, point: str) -> None:
+    """Another seed at each place: the set of the one before must stand whole until the new one does."""
+    seed = POINTS.index(point)
+    _die(world, point, learning.write, seed)
+    for state in ("cut off", "finished"):
+        if state == "finished":
+            world.run(learning.write, seed)
+        with reading(world.engine) as c:
+            standing = synthetic_sets.standing(c, learning.WRITTEN)
+            broken = doctor.violations(c, offenders.sources_unlike_their_set())
+        in_force = standing is not None and standing.seed == seed
+        if broken is not None or in_force != (state == "finished"):
+            world.complain("synthetic_set_whole", f"after {point}, {state}")
 
 
 def _retrain(world: Scratch, point: str) -> None:
@@ -93,7 +110,7 @@ def _die(world: Scratch, point: str, work: Work, *arguments: Any) -> None:
 
 FAULTPOINTS = Scenario(
     name="faultpoints",
-    what="a process dies at every named place of ingest, publish, promote and score; the next one mends it",
+    what="a process dies at each place of ingest, synthesize, publish, promote and score; the next mends it",
     run=run,
     small=Load(kills=len(FIRST)),
     full=Load(kills=len(ORDER)),

@@ -21,6 +21,7 @@ from tasks.ml.quiet import on_one_core
 from tasks.plan import How, plan
 from tasks.promote import Decided, decide
 from tasks.settings import Settings
+from tasks.synthesize import write_set
 from tasks.torture import ingesting, scoring
 from tasks.torture.scratch import CLASSIFIER, SOURCE, Scratch, source_keys
 from tasks.train import train_planned
@@ -33,6 +34,14 @@ _COMMON = ("paciente", "acompanhamento", "sem", "queixas", "exame", "realizado",
 _TELLING = {
     "benigno": ("nucleos", "regulares", "fina", "lisos"),
     "maligno": ("pleomorfismo", "acentuado", "grosseira", "irregulares"),
+}
+# learns from a set that is written for it: a reserved share this large leaves one of seconds
+WRITTEN = "escrito"
+WRITTEN_KEYS = {
+    "labels": list(LABELS),
+    "critical": "maligno",
+    "training_labels": ["synthetic"],
+    "synthetic": {"reports_per_row": 2, "reserved_share": 0.87},
 }
 TAUGHT = 80
 PAGE_ROWS = 2_000
@@ -113,6 +122,12 @@ def retrain(engine: Engine, settings: Settings, how: How = "auto") -> Decided:
     return patiently(partial(_retrain, engine, settings, how))
 
 
+def write(settings: Settings, _tell: Connection, seed: int) -> None:
+    """The set of this seed as `laudos synthesize` writes it, in a process of its own."""
+    on_one_core()
+    patiently(partial(_write, open_database(settings), settings, seed))
+
+
 def patiently(work: Callable[[], T]) -> T:
     """The work's answer; a lock that a killed process held is waited for until the server notices."""
     deadline = time.monotonic() + PATIENCE_S
@@ -123,6 +138,11 @@ def patiently(work: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _write(engine: Engine, settings: Settings, seed: int) -> None:
+    with recorded_run(engine, settings, "synthesize", exclusive="synthesize") as run:
+        write_set(engine, run.id, WRITTEN, settings.classifier(WRITTEN), 0, seed, datetime.now(UTC))
 
 
 def _retrain(engine: Engine, settings: Settings, how: How) -> Decided:
