@@ -16,7 +16,7 @@ from tasks.artifacts import publish_data_card
 from tasks.database import open_database
 from tasks.ml.data_card import Card, Cell, DataCard, Dated, Written, data_card
 from tasks.ml.report_ids import parsed
-from tasks.model_folders import card_path, write_atomically
+from tasks.model_folders import data_card_path, write_atomically
 from tasks.settings import Settings
 from tasks.step import step
 
@@ -28,13 +28,13 @@ def write_data_card(snapshot_id: int) -> bool:
     engine = open_database(settings)
     with reading(engine) as c:
         snapshot = snapshots.existing(c, snapshot_id)
-    standing = card_path(settings, snapshot_id, "html")
+    standing = data_card_path(settings, snapshot_id, "html")
     # one with another hash is of the set that bore the number before a restore
     if standing.exists() and snapshot.sha in standing.read_text("utf-8"):
         return False
     card = card_of(engine, snapshot_id)
-    write_atomically(card_path(settings, snapshot_id, "md"), card.markdown.encode())
-    write_atomically(card_path(settings, snapshot_id, "html"), card.html.encode())
+    write_atomically(data_card_path(settings, snapshot_id, "md"), card.markdown.encode())
+    write_atomically(data_card_path(settings, snapshot_id, "html"), card.html.encode())
     publish_data_card(snapshot_id, card.markdown)
     return True
 

@@ -81,7 +81,7 @@ def report_path(settings: Settings, model_id: int, ending: Literal["md", "html"]
     return settings.folder / "reports" / f"model-{model_id}.{ending}"
 
 
-def card_path(settings: Settings, snapshot_id: int, ending: Literal["md", "html"]) -> Path:
+def data_card_path(settings: Settings, snapshot_id: int, ending: Literal["md", "html"]) -> Path:
     return settings.folder / "reports" / f"training-set-{snapshot_id}.{ending}"
 
 

@@ -20,7 +20,7 @@ from tasks.figures import figures_of
 from tasks.learning_data import read_part
 from tasks.loss_curves import STAGES, learnt
 from tasks.ml.artifact import read_facts
-from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
+from tasks.ml.model_report import Count, ModelReport, ReportFacts, model_report
 from tasks.ml.rules import Reason
 from tasks.model_folders import folder_of, report_path, write_atomically
 from tasks.models import model_row
@@ -89,31 +89,34 @@ def report_of(
     holdout = read_part(engine, model.snapshot_id, "holdout", model.config["labels"])
     probabilities, unfamiliar = answers_on(engine, settings, model, holdout, model.created_at)
     facts = read_facts(folder_of(settings, model))
-    card = ModelCard(
-        classifier=model.classifier,
-        model_id=model.id,
-        labels=model.config["labels"],
-        critical=model.config["critical"],
-        trained=model.trained,
-        encoder=encoder_in_words(model.config),
-        snapshot_sha=snapshot.sha,
-        created_at=model.created_at,
-        counts=[Count(*count) for count in counts],
-        figures={subject: figures_of(subject, figures) for subject in {row.subject for row in figures}},
-        scored={"model": probabilities} | baselines_on(engine, settings, model, holdout),
-        labels_idx=holdout.labels_idx,
-        thresholds=facts.thresholds,
-        familiarity=facts.familiarity,
-        unfamiliar=unfamiliar,
-        decision=outcome,
-        reasons=[Reason(**reason) for reason in met],
-        by_origin={origin: figures_of("model", rows) for origin, rows in by_origin.items() if rows},
-        behaviour=figures_of("model", tried),
-        learnt=[
-            told for name, rows in curves.items() if (told := learnt(name, rows, facts.training.get(name)))
-        ],
+    return model_report(
+        ReportFacts(
+            classifier=model.classifier,
+            model_id=model.id,
+            labels=model.config["labels"],
+            critical=model.config["critical"],
+            trained=model.trained,
+            encoder=encoder_in_words(model.config),
+            snapshot_sha=snapshot.sha,
+            created_at=model.created_at,
+            counts=[Count(*count) for count in counts],
+            figures={subject: figures_of(subject, figures) for subject in {row.subject for row in figures}},
+            scored={"model": probabilities} | baselines_on(engine, settings, model, holdout),
+            labels_idx=holdout.labels_idx,
+            thresholds=facts.thresholds,
+            familiarity=facts.familiarity,
+            unfamiliar=unfamiliar,
+            decision=outcome,
+            reasons=[Reason(**reason) for reason in met],
+            by_origin={origin: figures_of("model", rows) for origin, rows in by_origin.items() if rows},
+            behaviour=figures_of("model", tried),
+            learnt=[
+                told
+                for name, rows in curves.items()
+                if (told := learnt(name, rows, facts.training.get(name)))
+            ],
+        )
     )
-    return model_report(card)
 
 
 def encoder_in_words(config: dict[str, Any]) -> str:

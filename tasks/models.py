@@ -18,7 +18,7 @@ from db.models import Champion, Model, Promotion
 from tasks.database import open_database
 from tasks.decisions import AUTOMATIC
 from tasks.ml.errors import BrokenArtifact
-from tasks.model_folders import REMOVED, card_path, fault_of, folder_of, point_at_champion, report_path
+from tasks.model_folders import REMOVED, data_card_path, fault_of, folder_of, point_at_champion, report_path
 from tasks.person import person
 from tasks.settings import Settings
 
@@ -101,7 +101,7 @@ def show_model(settings: Settings, model_id: int) -> ModelStory:
         taught, _ = lessons.taught_by(c)
     answering = {champion.model.id} if champion is not None else set()
     page = report_path(settings, model_id, "html")
-    card = card_path(settings, model.snapshot_id, "html")
+    card = data_card_path(settings, model.snapshot_id, "html")
     return ModelStory(
         _line(settings, model, answering, history, waiting),
         fault_of(settings, model),

@@ -45,7 +45,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class ReportFacts:
     """Everything a model report is written from.
 
     figures: subject ("model", or a baseline's name) -> its figures on the whole holdout; by_origin: origin ->
@@ -86,25 +86,25 @@ class ModelReport:
     html: str
 
 
-def model_report(card: ModelCard) -> ModelReport:
+def model_report(facts: ReportFacts) -> ModelReport:
     """Write the report. It holds counts, figures and label names; no text of any report."""
     blocks = [
-        Heading(f"Model {card.model_id} for {card.classifier}", level=1),
-        *_summary(card),
-        *_decision(card),
-        *_training(card),
-        *learnt_blocks(card.learnt),
-        *figure_blocks(card.figures, card.by_origin, card.labels, card.critical),
-        *_pictures(card),
-        *_per_label(card),
-        *slice_blocks(card.figures["model"], card.critical),
-        *calibration_blocks(card.figures),
-        *benefit_blocks(card.figures["model"], card.critical, _curve(card)),
-        *behaviour_blocks(card.behaviour),
-        *_review(card),
-        *_limits(card),
+        Heading(f"Model {facts.model_id} for {facts.classifier}", level=1),
+        *_summary(facts),
+        *_decision(facts),
+        *_training(facts),
+        *learnt_blocks(facts.learnt),
+        *figure_blocks(facts.figures, facts.by_origin, facts.labels, facts.critical),
+        *_pictures(facts),
+        *_per_label(facts),
+        *slice_blocks(facts.figures["model"], facts.critical),
+        *calibration_blocks(facts.figures),
+        *benefit_blocks(facts.figures["model"], facts.critical, _curve(facts)),
+        *behaviour_blocks(facts.behaviour),
+        *_review(facts),
+        *_limits(facts),
     ]
-    title = f"Model {card.model_id} for {card.classifier}"
+    title = f"Model {facts.model_id} for {facts.classifier}"
     return ModelReport(as_markdown(blocks), as_html(blocks, title))
 
 
@@ -121,18 +121,19 @@ def outcome_told(decision: Outcome, model_id: int) -> str:
     }[decision]
 
 
-def _summary(card: ModelCard) -> list[Block]:
-    ours = by_name(card.figures["model"])
+def _summary(facts: ReportFacts) -> list[Block]:
+    ours = by_name(facts.figures["model"])
     sensitivity, specificity, auroc = (
         shown(ours[name, "all"]) for name in ("sensitivity", "specificity", "auroc_report")
     )
     patients = ours["accuracy_patient", "all"].n if ("accuracy_patient", "all") in ours else 0
     blocks: list[Block] = [
-        Paragraph(outcome_told(card.decision, card.model_id), strong=True),
+        Paragraph(outcome_told(facts.decision, facts.model_id), strong=True),
         Paragraph(
-            f"It reads a report and answers with one of {len(card.labels)} labels: {', '.join(card.labels)}. "
-            f"The one that must not be missed is {card.critical}. Judged on {len(card.labels_idx)} reports "
-            f"it had never seen: sensitivity {sensitivity}, the share of the {card.critical} reports it "
+            f"It reads a report and answers with one of {len(facts.labels)} labels: "
+            f"{', '.join(facts.labels)}. The one that must not be missed is {facts.critical}. "
+            f"Judged on {len(facts.labels_idx)} reports it had never seen: sensitivity {sensitivity}, "
+            f"the share of the {facts.critical} reports it "
             f"called so; specificity {specificity}, the share of the others it did not; AUROC {auroc}."
         ),
     ]
@@ -144,23 +145,23 @@ def _summary(card: ModelCard) -> list[Block]:
                 "per patient."
             )
         )
-    if any(count.origin == "synthetic" for count in card.counts):
+    if any(count.origin == "synthetic" for count in facts.counts):
         blocks.append(Paragraph(CAVEAT, strong=True))
     return blocks
 
 
-def _decision(card: ModelCard) -> list[Block]:
-    told = [f"{'✓ held' if r.passed else '✗ NOT HELD'}: {r.sentence}" for r in card.reasons]
+def _decision(facts: ReportFacts) -> list[Block]:
+    told = [f"{'✓ held' if r.passed else '✗ NOT HELD'}: {r.sentence}" for r in facts.reasons]
     return [Heading("The decision, rule by rule"), Bullets(told)] if told else []
 
 
-def _training(card: ModelCard) -> list[Block]:
+def _training(facts: ReportFacts) -> list[Block]:
     how = {
         "full": "The whole network was trained.",
         "head": "Only the last layer was trained; the rest of the network stayed as it was.",
-    }[card.trained]
-    kinds = sorted({(count.origin, count.label) for count in card.counts})
-    held = {(count.origin, count.label, count.split): count for count in card.counts}
+    }[facts.trained]
+    kinds = sorted({(count.origin, count.label) for count in facts.counts})
+    held = {(count.origin, count.label, count.split): count for count in facts.counts}
     splits = ("train", "calibration", "holdout")
     rows = [
         (label, origin, *(_reports_of(held.get((origin, label, split))) for split in splits))
@@ -169,66 +170,69 @@ def _training(card: ModelCard) -> list[Block]:
     return [
         Heading("What it learnt from"),
         Paragraph(
-            f"{how} Encoder: {card.encoder}. Training set {card.snapshot_sha[:12]}, model made on "
-            f"{card.created_at:%Y-%m-%d}. All reports of a patient stand in one split, for ever."
+            f"{how} Encoder: {facts.encoder}. Training set {facts.snapshot_sha[:12]}, model made on "
+            f"{facts.created_at:%Y-%m-%d}. All reports of a patient stand in one split, for ever."
         ),
         Table(("label", "said by", *splits), rows),
         Paragraph("Reports, and in parentheses how many patients they are of."),
     ]
 
 
-def _pictures(card: ModelCard) -> list[Block]:
-    probs, truth = card.scored["model"], card.labels_idx
-    counts = np.zeros((len(card.labels), len(card.labels)))
+def _pictures(facts: ReportFacts) -> list[Block]:
+    probs, truth = facts.scored["model"], facts.labels_idx
+    counts = np.zeros((len(facts.labels), len(facts.labels)))
     np.add.at(counts, (truth, np.argmax(probs, axis=1)), 1)
-    scored = {"model": probs} | {name: card.scored[name] for name in SUBJECTS if name in card.scored}
+    scored = {"model": probs} | {name: facts.scored[name] for name in SUBJECTS if name in facts.scored}
     blocks: list[Block] = [
         Heading("Where it errs"),
-        Picture(pictures.confusion(counts, card.labels), "Confusion matrix on the holdout"),
+        Picture(pictures.confusion(counts, facts.labels), "Confusion matrix on the holdout"),
     ]
-    is_critical = truth == list(card.labels).index(card.critical)
+    is_critical = truth == list(facts.labels).index(facts.critical)
     if is_critical.any() and not is_critical.all():
-        roc = pictures.roc(scored, truth, card.labels, card.critical)
-        precision = pictures.precision_recall(scored, truth, card.labels, card.critical)
+        roc = pictures.roc(scored, truth, facts.labels, facts.critical)
+        precision = pictures.precision_recall(scored, truth, facts.labels, facts.critical)
         blocks += [Picture(roc, "ROC curves"), Picture(precision, "Precision-recall curves")]
     else:
-        blocks.append(Paragraph(f"No curves: the holdout does not hold both {card.critical} and others."))
+        blocks.append(Paragraph(f"No curves: the holdout does not hold both {facts.critical} and others."))
     return [*blocks, Picture(pictures.calibration(probs, truth), "Calibration curve")]
 
 
-def _curve(card: ModelCard) -> bytes | None:
+def _curve(facts: ReportFacts) -> bytes | None:
     """The decision curve; None where none was measured, or the critical label or all others are lacking."""
-    at = list(card.labels).index(card.critical)
-    is_critical = card.labels_idx == at
-    measured = any(figure.name == "net_benefit" for figure in card.figures["model"])
+    at = list(facts.labels).index(facts.critical)
+    is_critical = facts.labels_idx == at
+    measured = any(figure.name == "net_benefit" for figure in facts.figures["model"])
     if not measured or not is_critical.any() or is_critical.all():
         return None
     # patients play no part in what is drawn: each report counts once
     given = Sample.of(
-        card.scored["model"], card.labels_idx, [str(one) for one in range(len(is_critical))], len(card.labels)
+        facts.scored["model"],
+        facts.labels_idx,
+        [str(one) for one in range(len(is_critical))],
+        len(facts.labels),
     )
     compared = ("tfidf_word", "tfidf_char", "keyword_rule")
-    scored = {name: card.scored[name] for name in ("model", *compared) if name in card.scored}
+    scored = {name: facts.scored[name] for name in ("model", *compared) if name in facts.scored}
     return decision_curve(given, at, scored)
 
 
-def _per_label(card: ModelCard) -> list[Block]:
-    found = by_name(card.figures["model"])
-    names = ("recall", "precision", "f1") + (("auroc_report",) if len(card.labels) > 2 else ())
+def _per_label(facts: ReportFacts) -> list[Block]:
+    found = by_name(facts.figures["model"])
+    names = ("recall", "precision", "f1") + (("auroc_report",) if len(facts.labels) > 2 else ())
     rows = [
         (
             label,
             str(found["recall", f"label={label}"].n),
             *(shown(found[name, f"label={label}"]) for name in names),
         )
-        for label in card.labels
+        for label in facts.labels
     ]
     heads = {"recall": "recall", "precision": "precision", "f1": "F1", "auroc_report": "AUROC"}
     blocks: list[Block] = [
         Heading("Label by label"),
         Table(("label", "reports", *(heads[name] for name in names)), rows),
     ]
-    absent = [label for label in card.labels if found["recall", f"label={label}"].n == 0]
+    absent = [label for label in facts.labels if found["recall", f"label={label}"].n == 0]
     if absent:
         blocks.append(
             Paragraph(f"The holdout holds no report of {', '.join(absent)}: nothing is known about it.")
@@ -236,14 +240,14 @@ def _per_label(card: ModelCard) -> list[Block]:
     return blocks
 
 
-def _review(card: ModelCard) -> list[Block]:
-    probs, truth = card.scored["model"], card.labels_idx
-    sure = np.array([decision == "auto" for decision in decide(probs, card.thresholds)])
-    foreign = np.zeros(len(truth), np.bool_) if card.unfamiliar is None else card.unfamiliar
+def _review(facts: ReportFacts) -> list[Block]:
+    probs, truth = facts.scored["model"], facts.labels_idx
+    sure = np.array([decision == "auto" for decision in decide(probs, facts.thresholds)])
+    foreign = np.zeros(len(truth), np.bool_) if facts.unfamiliar is None else facts.unfamiliar
     unsure, sure = int((~sure & ~foreign).sum()), sure & ~foreign
     right = np.argmax(probs, axis=1) == truth
     fates = np.select([~sure, right], [1, 0], default=2)  # decided right, to a person, decided wrong
-    counts = np.zeros((len(card.labels), 3))
+    counts = np.zeros((len(facts.labels), 3))
     np.add.at(counts, (truth, fates), 1)
     decided, wrong = int(sure.sum()), int((sure & ~right).sum())
     shown_to = len(truth) - decided
@@ -254,13 +258,13 @@ def _review(card: ModelCard) -> list[Block]:
             f"{wrong} of them wrongly; {shown_to} ({shown_to / len(truth):.1%}) go to a person: {unsure} "
             f"because it is unsure, {int(foreign.sum())} because they are unlike the reports that taught it."
         ),
-        Picture(pictures.review(counts, card.labels), "Decided or sent to a person, by label"),
-        Bullets(explained(card.labels, card.thresholds, card.familiarity)),
+        Picture(pictures.review(counts, facts.labels), "Decided or sent to a person, by label"),
+        Bullets(explained(facts.labels, facts.thresholds, facts.familiarity)),
     ]
 
 
-def _limits(card: ModelCard) -> list[Block]:
-    held = sorted({count.origin for count in card.counts if count.split == "holdout"})
+def _limits(facts: ReportFacts) -> list[Block]:
+    held = sorted({count.origin for count in facts.counts if count.split == "holdout"})
     limits = [
         f"The figures hold for reports like those of the holdout (truth said by: {', '.join(held)}). Another "
         "hospital, another way of writing or a new device may read differently: measure there first.",

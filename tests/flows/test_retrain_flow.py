@@ -16,7 +16,7 @@ from flows.retrain import retrain
 from tasks.database import open_database
 from tasks.errors import Busy, NothingToWorkOn
 from tasks.ledger import recorded_run
-from tasks.model_folders import card_path, report_path
+from tasks.model_folders import data_card_path, report_path
 from tasks.settings import Settings
 from tests.learning.world import CLASSIFIER, TABLES, World
 
@@ -46,7 +46,7 @@ def test_a_retraining_runs_whole_and_the_second_finds_nothing_to_do(world: World
     page = report_path(world.settings, first.model_id or 0, "html")
     written = page.stat().st_mtime_ns
     assert f"Model {first.model_id} for {CLASSIFIER}" in page.read_text()
-    card = card_path(world.settings, first.snapshot_id or 0, "md").read_text()
+    card = data_card_path(world.settings, first.snapshot_id or 0, "md").read_text()
     assert "80 labelled reports" in card
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[f"training-set-{first.snapshot_id}"]))

@@ -15,7 +15,7 @@ from db.errors import LaudosError
 from db.tables import report, report_version, snapshot_item, synthetic_set
 from tasks.data_card import card_of, write_data_card
 from tasks.ml.audit.result import Audit, Check
-from tasks.model_folders import card_path
+from tasks.model_folders import data_card_path
 from tasks.synthesize import write_set
 from tasks.training_set import export_snapshot, freeze
 from tests.learning.world import CLASSIFIER, World, patient_key, text_of
@@ -146,8 +146,8 @@ def test_a_card_is_written_once_beside_the_model_reports_and_goes_with_an_export
     found = frozen(world)
     assert write_data_card.fn(found) is True
     assert write_data_card.fn(found) is False
-    written = card_path(world.settings, found, "md").read_text(encoding="utf-8")
-    assert "<h1>Training set" in card_path(world.settings, found, "html").read_text(encoding="utf-8")
+    written = data_card_path(world.settings, found, "md").read_text(encoding="utf-8")
+    assert "<h1>Training set" in data_card_path(world.settings, found, "html").read_text(encoding="utf-8")
     export_snapshot(world.settings, found, tmp_path / "out")
     beside = tmp_path / "out" / "data-card.md"
     assert beside.read_text(encoding="utf-8") == written

@@ -14,7 +14,7 @@ from tasks.learning_data import read_part
 from tasks.ml.splits import split_of
 from tasks.model_folders import (
     baselines_path,
-    card_path,
+    data_card_path,
     every_baselines,
     fault_of,
     folder_of,
@@ -71,7 +71,7 @@ def test_pages_of_what_bore_a_number_before_a_restore_are_written_anew(world: Wo
         written = (model.created_at + timedelta(days)).timestamp()
         os.utime(page, (written, written))
         assert write_model_report.fn(world.run("retrain"), model.id) is again
-    card = card_path(world.settings, model.snapshot_id, "html")
+    card = data_card_path(world.settings, model.snapshot_id, "html")
     assert [write_data_card.fn(model.snapshot_id) for _ in range(2)] == [True, False]
     card.write_text("of another set")
     assert write_data_card.fn(model.snapshot_id)

@@ -19,7 +19,7 @@ from tasks.ml.document import as_markdown
 from tasks.ml.evaluation import Figure, evaluate
 from tasks.ml.familiarity import Limit
 from tasks.ml.loss_curve import Learnt
-from tasks.ml.model_report import Count, ModelCard, ModelReport, model_report
+from tasks.ml.model_report import Count, ModelReport, ReportFacts, model_report
 from tasks.ml.promotion import judge
 from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
 from tasks.ml.rules import Rules
@@ -35,9 +35,9 @@ def scores(truth: np.ndarray, labels: int, skill: float, seed: int) -> np.ndarra
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def card(
+def facts(
     labels: list[str], *, critical: str, absent: int | None = None, origin: str = "synthetic"
-) -> ModelCard:
+) -> ReportFacts:
     """600 holdout reports of 100 patients; character TF-IDF is better than the model."""
     rng = np.random.default_rng(0)
     truth = np.repeat(rng.integers(len(labels), size=100), 6)
@@ -52,7 +52,7 @@ def card(
     verdict = judge(
         scored["model"], None, scored, truth, patients, labels, critical, Rules(n_boot=50), 0.8, seed=0
     )
-    return ModelCard(
+    return ReportFacts(
         classifier="paaf",
         model_id=7,
         labels=labels,
@@ -93,25 +93,25 @@ def learnt(stage: str, kept_step: int = 800, ended: Ending = "complete") -> Lear
 TWO = ["benigno", "maligno"]
 
 
-def figures_of(given: ModelCard) -> str:
+def figures_of(given: ReportFacts) -> str:
     """The part of the report with the tables of figures: no picture need be drawn for it."""
     return as_markdown(figure_blocks(given.figures, given.by_origin, given.labels, given.critical))
 
 
 @pytest.fixture(scope="module")
-def two_labels() -> ModelCard:
-    return card(TWO, critical="maligno")
+def two_labels() -> ReportFacts:
+    return facts(TWO, critical="maligno")
 
 
 @pytest.fixture(scope="module")
-def report(two_labels: ModelCard) -> ModelReport:
+def report(two_labels: ReportFacts) -> ModelReport:
     return model_report(two_labels)
 
 
 @pytest.fixture(scope="module")
 def report_of_32_labels() -> ModelReport:
     labels = [f"TCGA type {number}" for number in range(32)]
-    return model_report(card(labels, critical="TCGA type 3", absent=5, origin="source"))
+    return model_report(facts(labels, critical="TCGA type 3", absent=5, origin="source"))
 
 
 def test_the_report_shows_figures_with_intervals_beside_every_baseline(report: ModelReport) -> None:
@@ -123,7 +123,7 @@ def test_the_report_shows_figures_with_intervals_beside_every_baseline(report: M
     assert "| maligno | synthetic | 600 (100) | 600 (100) | 600 (100) |" in rows
 
 
-def test_who_goes_to_a_person_and_what_cannot_be_promised_is_told(two_labels: ModelCard) -> None:
+def test_who_goes_to_a_person_and_what_cannot_be_promised_is_told(two_labels: ReportFacts) -> None:
     foreign = np.arange(600) % 10 == 0
     few = fit_thresholds(two_labels.scored["model"][:30], two_labels.labels_idx[:30], [0.02, 0.02])
     limit = Limit(0.55, 0.02, 400)
@@ -136,7 +136,9 @@ def test_who_goes_to_a_person_and_what_cannot_be_promised_is_told(two_labels: Mo
     assert "it was made before laudos told" in before
 
 
-def test_how_the_network_learnt_and_why_it_ended_is_told(report: ModelReport, two_labels: ModelCard) -> None:
+def test_how_the_network_learnt_and_why_it_ended_is_told(
+    report: ModelReport, two_labels: ReportFacts
+) -> None:
     assert "Lessons: all 800 steps were taken." in report.markdown
     assert (
         "Training: ended at step 800 of 1,000, because held-out reports grew no better; the weights of "
@@ -146,7 +148,7 @@ def test_how_the_network_learnt_and_why_it_ended_is_told(report: ModelReport, tw
     assert "How it learnt" not in of_a_head
 
 
-def test_a_better_baseline_is_named_as_better(two_labels: ModelCard) -> None:
+def test_a_better_baseline_is_named_as_better(two_labels: ReportFacts) -> None:
     markdown = figures_of(two_labels)
     assert "TF-IDF, characters is better than this model: AUROC per report" in markdown
     assert "TF-IDF, words is better" not in markdown
@@ -162,7 +164,7 @@ def test_a_model_of_synthetic_reports_says_that_it_is_no_clinical_validation(
     assert "no clinical validation" not in report_of_32_labels.markdown  # of labels from the source
 
 
-def test_a_refusal_shows_each_rule_with_what_was_found_and_asked(two_labels: ModelCard) -> None:
+def test_a_refusal_shows_each_rule_with_what_was_found_and_asked(two_labels: ReportFacts) -> None:
     first, *others = two_labels.reasons
     refused = replace(two_labels, decision="refused", reasons=[replace(first, passed=False), *others])
     markdown = model_report(refused).markdown
@@ -195,13 +197,13 @@ def test_a_label_the_holdout_lacks_is_said_to_be_unknown(report_of_32_labels: Mo
 
 
 def test_without_the_critical_label_there_are_no_curves_and_the_report_says_so() -> None:
-    markdown = model_report(card(TWO, critical="maligno", absent=1)).markdown
+    markdown = model_report(facts(TWO, critical="maligno", absent=1)).markdown
     assert "No curves: the holdout does not hold both maligno and others." in markdown
 
 
 def test_a_label_that_looks_like_markup_stays_text() -> None:
     hostile = "<script>x</script>|*b*"
-    report = model_report(card(["benigno", hostile], critical=hostile))
+    report = model_report(facts(["benigno", hostile], critical=hostile))
     assert "<script>" not in report.html
     assert "<script>" not in report.markdown
     lines = [line for line in report.markdown.splitlines() if line.startswith("| \\<script")]
@@ -209,7 +211,7 @@ def test_a_label_that_looks_like_markup_stays_text() -> None:
     assert all(re.search(r"(?<!\\)\|", line) for line in lines)
 
 
-def test_figures_by_origin_are_shown_where_there_are_several(two_labels: ModelCard) -> None:
+def test_figures_by_origin_are_shown_where_there_are_several(two_labels: ReportFacts) -> None:
     both = {"source": two_labels.figures["model"], "synthetic": two_labels.figures["tfidf_word"]}
     assert "truth said by" in figures_of(replace(two_labels, by_origin=both))
     assert "truth said by" not in figures_of(two_labels)
@@ -230,6 +232,6 @@ def test_the_behaviour_suite_is_told_part_by_part_where_there_is_one() -> None:
     assert behaviour_blocks([]) == []
 
 
-def test_the_same_figures_draw_the_same_bytes(two_labels: ModelCard, report: ModelReport) -> None:
+def test_the_same_figures_draw_the_same_bytes(two_labels: ReportFacts, report: ModelReport) -> None:
     assert model_report(two_labels) == report
     assert pictures.confusion([[1, 0], [0, 1]], TWO) != pictures.confusion([[0, 1], [1, 0]], TWO)
