@@ -13,6 +13,7 @@ costs time and nothing else.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 SLICE_S = 10.0  # so long a worker is asked for at a time; until it is asked again takes milliseconds
 POLL_S = 1.0  # how often it is seen who is there
 CONNECT_S = 20.0
+ANSWER_S = 30.0  # for what takes a scheduler milliseconds; one that is frozen keeps its connections
 WAIT_S = 60.0  # for a first worker, or another one after the last has left
 FAULTS_MAX = 3  # in a row, of a kind that passes by itself, before a worker is left out
 
@@ -90,7 +92,8 @@ class _Crew:
         self._ours = versions()
         self._hands: dict[str, Hand] = {}  # by their address
         self._gone: set[str] = set()  # names on leases
-        self._calls = 0
+        # Dask knows a call by its name: those of another command at this job, to another worker, are others
+        self._name, self._calls = f"laudos-job-{job.id}-{secrets.token_hex(8)}", 0
         self._heard = threading.Event()
         self._someone_at = time.monotonic()
         self.total = ScoreSummary()
@@ -139,13 +142,7 @@ class _Crew:
 
     def _muster(self) -> None:
         """Greet who came, and note who left."""
-        try:
-            there = set(self._client.nthreads())
-        except (OSError, RuntimeError) as error:
-            raise LaudosError(
-                f"the Dask scheduler is gone ({type(error).__name__}); what was finished is kept, and "
-                '"laudos classify" goes on with the rest'
-            ) from None
+        there = self._there()
         for address in self._hands.keys() - there:
             left = self._hands.pop(address)
             if left.name is not None:
@@ -156,6 +153,16 @@ class _Crew:
         for address in there - self._hands.keys():
             self._hands[address] = Hand()
             self._ask(address, greet)
+
+    def _there(self) -> set[str]:
+        """The addresses of all workers at the scheduler. Raises LaudosError where it does not answer."""
+        try:
+            return set(self._client.nthreads(callback_timeout=ANSWER_S))
+        except (OSError, RuntimeError) as error:  # TimeoutError is an OSError
+            raise LaudosError(
+                f"the Dask scheduler is gone, or does not answer ({type(error).__name__}): does it run? "
+                'What was finished is kept, and "laudos classify" goes on with the rest'
+            ) from None
 
     def _assign(self, free: int) -> None:
         """Ask so many of those who have nothing to do."""
@@ -169,7 +176,7 @@ class _Crew:
             what,
             self._asked,
             *more,
-            key=f"laudos-job-{self._job.id}-{what.__name__}-{self._calls}",
+            key=f"{self._name}-{what.__name__}-{self._calls}",
             workers=[address],
             allow_other_workers=False,
             pure=False,
@@ -183,8 +190,9 @@ class _Crew:
             if hand.doing is None or not hand.doing.done():
                 continue
             doing, hand.doing = hand.doing, None
-            if doing.status == "finished":
-                self._take_in(address, hand, doing.result())
+            answer = self._fetched(address, doing)
+            if answer is not None:
+                self._take_in(address, hand, answer)
             elif doing.status == "error":
                 kind = type(doing.exception()).__name__
                 self._refuse(address, hand, f"it cannot run laudos ({kind}); install the same version there")
@@ -192,6 +200,25 @@ class _Crew:
                 # called off when the line to the scheduler broke: never greeted, it would never be asked
                 self._ask(address, greet)
             doing.release()
+
+    def _fetched(self, address: str, doing: Any) -> Answer | None:
+        """What a worker answered; None where it was called off, failed, or lost.
+
+        An answer lies with its worker until it is fetched, and is lost with it: Dask would wait without end
+        for another worker that may be asked the same.
+        """
+        if doing.status != "finished":
+            return None
+        try:
+            told: Answer = doing.result(timeout=ANSWER_S)
+        except Exception as error:
+            self._there()  # raises where it is the scheduler that does not answer
+            kind = type(error).__name__
+            log.warning(
+                "job %d: an answer of the Dask worker at %s was lost (%s)", self._job.id, address, kind
+            )
+            return None
+        return told
 
     def _take_in(self, address: str, hand: Hand, answer: Answer) -> None:
         if others := differences(self._ours, answer.get("versions", self._ours)):

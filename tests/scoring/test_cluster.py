@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,13 +25,14 @@ from db import scoring
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
-from db.tables import model, prediction, score_chunk, score_job
+from db.tables import prediction, score_chunk, score_job
 from tasks import cluster, cluster_member
 from tasks.claims import work_on
 from tasks.classify import cut_backlog, score
-from tasks.cluster_hand import LOADING_S
-from tasks.cluster_member import Answer, Asked, greet, help_with
+from tasks.cluster_hand import LOADING_S, Hand
+from tasks.cluster_member import Answer, greet
 from tasks.doctor import doctor
+from tasks.scorer import ScoreSummary
 from tests.scoring import member
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
@@ -202,62 +205,92 @@ def test_workers_of_another_version_are_left_out_by_name(
     assert hospital.count(prediction) == 0
 
 
-# ------------------------------------------------------------------ what one worker says
-
-
-@pytest.fixture
-def asked(hospital: Hospital) -> Asked:
-    hospital.receive(8)
-    return Asked.of(hospital.engine, hospital.settings, hospital.cut(hospital.crown()))
-
-
-def test_a_worker_of_the_same_house_is_welcome_and_scores(
-    hospital: Hospital, asked: Asked, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_an_answer_that_is_lost_with_its_worker_is_not_waited_for(
+    hospital: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LAUDOS_SCORING__DASK", "tcp://127.0.0.1:9")  # which only whoever runs the job needs
-    assert "fault" not in greet(astuple(asked))
-    answer = help_with(astuple(asked), 60.0)
-    assert (answer["counts"]["written"], answer["more"]) == (8, False)
-    assert hospital.count(prediction) == 8
+    job, process_at = _at_dask(hospital, dask, monkeypatch)
+    hear, killed = cluster._Crew._hear, list[str]()
+
+    def heard(self: cluster._Crew) -> None:
+        for address, hand in self._hands.items():
+            if not killed and hand.name is not None and hand.doing is not None and hand.doing.done():
+                os.kill(process_at[address], signal.SIGKILL)
+                killed.append(address)
+        hear(self)
+
+    monkeypatch.setattr(cluster._Crew, "_hear", heard)
+    told = _while(lambda: score.fn(job.id, dask.address)).result(timeout=60)
+    assert killed
+    assert (told.written, told.elsewhere, hospital.count(prediction)) == (REPORTS, 0, REPORTS)
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        ({"machine": "0" * 16}, "SQLite file, which processes of other machines"),
-        ({"settings_sha": "0" * 64}, "its settings are others"),
-        ({"fingerprint": "0" * 16}, "its database is another one"),
-        ({"job_id": 99}, "its database is another one"),
-    ],
-)
-def test_a_worker_of_another_house_says_what_differs(
-    hospital: Hospital, asked: Asked, change: dict[str, str], found: str
+@pytest.mark.slow
+def test_two_commands_at_one_job_know_each_worker_by_its_own_name(
+    hospital: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = astuple(replace(asked, **change))  # type: ignore[arg-type]
-    assert found in greet(other)["fault"]
-    assert found in help_with(other, 60.0)["fault"]
-    assert hospital.count(prediction) == 0
+    job, process_at = _at_dask(hospital, dask, monkeypatch)
+    at = list(process_at)[:2]
+    with cluster._connected(dask.address) as one, cluster._connected(dask.address) as another:
+        crews = [cluster._Crew(c, hospital.engine, hospital.settings, job) for c in (one, another)]
+        for crew, address in zip(crews, at, strict=True):  # each meets them in another order
+            crew._hands[address] = Hand()
+            crew._ask(address, greet)
+        until(lambda: all(hand.doing.done() for crew in crews for hand in crew._hands.values()))
+        for crew, address in zip(crews, at, strict=True):
+            crew._hear()
+            name = crew._hands[address].name
+            assert name is not None
+            assert int(name.split(":")[1]) == process_at[address]
 
 
-def test_a_worker_without_the_folder_of_models_leaves_the_model_its_good_name(
-    hospital: Hospital, asked: Asked
+@pytest.mark.slow
+def test_a_scheduler_that_is_frozen_ends_the_command(
+    hospital: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(hospital.settings.folder / "models")
-    assert "folder of models that all machines share" in greet(astuple(asked))["fault"]
-    assert "is not there" in help_with(astuple(asked), 60.0)["fault"]
-    assert hospital.count(model, model.c.state == "tainted") == 0
+    job, _ = _at_dask(hospital, dask, monkeypatch)
+    under_way = _while(lambda: score.fn(job.id, dask.address))
+    until(lambda: hospital.count(prediction) > 0)
+    assert dask.scheduler.pid is not None
+    os.kill(dask.scheduler.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LaudosError, match="scheduler is gone, or does not answer"):
+            under_way.result(timeout=60)
+    finally:
+        os.kill(dask.scheduler.pid, signal.SIGCONT)
 
 
-def test_what_fails_with_a_report_in_its_words_travels_without_them(
-    hospital: Hospital, asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object, **__: object) -> Answer:
-        raise ValueError(f"cannot read {CANARY}")
+def _at_dask(
+    hospital: Hospital, dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Job, dict[str, int]]:
+    """A job, and the processes of the two workers or more that are there, by their addresses."""
+    monkeypatch.setattr(cluster, "SLICE_S", 0.3)
+    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    monkeypatch.setattr(cluster, "ANSWER_S", 10.0)
+    hospital.receive(REPORTS)
+    job = hospital.cut(hospital.crown())
+    dask.settle()
+    while len(dask.alive()) < 2:
+        dask.start()
+    alive = {dask.workers[name].pid for name in dask.alive()}
+    with Client(dask.address, set_as_default=False) as client:
+        # of one that was killed the scheduler hears a little later
+        until(lambda: set(client.run(os.getpid, on_error="ignore").values()) == alive)
+        return job, client.run(os.getpid)
 
-    monkeypatch.setattr(cluster_member, "each_chunk", fails)
-    told = help_with(astuple(asked), 60.0)
-    assert "unforeseen ValueError" in told["fault"]
-    assert CANARY not in str(told)
+
+def _while(body: Callable[[], ScoreSummary]) -> Future[ScoreSummary]:
+    """Begun in a thread that keeps no process from ending."""
+    told = Future[ScoreSummary]()
+
+    def run() -> None:
+        try:
+            told.set_result(body())
+        except BaseException as error:
+            told.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return told
 
 
 class CallsOff:
@@ -272,7 +305,7 @@ class CallsOff:
         self.asked.append(what.__name__)
         return self
 
-    def nthreads(self) -> dict[str, int]:
+    def nthreads(self, **_: object) -> dict[str, int]:
         return {"tcp://127.0.0.1:9": 1}
 
     def done(self) -> bool:
