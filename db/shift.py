@@ -118,6 +118,12 @@ def give_back(c: Connection, job_id: int, worker: str) -> None:
     c.execute(update(shift_test).where(*mine).values(free))
 
 
+def left(c: Connection, job_id: int, worker: str) -> None:
+    """Let another begin at once, as after a lease that ran out: the worker is known to be gone."""
+    mine = (shift_test.c.job_id == job_id, shift_test.c.state == "due", shift_test.c.leased_by == worker)
+    c.execute(update(shift_test).where(*mine).values(leased_by=None, leased_until=None))
+
+
 def record(c: Connection, job_id: int, worker: str, verdict: Verdict, now: datetime) -> None:
     """Decide for all chunks; nothing where the worker lost the test to another meanwhile."""
     if tester_of(c, job_id) == worker:

@@ -23,8 +23,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from db import scoring, takeover
-from db.engine import reading
+from db import scoring, shift, takeover
+from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
 from tasks.claims import take_over_silent, what_is_left
@@ -147,6 +147,8 @@ class _Crew:
             left = self._hands.pop(address)
             if left.name is not None:
                 self._gone.add(left.name)
+                with writing(self._engine) as c:  # all others wait for its test, if it was at one
+                    shift.left(c, self._job.id, left.name)
                 log.warning("job %d: the Dask worker at %s left", self._job.id, address)
             if left.doing is not None:
                 left.doing.cancel()

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 from distributed import Client
 
-from db import scoring
+from db import scoring, shift
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
@@ -312,6 +312,7 @@ class CallsOff:
         return True
 
     def add_done_callback(self, _: Callable[[object], None]) -> None: ...
+    def cancel(self) -> None: ...
     def release(self) -> None: ...
 
 
@@ -321,6 +322,25 @@ def test_a_worker_whose_greeting_was_called_off_is_greeted_again(hospital: Hospi
     crew._muster()
     crew._hear()
     assert client.asked == ["greet", "greet"]
+
+
+def test_the_test_for_a_shift_of_a_worker_that_left_is_free_at_once(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, lease = _job(both), both.settings.scoring.lease
+    crew = cluster._Crew(CallsOff(), both.engine, both.settings, job)
+
+    def claimed(worker: str) -> int:
+        with writing(both.engine) as c:
+            return shift.claim(c, job.id, worker, lease, scoring.lease_clock(c))
+
+    crew._muster()
+    (hand,) = crew._hands.values()
+    hand.name = "elsewhere:17:1:m"
+    assert (claimed(hand.name), claimed("another:18:1:m")) == (1, 0)
+    monkeypatch.setattr(CallsOff, "nthreads", lambda *_, **__: {})
+    crew._muster()
+    assert claimed("another:18:1:m") == 2, "the second try: somebody left over it"
 
 
 def test_where_nobody_listens_the_address_is_told(
