@@ -74,13 +74,16 @@ def texts(c: Connection, version_ids: Sequence[int]) -> list[str]:
     return [found.get(version, "") for version in version_ids]
 
 
-def large_chunk(c: Connection, asked: Backlog) -> tuple[int, int]:
-    """The ends of one of the largest chunks, both included: two version ids. Something must wait."""
+def large_chunk(c: Connection, asked: Backlog) -> tuple[int, int] | None:
+    """The ends of one of the largest chunks, both included: two version ids. None where nothing waits."""
+    if not asked.chunks:
+        return None
     cut = _cut(asked)
     middle = (asked.chunks[0].chunks + 1) // 2
     ends = select(func.min(cut.c.id), func.max(cut.c.id)).where(cut.c.seq == middle)
     first, last = c.execute(ends).one()
-    return int(first), int(last)
+    # on PostgreSQL it may have been scored since it was counted
+    return None if first is None else (int(first), int(last))
 
 
 def rehearse(

@@ -54,6 +54,10 @@ def _tell(told: Estimate) -> None:
         f"{lasts(told.rest_s)} to read, answer and write. Tried on {told.tried_texts:,} texts in "
         f"{lasts(told.tried_s)}; the interval knows how texts differ, not what else this machine will do."
     )
+    if told.test_s:
+        out.print(
+            f"Others wait {lasts(told.test_s)} while one worker reads to test for a shift; that is in it."
+        )
     if not told.writing_tried:
         out.print("Others score this backlog now, so writing was not tried and is not in it.")
 

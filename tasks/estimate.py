@@ -1,6 +1,7 @@
 """`laudos estimate`: what scoring the backlog will take, before it starts.
 
-    seconds = start + (texts to encode: tried on a sample of all lengths
+    seconds = start + what one worker reads for the test for a shift, while the others wait
+                    + (other texts to encode: tried on a sample of all lengths
                        + reports to read, answer and write: rehearsed on one chunk) / workers
 
 The rehearsal writes what a worker would write, and takes it back before anybody can see it.
@@ -36,6 +37,7 @@ from tasks.ml.memory import peak_mib
 from tasks.ml.predictor import Predictor
 from tasks.scorer import load_predictor
 from tasks.settings import Settings
+from tasks.shift import reads_first
 
 SAMPLE_TEXTS = 20_000  # whose lengths are looked at
 GROUP_TEXTS = 32  # about a batch
@@ -59,8 +61,9 @@ class Estimate:
 
     `reports` wait: `to_encode` texts go through the encoder, `identical` reports have the text of one of
     them, `from_features` need only a matrix product. `tokens` are those to encode. `start_s`, `encode_s`
-    and `rest_s` (reading, answering, writing) are one worker's; `memory_mib` is the most this process had,
-    as one that scores. `writing_tried`: False where others score this backlog now, and writing is left out.
+    and `rest_s` (reading, answering, writing) are one worker's; `test_s` is what one reads alone, to test for
+    a shift, most of it a part of `encode_s`; `memory_mib` is the most this process had, as one that scores.
+    `writing_tried`: False where others score this backlog now, and writing is left out.
     """
 
     classifier: str
@@ -73,6 +76,7 @@ class Estimate:
     start_s: float
     encode_s: float
     rest_s: float
+    test_s: float
     memory_mib: float
     plan: Plan
     one_more: Plan
@@ -118,6 +122,7 @@ def estimate(
         start_s=tried.start_s,
         encode_s=tried.encode.seconds,
         rest_s=tried.rest_s,
+        test_s=tried.test_s,
         memory_mib=peak_mib(),
         plan=plan,
         one_more=one_more,
@@ -140,13 +145,18 @@ def as_cut(c: Connection, settings: Settings, classifier: str, model: Model) -> 
 
 @dataclass(frozen=True)
 class _Tried:
-    """What trying taught of one worker; `texts` were encoded."""
+    """What trying taught of one worker; `texts` were encoded.
+
+    `test_s`: it reads so long for the test for a shift, of which `spared_s` are then off the backlog.
+    """
 
     start_s: float
     encode: Forecast
     rest_s: float
     texts: int
     writing: bool
+    test_s: float = 0.0
+    spared_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -162,19 +172,33 @@ class _Trial:
 
     def run(self, sample_s: float) -> _Tried:
         began = time.perf_counter()
-        predictor = on_its_backend(
-            self.engine,
-            self.settings,
-            self.model,
-            load_predictor(self.engine, self.settings, self.classifier, self.model),
-            self.waits.reports,
-        )
-        student = student_of(self.engine, self.settings, self.model, predictor, self.waits.reports)
-        predictor.vectors([PROBE])
-        start_s = time.perf_counter() - began
+        loaded = load_predictor(self.engine, self.settings, self.classifier, self.model)
+        loaded_s = time.perf_counter() - began
+        # a trial of back ends or of a student that is due is made here, and kept: scoring makes it no more
+        self._set_up(loaded)
+        began = time.perf_counter()
+        predictor, student = self._set_up(loaded)
+        start_s = loaded_s + time.perf_counter() - began
         encode, made = self._encode(predictor, student, sample_s)
-        rest_s, writing = self._rest(predictor, made)
-        return _Tried(start_s, encode, rest_s, len(made), writing)
+        with reading(self.engine) as c:
+            jobs = status.jobs(c, scoring.lease_clock(c), unfinished=True, classifier=self.classifier)
+        test_s, spared_s = 0.0, 0.0
+        if encode.seconds and all(job.population == "due" for job in jobs):
+            waiting, others = reads_first(self.engine, self.settings, self.model, predictor.labels)
+            waiting = min(waiting, self.waits.texts)  # identical texts are read once
+            text_s = encode.seconds / self.waits.texts
+            test_s = text_s * (waiting + others)
+            spared_s = text_s * waiting if is_full_precision(predictor.backend) else 0.0
+        rest_s, writing = self._rest(predictor, made, at_work=any(job.workers for job in jobs))
+        return _Tried(start_s, encode, rest_s, len(made), writing, test_s, spared_s)
+
+    def _set_up(self, loaded: Predictor) -> tuple[Predictor, Student | None]:
+        """Ready to read, on the back end that will, with the student that answers first."""
+        asked = (self.engine, self.settings, self.model)
+        predictor = on_its_backend(*asked, loaded, self.waits.reports)
+        student = student_of(*asked, predictor, self.waits.reports)
+        predictor.vectors([PROBE])
+        return predictor, student
 
     def _encode(
         self, predictor: Predictor, student: Student | None, sample_s: float
@@ -207,19 +231,23 @@ class _Trial:
         mean = float(characters.mean()) if len(characters) else 0.0
         return forecast(readings, mean * self.waits.texts), made
 
-    def _rest(self, predictor: Predictor, made: Sequence[Feature | Scored]) -> tuple[float, bool]:
+    def _rest(
+        self, predictor: Predictor, made: Sequence[Feature | Scored], *, at_work: bool
+    ) -> tuple[float, bool]:
         """Reading, answering and writing of all reports; and whether writing was tried.
 
         What a student answered is written as it is: its share of the sample is its share of the chunk.
+        Nothing is tried where others have scored everything meanwhile.
         """
         with reading(self.engine) as c:
-            first, last = tables.large_chunk(c, self.asked)
-            jobs = status.jobs(c, scoring.lease_clock(c), unfinished=True, classifier=self.classifier)
-        at_work = any(job.workers for job in jobs)
+            # of what waits now: others may have scored any chunk meanwhile
+            ends = tables.large_chunk(c, as_cut(c, self.settings, self.classifier, self.model))
         began = time.perf_counter()
         with reading(self.engine) as c:
-            texts = backlog.texts(c, self.asked.model_id, self.asked.sources, first, last)
+            texts = backlog.texts(c, self.asked.model_id, self.asked.sources, *ends) if ends else {}
             known = features.get(c, self.asked.encoder_sha, list(texts))
+        if not texts:
+            return 0.0, False
         alike = made or list(known.values())
         missing = [version for version in texts if version not in known] if alike else []
         like = [replace(one, report_version_id=to) for to, one in zip(missing, cycle(alike), strict=False)]
@@ -232,14 +260,15 @@ class _Trial:
                 now = scoring.lease_clock(c)
                 tables.rehearse(c, self.asked, self.classifier, self.model.run_id, predictions, fresh, now)
         took_s = time.perf_counter() - began
-        return took_s * self.waits.reports / max(1, len(texts)), not at_work
+        return took_s * self.waits.reports / len(texts), not at_work
 
 
 def _plan(tried: _Tried, workers: int, largest: float, price_per_hour: float | None) -> Plan:
     """`largest`: the share of all reports that the largest chunk holds, which one worker reads."""
     share = max(1 / workers, largest)
-    seconds = tried.start_s + (tried.encode.seconds + tried.rest_s) * share
-    half_s = None if tried.encode.half_s is None else tried.encode.half_s * share
+    encode_s = tried.test_s + (tried.encode.seconds - tried.spared_s) * share
+    seconds = tried.start_s + encode_s + tried.rest_s * share
+    half_s = tried.encode.half_s and tried.encode.half_s * encode_s / tried.encode.seconds
     cost = None if price_per_hour is None else price_per_hour * workers * seconds / 3600
     low, high = (None, None) if half_s is None else (max(0.0, seconds - half_s), seconds + half_s)
     return Plan(workers, seconds, low, high, cost)

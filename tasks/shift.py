@@ -75,6 +75,20 @@ def verdict(engine: Engine, settings: Settings, job: Job, model: Model, predicto
             time.sleep(POLL_S)
 
 
+def reads_first(engine: Engine, settings: Settings, model: Model, labels: Sequence[str]) -> tuple[int, int]:
+    """How many reports without a stored vector a test of the backlog would read: waiting ones, and others."""
+    known, (waiting, earlier) = _calibrated(engine, model, labels), _night(engine, settings, model)
+    few = min(len(known), len(waiting) + len(earlier)) < PATIENTS_MIN
+    if few or settings.scoring.shift_level == 0:
+        return 0, 0
+    with reading(engine) as c:
+        mine, others = (
+            len(some) - len(features.get(c, model.encoder_sha, some))
+            for some in (waiting, [*known, *earlier])
+        )
+    return mine, others
+
+
 def withheld(scored: Iterable[Scored]) -> list[Scored]:
     """The same answers, none of them without a person; who was unsure stays unsure."""
     return [
@@ -141,13 +155,10 @@ def _found(
     level = settings.scoring.shift_level
     if level == 0:
         return Verdict("untested", "off")
-    with reading(engine) as c:
-        calibrated = shift.calibration(c, model.snapshot_id)
-    label_of = {version: label for version, _, label in calibrated if label in predictor.labels}
-    known = _one_each([(version, patient) for version, patient, _ in calibrated if version in label_of])
+    known = _calibrated(engine, model, predictor.labels)
     if len(known) < PATIENTS_MIN:
         return Verdict("untested", "few_calibration", len(known), level=level)
-    waiting, earlier = _night(engine, settings, job, predictor.encoder_sha)
+    waiting, earlier = _night(engine, settings, model)
     asked = [*waiting, *earlier]
     counts = (len(known), len(asked), len(earlier))
     if len(asked) < PATIENTS_MIN:
@@ -157,24 +168,33 @@ def _found(
     counts = (len(calibration), len(night), len(earlier))
     if min(len(calibration), len(night)) < PATIENTS_MIN:  # the model fails on some
         return Verdict("untested", "few_reports", *counts, level=level)
-    truth = [predictor.labels.index(label_of[one.report_version_id]) for one in calibration]
+    truth = [predictor.labels.index(known[one.report_version_id]) for one in calibration]
     sides = _population(predictor, calibration), np.array(truth, np.int64), _population(predictor, night)
     seen = compare(*sides, settings.seed)
     state: State = "shifted" if seen.p_value < level else "alike"
     return Verdict(state, None, *counts, seen.by, seen.auroc, seen.p_value, level)
 
 
-def _night(engine: Engine, settings: Settings, job: Job, encoder_sha: str) -> tuple[list[int], list[int]]:
+def _calibrated(engine: Engine, model: Model, labels: Sequence[str]) -> dict[int, str]:
+    """Label by report version of the calibration split, one of a patient."""
+    with reading(engine) as c:
+        rows = shift.calibration(c, model.snapshot_id)
+    label_of = {version: label for version, _, label in rows if label in labels}
+    chosen = _one_each([(version, patient) for version, patient, _ in rows if version in label_of])
+    return {version: label_of[version] for version in chosen}
+
+
+def _night(engine: Engine, settings: Settings, model: Model) -> tuple[list[int], list[int]]:
     """Report versions of as many patients: of the job, and where these are few of what came before."""
-    sources = settings.classifier(job.classifier).sources
+    sources = settings.classifier(model.classifier).sources
     most = REPORTS_A_PATIENT * PATIENTS_MAX
     with reading(engine) as c:
-        waits = shift.waiting(c, job.classifier, job.model_id, sources, most)
+        waits = shift.waiting(c, model.classifier, model.id, sources, most)
         patients = {patient for _, patient in waits}
         before: Sequence[tuple[int, str]] = ()
         if len(patients) < FILLED_TO:
             since = datetime.now(UTC) - EARLIER
-            asked = (job.classifier, job.model_id, encoder_sha, sources, since, most)
+            asked = (model.classifier, model.id, model.encoder_sha, sources, since, most)
             before = shift.earlier(c, *asked, by_student=BY)
     chosen = _one_each(waits)
     earlier = _one_each([one for one in before if one[1] not in patients])

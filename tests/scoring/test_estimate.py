@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from db import backlog, models
 from db import forecast as tables
@@ -19,10 +21,14 @@ from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, metadata, prediction, report_version, score_chunk, score_job
 from flows.cli import main
-from tasks.claims import work_on
+from tasks import estimate as estimated
+from tasks.backends import on_its_backend
+from tasks.claims import each_chunk, work_on
 from tasks.doctor import doctor
 from tasks.estimate import as_cut, estimate
 from tasks.ml.forecast import Reading, by_turns, forecast, groups
+from tasks.ml.predictor import Predictor
+from tasks.ml.shift import PATIENTS_MIN
 from tasks.scorer import ScoreSummary
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
@@ -115,6 +121,66 @@ def test_what_a_worker_holds_is_not_tried_to_be_written(both: Hospital) -> None:
         c.execute(score_chunk.update().where(score_chunk.c.seq == 1).values(held))
     assert not estimate(both.settings, sample_s=0.0).writing_tried
     assert both.count(score_job, score_job.c.id == job.id, score_job.c.state == "open") == 1
+
+
+@pytest.mark.parametrize(("chunks", "writing_tried"), [(7, True), (10, False)])
+def test_what_others_score_meanwhile_ends_no_estimate(
+    both: Hospital, monkeypatch: pytest.MonkeyPatch, chunks: int, writing_tried: bool
+) -> None:
+    both.receive(40)
+    job = both.cut(both.crown())
+    sample = tables.sample
+
+    def sample_and_score(*asked: Any) -> dict[int, int]:
+        found = sample(*asked)
+        others = each_chunk(both.engine, both.settings, job)
+        assert len(list(islice(others, chunks))) == chunks
+        return found
+
+    monkeypatch.setattr(tables, "sample", sample_and_score)
+    told = estimate(both.settings)
+    assert (told.reports, told.tried_texts, told.writing_tried) == (40, 40, writing_tried)
+    assert (told.rest_s > 0) is writing_tried
+    assert both.count(prediction) == 4 * chunks
+
+
+def test_what_one_worker_reads_to_test_for_a_shift_is_shared_with_none(both: Hospital) -> None:
+    both.receive(PATIENTS_MIN)
+    model_id = both.crown()
+    both.calibrate(model_id)
+    score(both, model_id)
+    both.receive(60)
+    with writing(both.engine) as c:
+        c.execute(delete(feature).where(feature.c.report_version_id <= 10))
+    alone, many = (estimate(both.settings, sample_s=0.0, workers=workers) for workers in (1, 60))
+    assert many.plan.seconds >= many.start_s + many.encode_s, "all of it is read before the first answer"
+    text_s = many.encode_s / 60
+    assert many.test_s == pytest.approx(70 * text_s)
+    largest = 4 / 60
+    assert many.plan.seconds == pytest.approx(many.start_s + 70 * text_s + many.rest_s * largest)
+    text_s = alone.encode_s / 60
+    assert alone.plan.seconds == pytest.approx(alone.start_s + 70 * text_s + alone.rest_s)
+
+    stored, job = both.count(feature), both.cut(model_id)
+    list(islice(each_chunk(both.engine, both.settings, job), 1))
+    assert both.count(feature) == stored + 70, "as many as the test read"
+    assert estimate(both.settings, sample_s=0.0, workers=60).test_s == 0, "it is decided"
+
+
+def test_a_trial_that_is_made_meanwhile_and_kept_is_not_told_as_loading(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.receive(8)
+    hospital.crown()
+    clock, trials = [0.0], iter([100.0])
+
+    def tries_once(*asked: Any) -> Predictor:
+        clock[0] += next(trials, 1.0)
+        return on_its_backend(*asked)
+
+    monkeypatch.setattr(estimated, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(estimated, "on_its_backend", tries_once)
+    assert estimate(hospital.settings).start_s == 1.0
 
 
 def test_what_is_in_the_sample_stands_for_the_whole(both: Hospital) -> None:
