@@ -590,7 +590,8 @@ prediction = Table(
         "backend",
         String(32),
         nullable=False,
-        comment="what computed it, such as torch-fp32; torch-fp32/model-12 where model 12, a student, did",
+        comment="what computed it, such as torch-fp32, or would have where the report's vector was stored "
+        "before; torch-fp32/model-12 where model 12, a student, did",
     ),
     Column("job_id", Id, nullable=False, comment="the job it was written for"),
     Column("chunk_seq", Integer, nullable=False, comment="the chunk of that job"),
