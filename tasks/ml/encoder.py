@@ -112,17 +112,34 @@ def load_encoder(
     """A pretrained network with a fresh head of `labels`; float32, safetensors only, never remote code.
 
     Raises UnfitEncoder for a hub name without its revision, a folder that is absent or holds
-    pickles, and whatever transformers cannot load as a sequence classifier.
+    pickles, whatever transformers cannot load as a sequence classifier, and what `load_classifier` refuses.
+    """
+    return load_frozen(spec, labels, seed=seed)[0]
+
+
+def load_frozen(
+    spec: EncoderSpec, labels: Sequence[str], *, seed: int = 0
+) -> tuple[tuple[PreTrainedModel, PreTrainedTokenizerBase], tuple[str, ...]]:
+    """`load_encoder` for a head that is trained alone, with a note where it reads what nobody taught.
+
+    A BERT that was exported from its pre-training comes without pooler, and other families have such a
+    layer in their classifiers only: it is drawn by `seed`, and a frozen one stays as it was drawn.
     """
     name, where = where_of(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the fresh head is drawn here
-        model, tokenizer = load_classifier(
-            name, **where, **_label_names(labels), ignore_mismatched_sizes=True
-        )
+        model, tokenizer, drawn = _loaded(name, **where, **_label_names(labels), ignore_mismatched_sizes=True)
     if attention_of(model) is not None and not spec.attention:
         raise UnfitEncoder(f'{name} reads whole reports with attention; set pooling = "attention"')
-    return (attentive(model, seed) if spec.attention else model), tokenizer
+    if spec.attention:
+        return (attentive(model, seed), tokenizer), ()
+    layers = sorted({weight.rpartition(".")[0] for weight in drawn} - {last_linear(model)[0]})
+    if not layers:
+        return (model, tokenizer), ()
+    return (model, tokenizer), (
+        f"the head reads the encoder through a layer that it came without ({', '.join(layers)}): it stays as "
+        'it was drawn at random; pooling = "attention" reads without it, "--how full" trains it',
+    )
 
 
 def where_of(spec: EncoderSpec) -> tuple[str, dict[str, Any]]:
@@ -138,13 +155,27 @@ def where_of(spec: EncoderSpec) -> tuple[str, dict[str, Any]]:
 
 
 def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Network (in evaluation mode, float32) and tokenizer; raises UnfitEncoder with what to do."""
+    """Network (in evaluation mode, float32) and tokenizer; raises UnfitEncoder with what to do.
+
+    Refused are weights that do not fit the configuration, too: transformers draws those at random.
+    """
+    model, tokenizer, _ = _loaded(name, **options)
+    return model, tokenizer
+
+
+def _loaded(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, set[str]]:
+    """What `load_classifier` gives, and the names of the weights above the body that were drawn."""
     where = {key: options[key] for key in ("revision", "local_files_only") if key in options}
     try:
         with quietly():
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **options
+            model, told = AutoModelForSequenceClassification.from_pretrained(
+                name,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **options,
             )
     except Exception as error:  # transformers raises whatever its dozens of parts raise
         raise UnfitEncoder(
@@ -152,8 +183,21 @@ def load_classifier(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrai
             "config.json, tokenizer.json and model.safetensors of a family transformers knows "
             "(no remote code), and a hub name needs the network or a filled cache"
         ) from None
+    drawn = {*told["missing_keys"], *(weight for weight, *_ in told["mismatched_keys"])}
+    body = [weight for weight, _ in model.named_parameters() if _of_body(model, weight)]
+    if unfit := [weight for weight in body if weight in drawn]:
+        raise UnfitEncoder(
+            f"{name}: {len(unfit)} of the {len(body)} weights that config.json asks for are not in its "
+            f"safetensors, or of another shape ({', '.join(unfit[:3])}): they would be drawn at random. Take "
+            "config.json and weights that were saved together, by save_pretrained of transformers"
+        )
     able_to_pad(model, tokenizer)
-    return model.eval(), tokenizer
+    return model.eval(), tokenizer, drawn
+
+
+def _of_body(model: PreTrainedModel, weight: str) -> bool:
+    """False for a head, and for a pooler: encoders are published with one and without."""
+    return weight.startswith(f"{model.base_model_prefix}.") and ".pooler." not in weight
 
 
 def check_window(model: PreTrainedModel, window_tokens: int) -> None:

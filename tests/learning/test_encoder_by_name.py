@@ -10,12 +10,13 @@ import pytest
 from db.engine import reading
 from db.errors import ConfigurationError
 from tasks import doctor_folders
+from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.encoders.folder import facts_of, seal, take_in
 from tasks.ml.errors import BrokenArtifact
 from tasks.model_folders import encoders_folder
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import World
-from tests.ml.conftest import bare_network, save, written
+from tests.ml.conftest import LABELS, WINDOW, bare_network, save, written
 
 HOSPITAL = range(60)
 
@@ -82,3 +83,15 @@ def test_other_weights_under_the_same_folder_are_another_training(
     assert not challenge(named, "full").reused
     after = challenge(named)
     assert after.notes[0].startswith("what lies in the encoder's folder changed since champion model 1")
+
+
+def test_a_frozen_encoder_without_its_pooler_is_trained_with_a_note(
+    world: World, reconfigured: Callable[..., World], tmp_path: Path
+) -> None:
+    world.add(HOSPITAL)
+    spec = EncoderSpec(window_tokens=WINDOW, hidden_size=32, layers=1, vocabulary=220)
+    model, tokenizer = make_scratch(written(60, 1)[0], LABELS, spec, 3)
+    model.bert.pooler = None
+    named = reconfigured(world, encoder=str(save((model, tokenizer), tmp_path / "ours")))
+    [note] = challenge(named, "head").notes
+    assert "(bert.pooler.dense): it stays as it was drawn" in note

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tasks.ml.attentive import attention_of
-from tasks.ml.encoder import EncoderSpec, check_window, encoder_sha, load_encoder, make_scratch, positions
+from tasks.ml.encoder import (
+    EncoderSpec,
+    check_window,
+    encoder_sha,
+    load_classifier,
+    load_encoder,
+    load_frozen,
+    make_scratch,
+    positions,
+)
 from tasks.ml.errors import UnfitData, UnfitEncoder
 from tasks.ml.features import encode
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, bare_network, save
@@ -98,6 +110,72 @@ def test_a_decoder_without_padding_token_gets_one(tiny_texts: list[str], tmp_pat
     save((model, tokenizer), tmp_path)
     model, tokenizer = load_encoder(EncoderSpec("folder", str(tmp_path)), LABELS)
     assert tokenizer.pad_token_id == model.config.pad_token_id == tokenizer.eos_token_id
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def altered(folder: Path, change: Callable[[Weights], Weights]) -> str:
+    """The folder, its weights changed."""
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return str(folder)
+
+
+def configured(folder: Path, **changes: Any) -> str:
+    """The folder, its config.json changed."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "told"),
+    [
+        (
+            lambda folder: altered(folder, lambda of: {k: v for k, v in of.items() if ".layer.1." not in k}),
+            r"16 of the 37 weights .*\(bert\.encoder\.layer\.1\.attention.*drawn at random",
+        ),
+        (
+            lambda folder: altered(folder, lambda of: {f"0.auto_model.{k}": v for k, v in of.items()}),
+            r"37 of the 37 weights .*\(bert\.embeddings\.word_embeddings\.weight, ",
+        ),
+        (
+            lambda folder: configured(folder, vocab_size=999),
+            r"1 of the 37 weights .*\(bert\.embeddings\.word_embeddings\.weight\)",
+        ),
+        (lambda folder: configured(folder, hidden_size=64), r"of the 37 weights .*of another shape"),
+        (lambda folder: configured(folder, num_hidden_layers=3), r"16 of the 53 weights .*layer\.2\."),
+    ],
+    ids=["a layer is not there", "other names", "another vocabulary", "another width", "one layer more"],
+)
+def test_weights_that_do_not_fit_their_configuration_are_refused_and_not_drawn_at_random(
+    tiny: Callable[[], Network], tmp_path: Path, unfit: Callable[[Path], str], told: str
+):
+    folder = unfit(save(tiny(), tmp_path))
+    with pytest.raises(UnfitEncoder, match=told):
+        load_encoder(EncoderSpec("folder", folder), LABELS)
+    with pytest.raises(UnfitEncoder, match=told):  # as fetched and imported
+        load_classifier(folder, local_files_only=True, ignore_mismatched_sizes=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "layer"),
+    [("bert", "bert.pooler.dense"), ("roberta", "classifier.dense"), ("distilbert", "pre_classifier")],
+)
+def test_a_frozen_layer_that_the_encoder_came_without_is_told(
+    family: str, layer: str, tiny: Callable[[], Network], tiny_texts: list[str], tmp_path: Path
+):
+    folder = str(save(tiny() if family == "bert" else bare_network(family, tiny_texts), tmp_path))
+    whole, notes = load_frozen(EncoderSpec("folder", folder), LABELS)
+    assert notes == ()
+    altered(tmp_path, lambda of: {k: v for k, v in of.items() if not k.startswith(layer)})
+    (model, _), [note] = load_frozen(EncoderSpec("folder", folder), LABELS)
+    assert f"({layer})" in note
+    kept = {name: tensor for name, tensor in whole[0].state_dict().items() if not name.startswith(layer)}
+    for name, tensor in model.state_dict().items():
+        assert name not in kept or torch.equal(tensor, kept[name])
+    assert load_frozen(EncoderSpec("folder", folder, attention=True), LABELS)[1] == ()
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "sub/weights.pt", "scaler.pkl"])

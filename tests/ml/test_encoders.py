@@ -13,7 +13,7 @@ import pytest
 
 from tasks.ml.artifact import LaudosJson, publish
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder
-from tasks.ml.encoders.folder import FACTS, checked, found_in, read_encoder, seal, take_in
+from tasks.ml.encoders.folder import FACTS, EncoderFacts, checked, found_in, read_encoder, seal, take_in
 from tasks.ml.encoders.folder import facts_of as encoder_facts
 from tasks.ml.encoders.hub import fetch
 from tasks.ml.encoders.presets import FILE, presets, read_presets
@@ -215,6 +215,23 @@ def test_what_needs_code_of_its_own_is_refused_and_none_of_it_runs(
         fetched(hub, hub.publish(HUB, files | bad), tmp_path / "carried")
     assert not proof.exists()
     assert not (tmp_path / "carried").exists()
+
+
+def test_weights_that_lack_a_layer_are_not_fetched_and_not_imported(
+    files: dict[str, bytes], hub: StandInHub, tmp_path: Path
+):
+    config = json.dumps(json.loads(files["config.json"]) | {"num_hidden_layers": 3}).encode()
+    with pytest.raises(UnfitEncoder, match=r"16 of the 53 weights .*layer\.2\..* drawn at random"):
+        fetched(hub, hub.publish(HUB, files | {"config.json": config}), tmp_path / "carried")
+    assert not (tmp_path / "carried").exists()
+    folder = tmp_path / "sealed-elsewhere"
+    folder.mkdir()
+    for name, content in (files | {"config.json": config}).items():
+        (folder / name).write_bytes(content)
+    seal(folder, EncoderFacts("some-encoder", HUB, "1" * 40, "bert", WINDOW, 1))
+    with pytest.raises(UnfitEncoder, match="16 of the 53 weights"):
+        take_in(folder, tmp_path / "encoders")
+    assert not list((tmp_path / "encoders").iterdir())
 
 
 # ------------------------------------------------------------------ carried and imported

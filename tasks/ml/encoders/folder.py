@@ -53,12 +53,13 @@ class EncoderFacts:
 def facts_of(folder: Path, name: str, hub: str, revision: str, licence: str | None) -> EncoderFacts:
     """What a folder holds, once it was loaded as a classifier: the proof that it can be trained.
 
-    Raises UnfitEncoder where transformers cannot load it, without remote code, from safetensors.
+    Raises UnfitEncoder where transformers cannot load it, without remote code, from safetensors, or
+    would draw a part of it at random. A head that does not fit is no fault: each training draws its own.
     """
     # torch comes with it: who lists encoders or copies their folders need not wait
     from tasks.ml.encoder import load_classifier, positions
 
-    model, _ = load_classifier(str(folder), local_files_only=True)
+    model, _ = load_classifier(str(folder), local_files_only=True, ignore_mismatched_sizes=True)
     body = sum(tensor.numel() for tensor in model.base_model.parameters())
     return EncoderFacts(name, hub, revision, str(model.config.model_type), positions(model), body, licence)
 
@@ -116,7 +117,7 @@ def take_in(folder: Path, root: Path, name: str | None = None) -> tuple[EncoderF
                 (partial / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / path, partial / path)
             checked(partial)
-            load_classifier(str(partial), local_files_only=True)
+            load_classifier(str(partial), local_files_only=True, ignore_mismatched_sizes=True)
             bring_to_disk(partial)
             partial.chmod(0o755)
             fsync(partial)
