@@ -21,6 +21,7 @@ from tasks.ml.features import Vectors, last_linear
 
 # C of the logistic regression: large is little regularisation
 STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))
+LEAST_SPREAD = 1e-4  # of a feature, as a share of its mean or of the size of all: a thousand steps of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +46,19 @@ def fit_head(
 ) -> Head:
     """Multinomial logistic regression on (reports, hidden) vectors; the same input gives the same head.
 
-    Features are standardised on the training vectors and the scaling folded back. C is the one with
-    the least log loss on the calibration split, and so is the temperature (Guo et al. 2017, "On
-    calibration of modern neural networks"), both against Platt's smoothed targets. `weights`: one a
-    report. `bias=False` for a network whose last layer has none (GPT-2). Raises UnfitData for a
-    label without example.
+    Features are standardised on the training vectors and the scaling folded back, but for those that hardly
+    move (LEAST_SPREAD), which stay as they are. C is the one with the least log loss on the calibration
+    split, and so is the temperature (Guo et al. 2017, "On calibration of modern neural networks"), both
+    against Platt's smoothed targets. `weights`: one a report. `bias=False` for a network whose last layer
+    has none (GPT-2). Raises UnfitData for a label without example.
     """
     must_teach(labels_idx, n_labels, calib_labels)
     numbers = np.asarray(vectors, np.float64)
     mean = numbers.mean(axis=0) if bias else np.zeros(numbers.shape[1])
     spread = np.sqrt(((numbers - mean) ** 2).mean(axis=0))
-    spread = np.where(spread > 1e-8, spread, 1.0)
+    # of a unit that hardly moves float32 holds mostly rounding, which every back end rounds in its own way
+    least = LEAST_SPREAD * np.maximum(np.abs(mean), np.sqrt((numbers**2).mean()))
+    spread = np.where(spread > least, spread, 1.0)
     scaled, calib_scaled = (numbers - mean) / spread, (calib_vectors - mean) / spread
 
     model = LogisticRegression(

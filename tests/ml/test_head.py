@@ -78,6 +78,27 @@ def test_an_overconfident_fit_is_cooled_by_the_temperature():
     assert probabilities(head, calibration).max(axis=1).mean() < 0.85
 
 
+def test_a_saturated_unit_is_no_feature_made_of_the_last_bit_of_a_float32():
+    (vectors, labels), (calibration, truth) = clouds(400, 2, 1), clouds(200, 2, 2)
+
+    def beside(numbers: np.ndarray, seed: int) -> np.ndarray:
+        """With four units that are 1.0, and now and then the float32 before it."""
+        before = np.random.default_rng(seed).normal(9, 0.6, (len(numbers), 4)).astype(np.float32)
+        return np.hstack([numbers, np.tanh(before)])
+
+    vectors, calibration = beside(vectors, 1), beside(calibration, 2)
+    assert 0 < vectors[:, -1].std(dtype=np.float64) < 1e-6
+    head = fit_head(vectors, labels, 2, calibration, truth)
+    assert np.abs(head.weight).max() < 100
+    exact, nearly = (
+        probabilities(head, calibration),
+        torch.softmax(torch.from_numpy(calibration @ head.weight.T + head.bias), dim=1).numpy(),
+    )
+    np.testing.assert_allclose(nearly, exact, atol=1e-5)
+    elsewhere = np.hstack([calibration[:, :-4], np.nextafter(calibration[:, -4:], np.float32(0))])
+    np.testing.assert_allclose(probabilities(head, elsewhere), exact, atol=1e-5)
+
+
 def test_sample_weights_count():
     vectors, labels = clouds(200, 2, 1, 2.0)
     calibration = clouds(200, 2, 2, 2.0)
