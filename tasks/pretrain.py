@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from db.engine import writing
 from tasks.database import open_database
 from tasks.fitting import PACKAGES
-from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.encoder import EncoderSpec, check_window, encoder_sha, load_encoder, make_scratch
 from tasks.ml.own_encoder import publish_encoder
 from tasks.ml.published import pretraining_facts
 from tasks.model_folders import pretrained_folder, pretraining_of
@@ -79,6 +79,8 @@ def make_encoder(
     # attention over a report comes after what is pre-trained, and is learnt with the labels
     spec = replace(encoder_spec(wanted, settings), attention=False, sentences=False)
     start = None if spec.kind == "scratch" else load_encoder(spec, wanted.labels, seed=settings.seed)
+    if start is not None:
+        check_window(start[0], wanted.training.window_tokens)
     config = _config(settings, wanted, spec, start, asked)
     work = pretraining_of(settings, classifier) / _sha(config)[:12]
     _forget_other_tokens(work)

@@ -18,7 +18,7 @@ from tasks.fitting import facts_of_fit, fit_on_body
 from tasks.learning_data import Part, read_part
 from tasks.loss_curves import Stage, curve_rows
 from tasks.ml.artifact import publish
-from tasks.ml.encoder import load_frozen
+from tasks.ml.encoder import check_window, load_frozen
 from tasks.ml.faultpoints import reach
 from tasks.ml.linear_reader import LinearReader
 from tasks.ml.long_reports import LongReports
@@ -80,6 +80,7 @@ def train_planned(
         long_reports = base.facts.long_reports  # the headings of today would ask for other vectors
     else:
         network, told = load_frozen(encoder_spec(asked, settings), asked.labels, seed=settings.seed)
+        check_window(network[0], asked.training.window_tokens)
         notes += told
     made = Made(
         run_id, "retrain", planned.trained, planned.config, planned.config_sha, long_reports, stages, beside

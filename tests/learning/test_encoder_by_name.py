@@ -12,9 +12,11 @@ from db.errors import ConfigurationError
 from tasks import doctor_folders
 from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.encoders.folder import facts_of, seal, take_in
-from tasks.ml.errors import BrokenArtifact
+from tasks.ml.errors import BrokenArtifact, UnfitEncoder
 from tasks.model_folders import encoders_folder
+from tasks.pretrain_learning import Asked
 from tests.learning.retraining import challenge, model_of, retrain
+from tests.learning.test_pretrain import pretrained
 from tests.learning.world import World
 from tests.ml.conftest import LABELS, WINDOW, bare_network, save, written
 
@@ -95,3 +97,15 @@ def test_a_frozen_encoder_without_its_pooler_is_trained_with_a_note(
     named = reconfigured(world, encoder=str(save((model, tokenizer), tmp_path / "ours")))
     [note] = challenge(named, "head").notes
     assert "(bert.pooler.dense): it stays as it was drawn" in note
+
+
+def test_a_frozen_encoder_with_fewer_positions_than_a_window_is_refused_before_any_report_is_read(
+    world: World, reconfigured: Callable[..., World], tmp_path: Path
+) -> None:
+    world.add(HOSPITAL)
+    ours = str(save(bare_network("distilbert", written(60, 1)[0]), tmp_path / "ours"))
+    named = reconfigured(world, encoder=ours, training={"window_tokens": WINDOW + 1, "stride_tokens": 4})
+    with pytest.raises(UnfitEncoder, match=f"set window_tokens to {WINDOW} or less"):
+        challenge(named, "head")
+    with pytest.raises(UnfitEncoder, match=f"set window_tokens to {WINDOW} or less"):
+        pretrained(named, Asked(epochs=0.1))
