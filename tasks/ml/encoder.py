@@ -177,6 +177,7 @@ def _loaded(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedToken
                 output_loading_info=True,
                 **options,
             )
+            embeddings = len(model.get_input_embeddings().weight)
     except Exception as error:  # transformers raises whatever its dozens of parts raise
         raise UnfitEncoder(
             f"{name} cannot be loaded as a sequence classifier ({type(error).__name__}); it needs "
@@ -190,6 +191,19 @@ def _loaded(name: str, **options: Any) -> tuple[PreTrainedModel, PreTrainedToken
             f"{name}: {len(unfit)} of the {len(body)} weights that config.json asks for are not in its "
             f"safetensors, or of another shape ({', '.join(unfit[:3])}): they would be drawn at random. Take "
             "config.json and weights that were saved together, by save_pretrained of transformers"
+        )
+    # a sum is no number where any of them is none, and costs a tenth of asking each
+    damaged = [weight for weight, tensor in model.named_parameters() if not torch.isfinite(tensor.sum())]
+    if damaged:
+        raise UnfitEncoder(
+            f"{name}: {len(damaged)} of its weights hold what is no number ({', '.join(damaged[:3])}): the "
+            "file is damaged, or its training diverged; take one that was saved sound"
+        )
+    last = max(tokenizer.get_vocab().values())
+    if last >= embeddings:
+        raise UnfitEncoder(
+            f"{name}: its tokenizer gives ids up to {last}, and the network has embeddings for {embeddings} "
+            "tokens; take the tokenizer that was saved with these weights"
         )
     able_to_pad(model, tokenizer)
     return model.eval(), tokenizer, drawn

@@ -50,9 +50,16 @@ def fit_head(
     move (LEAST_SPREAD), which stay as they are. C is the one with the least log loss on the calibration
     split, and so is the temperature (Guo et al. 2017, "On calibration of modern neural networks"), both
     against Platt's smoothed targets. `weights`: one a report. `bias=False` for a network whose last layer
-    has none (GPT-2). Raises UnfitData for a label without example.
+    has none (GPT-2). Raises UnfitData for a label without example, UnfitEncoder for vectors that are
+    no numbers.
     """
     must_teach(labels_idx, n_labels, calib_labels)
+    read = np.concatenate([np.isfinite(part).all(axis=1) for part in (vectors, calib_vectors)])
+    if not read.all():
+        raise UnfitEncoder(
+            f"{(~read).sum()} of {len(read)} reports are read as what is no number: the encoder's weights "
+            "are damaged or far too large; use another"
+        )
     numbers = np.asarray(vectors, np.float64)
     mean = numbers.mean(axis=0) if bias else np.zeros(numbers.shape[1])
     spread = np.sqrt(((numbers - mean) ** 2).mean(axis=0))

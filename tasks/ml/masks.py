@@ -41,10 +41,12 @@ class Masks:
             )
         self.hidden, self.pad, self.seed = int(tokenizer.mask_token_id), int(tokenizer.pad_token_id), seed
         self.special = np.unique(np.asarray(tokenizer.all_special_ids, np.int32))
-        self.ordinary = np.setdiff1d(np.arange(len(tokenizer), dtype=np.int32), self.special)
+        # ids may have gaps: the largest is no less than their number, and often more
+        known = np.asarray(list(tokenizer.get_vocab().values()), np.int32)
+        self.ordinary = np.setdiff1d(known, self.special)
         continues = _continues(tokenizer) if whole_words else None
         self.whole_words = continues is not None
-        self.continues = np.zeros(len(tokenizer), bool) if continues is None else continues
+        self.continues = np.zeros(1 + known.max(), bool) if continues is None else continues
 
     def drawn(self, ids: Ids, window: int, epoch: int | None) -> tuple[Ids, Ints]:
         """What the network is shown of a window, and what it is asked: (tokens,) each, NOT_ASKED elsewhere.
@@ -93,8 +95,11 @@ def _continues(tokenizer: PreTrainedTokenizerBase) -> Bools | None:
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if model.get("type") != "WordPiece":
         return None
-    prefix, tokens = (
-        model["continuing_subword_prefix"],
-        tokenizer.convert_ids_to_tokens(range(len(tokenizer))),
-    )
-    return np.array([token is not None and token.startswith(prefix) for token in tokens])
+    prefix = model["continuing_subword_prefix"]
+    return np.array([token is not None and token.startswith(prefix) for token in tokens_of(tokenizer)])
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase) -> list[str | None]:
+    """The token of each id, up to the largest; None in a gap."""
+    tokens: list[str | None] = tokenizer.convert_ids_to_tokens(range(1 + max(tokenizer.get_vocab().values())))
+    return tokens

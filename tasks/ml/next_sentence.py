@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.ml.arrays import Ints
 from tasks.ml.errors import UnfitData, UnfitEncoder
 from tasks.ml.features import evaluating
-from tasks.ml.masks import NOT_ASKED, Masks
+from tasks.ml.masks import NOT_ASKED, Masks, tokens_of
 from tasks.ml.pretraining import answered
 from tasks.ml.token_store import TokenStore
 from tasks.ml.windows import Ids, windows_of
@@ -44,7 +44,7 @@ class Pairs:
     ) -> None:
         self.masks, self.source, self.windows, self.room = masks, source, windows, window_tokens - 3
         self.begins, self.parts = int(tokenizer.cls_token_id), int(tokenizer.sep_token_id)
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        tokens = tokens_of(tokenizer)
         self.ends = np.array([token in ENDS for token in tokens])
         self.digits = np.array([token is not None and token[:1].isdigit() for token in tokens])
 

@@ -159,6 +159,28 @@ def test_weights_that_do_not_fit_their_configuration_are_refused_and_not_drawn_a
         load_classifier(folder, local_files_only=True, ignore_mismatched_sizes=True)
 
 
+def test_a_tokenizer_with_more_ids_than_the_network_has_embeddings_is_refused(
+    tiny: Callable[[], Network], tmp_path: Path
+):
+    model, tokenizer = tiny()
+    tokenizer.add_tokens(["pleomorfismo"])
+    folder = str(save((model, tokenizer), tmp_path))
+    with pytest.raises(UnfitEncoder, match=r"tokenizer gives ids up to (\d+), .* embeddings for \1 tokens"):
+        load_encoder(EncoderSpec("folder", folder), LABELS)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny: Callable[[], Network], tmp_path: Path):
+    model, tokenizer = tiny()
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.weight[0, 0] = torch.nan
+        model.bert.pooler.dense.bias[3] = -torch.inf
+    folder = str(save((model, tokenizer), tmp_path))
+    with pytest.raises(
+        UnfitEncoder, match=r"2 of its weights .*\(bert\.encoder\.layer\.1\.output\.dense\.weight, "
+    ):
+        load_encoder(EncoderSpec("folder", folder), LABELS)
+
+
 @pytest.mark.parametrize(
     ("family", "layer"),
     [("bert", "bert.pooler.dense"), ("roberta", "classifier.dense"), ("distilbert", "pre_classifier")],

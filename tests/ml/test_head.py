@@ -109,6 +109,14 @@ def test_sample_weights_count():
     )
 
 
+@pytest.mark.parametrize("part", ["training", "calibration"])
+def test_vectors_that_are_no_numbers_are_refused_as_the_encoders_fault(part: str):
+    train, calibration = clouds(50, 2, 1), clouds(40, 2, 2)
+    (train if part == "training" else calibration)[0][3:5, 2] = np.nan
+    with pytest.raises(UnfitEncoder, match="2 of 90 reports"):
+        fit_head(*train, 2, *calibration)
+
+
 def test_a_label_without_example_is_refused():
     vectors, labels = clouds(50, 2, 1)
     with pytest.raises(UnfitData, match=r"1 of 3 labels have no example .*label numbers 2"):

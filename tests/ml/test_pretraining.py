@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.ml.encoder import EncoderSpec, able_to_pad, load_encoder
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
 from tasks.ml.masks import NOT_ASKED, Masks
+from tasks.ml.next_sentence import Pairs
 from tasks.ml.pretraining import exam, pretrain, share_back, speller
 from tasks.ml.token_store import FACTS, ROWS, TokenStore, kept_store, write_store
 from tasks.ml.training import BodyTraining
@@ -211,6 +213,27 @@ def test_every_family_that_knows_hidden_words_learns_and_gives_its_body_back(
     assert all(torch.equal(body.base_model.state_dict()[name], learnt[name]) for name in shared)
     head = [name for name in untouched if name.startswith("classifier.")]
     assert all(torch.equal(body.state_dict()[name], untouched[name]) for name in head)
+
+
+def test_a_vocabulary_with_a_gap_in_its_ids_is_asked_for_and_drawn_from_as_it_is(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = content["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    vocabulary[last] += 3
+    gapped = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)),
+        **{name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+    )
+    ids = windows_of(gapped, [f"{last.removeprefix('##')} nódulo {last}. fundo"], WINDOW, 0).ids[0]
+    ids[2] = vocabulary[last]
+    masks, fresh = Masks(gapped, 1), set(range(len(gapped) - 1, vocabulary[last]))
+    for window in range(200):
+        assert not fresh & set(masks.drawn(ids, window, 0)[0].tolist())
+    assert vocabulary[last] in masks.ordinary
+    pairs = Pairs(gapped, masks, lambda _: (ids, 0), 1, WINDOW)
+    assert pairs.drawn(0, 0)[2] == NOT_ASKED  # of one report alone
 
 
 def test_a_decoder_is_refused(tiny_texts: list[str]) -> None:
