@@ -169,6 +169,11 @@ def test_a_file_of_ones_own_gives_one_pair_for_each_base_and_change(written: Cal
         ),
         ("kind: side", "kind: negation", r"line 13, pairs.1: say names a cue"),
         ("critical: [maligno]", "cues: {seen: {zero: [zero]}}\ncritical: [maligno]", r"line 2, cues: a cue"),
+        (
+            "e mitoses]",
+            "e necrose]",
+            r"line 30, pairs.5: severity/meio/2 is the same pair .* severity/meio/1",
+        ),
         ("instead_of: debris\n", "instead_of: debris\n    of: bom\n", r"line 34: 'of' is given twice"),
     ],
 )
@@ -276,7 +281,7 @@ def test_a_model_that_reads_the_other_way_round_flips_nothing(written: Callable[
 def test_what_counts_as_same_higher_lower_and_flipped(
     written: Callable[[str], Path], before: float, after: float, right: set[str]
 ) -> None:
-    group = "\n  - {kind: k_EFFECT, effect: EFFECT, of: b, instead_of: um, say: [dois]}"
+    group = "\n  - {kind: k_EFFECT, effect: EFFECT, of: b, instead_of: um, say: [dois EFFECT]}"
     groups = "".join(group.replace("EFFECT", effect) for effect in ("same", "higher", "lower", "flip"))
     path = written(f"critical: [maligno]\nbases: {{b: {{says: critical, text: um}}}}\npairs:{groups}\n")
     run = run_with(lambda text: before if text == "um" else after, path)

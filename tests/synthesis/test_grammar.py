@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.ml.synthesis import exam_mammography
 from tasks.ml.synthesis.chance import Stream
 from tasks.ml.synthesis.checked_yaml import BadFile
 from tasks.ml.synthesis.exams import exams, generator
@@ -84,6 +85,36 @@ MISTAKES = [
     ("exam.yaml", "always: [sujo]", "always: [suja]", r"fundo.always.0: .*did you mean 'sujo'"),
     ("exam.yaml", "{fundo: [sujo]}", "{fundos: [sujo]}", r"necrose.only_with.fundos: .*mean 'fundo'"),
     ("exam.yaml", "  cuts: [0.5]\n  noise", "  cuts: [0.4, 0.5]\n  noise", r"3 categories need 1 cuts"),
+    ("exam.yaml", "  cuts: [0.5]\n  noise", "  noise", r"conclusion: where findings are measured, two"),
+    ("exam.yaml", "cuts: [0.5]", "cuts: [0.5, 0.4]", r"cuts: cuts must rise"),
+    ("exam.yaml", "[mean radius, mean area]", "[mean area, mean area]", r"from: 'mean area' is given twice"),
+    ("exam.yaml", "[fina, grosseira]", "[fina, fina]", r"levels: 'fina' is given twice"),
+    ("exam.yaml", "benigno, maligno]", "benigno, benigno]", r"categories: 'benigno' is given twice"),
+    ("norte.yaml", '"cariomegalia evidente"]', '""]', r"tamanho.grande.1: this can come out without a word"),
+    ("norte.yaml", '"textura lisa"]', '"[, ...|lisa]"]', r"textura.fina.1: this can come out without"),
+    ("norte.yaml", 'tamanho: ["cariomegalia"', 'tamanho: [" "', r"listings.findings.tamanho.0: .*a word"),
+    ("norte.yaml", '["lesão benigna"]', '["[|]"]', r"conclusion.categories.benigno.0: .*without a word"),
+    ("norte.yaml", 'tamanho: ["cariomegalia"', 'tamanho: ["carioc<os>"', r"findings.tamanho.0: .*'os'"),
+    ("norte.yaml", "[micro]]", "[material]]", r"layouts.1: a layout needs one section with openings"),
+    ("norte.yaml", "[micro]]", "[micro, micro]]", r"layouts.1: a layout needs one section with openings"),
+    ("norte.yaml", "  mama: [", "  x: [a]\n  mama: [", r"symbols.x: a symbol's name is made of a to z"),
+    ("norte.yaml", "  mama: [", "  posição: [a]\n  mama: [", r"symbols.posição: a symbol's name is made"),
+    (
+        "norte.yaml",
+        '"cariomegalia evidente"',
+        '"núcleos miúdos"',
+        r"grande.1: 'núcleos miúdos' is said of peq",
+    ),
+    (
+        "norte.yaml",
+        "{chance: 0.5, lines",
+        "{chance: 0,5, lines",
+        r"distractors.material.5: .*point here: 0.5",
+    ),
+    ("norte.yaml", '["lesão benigna"]', '"lesão benigna"', r"categories.benigno: a list is wanted here"),
+    ("norte.yaml", '["lesão benigna"]', "&a [*a]", r"contains itself"),
+    ("norte.yaml", '["lesão benigna"]', "!!python/name:os.system []", r"could not determine a constructor"),
+    ("norte.yaml", "lesão benigna", "les\0ão", r"a character that no text holds"),
 ]
 
 
@@ -108,6 +139,59 @@ def test_an_empty_file_and_an_exam_nobody_words_are_said_to_be_so(tmp_path: Path
     shutil.copy(SMALL / "exam.yaml", tmp_path)
     with pytest.raises(BadFile, match="holds no institution's language"):
         load(tmp_path, COLUMNS)
+
+
+def test_a_file_that_is_no_file_of_the_exam_s_language_is_told_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    shutil.copytree(SMALL, folder)
+    (folder / "._norte.yaml").write_bytes(b"\0\5\x16")  # as macOS leaves it beside a file
+    load(folder, COLUMNS)
+    (folder / "oeste.yml").write_text("about: x")
+    with pytest.raises(BadFile, match=r"oeste\.yml: an institution's file ends in \.yaml; rename it"):
+        load(folder, COLUMNS)
+    (folder / "oeste.yml").rename(folder / "oeste.yaml")
+    for encoding, line in (("latin-1", 2), ("utf-16", 1)):
+        (folder / "oeste.yaml").write_text("about: x\nonce: [não]", encoding)
+        with pytest.raises(BadFile, match=rf"oeste\.yaml, line {line}: this is not UTF-8; save"):
+            load(folder, COLUMNS)
+    (folder / "oeste.yaml").unlink()
+    (folder / "oeste.yaml").mkdir()
+    with pytest.raises(BadFile, match=r"oeste\.yaml in .* cannot be read"):
+        load(folder, COLUMNS)
+    with pytest.raises(BadFile, match=r"exam\.yaml in .* cannot be read: No such file"):
+        load(tmp_path, COLUMNS)
+
+
+# --- what mammographic descriptors say
+
+ODDS = exam_mammography.DATA / "mammography_odds.yaml"
+WRONG_ODDS = [
+    ("negativa: 0.13", "negativo: 0.13", r"mix.shares.negativo: .*did you mean 'negativa'"),
+    ("negativa: 0.13, benigna: 0.17", "benigna: 0.30", r"mix.shares: 'negativa' is missing"),
+    ("negativa: 0.13", "negativa: 0.93", r"mix.shares: shares add up to 1; these to 1.80"),
+    ("adiposa: 0.10", "adiposa: 0.80", r"composition.shares: shares add up to 1; these to 1.70"),
+    ("amorfas: 0.34", "amorfas: 0.94", r"calcificacoes_morfologia.frequency: shares add up to 1"),
+    ("frequency: 0.50", "frequency: 0.90", r"lesions: shares add up to 1; these to 1.40"),
+    ("oval: [40, 140], ", "", r"descriptors.nodulo_forma.counts: 'oval' is missing"),
+    ("oval: [40, 140]", "oval: [-40, 140]", r"nodulo_forma.counts.oval.0: .*greater than or equal to 0"),
+    ("gordurosa: 0.005", "gordurosa: 0", r"nodulo_densidade.risk.gordurosa: .*greater than 0"),
+    ("hiperdensa: 0.702", "hiperdensa: 1", r"nodulo_densidade.risk.hiperdensa: .*less than 1"),
+    ("risk: 0.294", "risk: 0", r"lesions.nodulo.risk: .*greater than 0"),
+    ("  distorcao:\n", "  estudo:\n", r"lesions.estudo: nothing is called 'estudo'"),
+    ("  linfonodos:\n", "  estudo:\n", r"descriptors.estudo: nothing is called 'estudo'"),
+    ("benign_max: 0.02", "benign_max: 0.96", r"bands: probably_benign_max lies below highly_suggestive"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), WRONG_ODDS)
+def test_odds_that_cannot_be_meant_are_told_with_their_place(
+    old: str, new: str, told: str, tmp_path: Path
+) -> None:
+    path, text = tmp_path / "odds.yaml", ODDS.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(BadFile, match=rf"^odds.yaml, line \d+, .*({told})"):
+        exam_mammography.Mammography(odds=path)
 
 
 # --- phrases

@@ -201,6 +201,15 @@ def test_an_unknown_exam_names_those_there_are() -> None:
         generator("tireoide")
 
 
+def test_an_exam_s_module_without_its_generator_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exam_vazio.py").write_text("")
+    monkeypatch.setattr(synthesis, "__path__", [*synthesis.__path__, str(tmp_path)])
+    with pytest.raises(MlError, match=r"exam_vazio.py needs a function generator\(\)"):
+        generator("vazio")
+
+
 # --- which words: halves and institutions for measuring what carries over
 
 

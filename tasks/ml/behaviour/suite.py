@@ -99,11 +99,14 @@ def load_suite(name: str | Path) -> Suite:
     except ValueError:
         raise file.complaint(("cues",), f"a cue here is of the other kind in {CUES.name}") from None
     pairs: dict[str, Pair] = {}
+    asked: dict[tuple[str, str], str] = {}
     numbers: Counter[tuple[str, str]] = Counter()
     for number in range(len(content.pairs)):
         for pair in _pairs(file, number, cues, numbers):
             if pair.id in pairs:
                 raise file.complaint(("pairs", number), f"the pair {pair.id} is given twice")
+            if (other := asked.setdefault((pair.base, pair.changed), pair.id)) != pair.id:
+                raise file.complaint(("pairs", number), f"{pair.id} is the same pair of reports as {other}")
             pairs[pair.id] = pair
     return Suite(
         path.stem,

@@ -42,7 +42,8 @@ class Mammography:
     ) -> None:
         self.grammar = load(folder, ())
         self._exam = self.grammar.exam
-        self._odds = load_odds(odds, self._exam)
+        told_by = {lesion: (*names, *_SEEN_AROUND) for lesion, names in _DESCRIBED_BY.items()}
+        self._odds = load_odds(odds, self._exam, told_by)
         self._log_odds = {name: one.log_odds() for name, one in self._odds.descriptors.items()}
         self.columns = coded_columns(self._exam)
 

@@ -72,7 +72,10 @@ def generator(exam: str) -> Generator:
 
 @cache  # reading the language files takes a third of a second
 def _generator(exam: str, _folders: tuple[str, ...]) -> Generator:
-    made: Generator = importlib.import_module(f"{synthesis.__name__}.{_PREFIX}{exam}").generator()
+    module = importlib.import_module(f"{synthesis.__name__}.{_PREFIX}{exam}")
+    if not hasattr(module, "generator"):
+        raise UnknownExam(f"{_PREFIX}{exam}.py needs a function generator() that makes its exam")
+    made: Generator = module.generator()
     return made
 
 

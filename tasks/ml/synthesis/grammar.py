@@ -12,9 +12,12 @@ from pathlib import Path
 from tasks.ml.synthesis.checked_yaml import BadFile, CheckedFile, Place
 from tasks.ml.synthesis.language import AGREES, LISTED, Language
 from tasks.ml.synthesis.medicine import Exam
-from tasks.ml.synthesis.phrases import Phrase
+from tasks.ml.synthesis.phrases import SYMBOL, Phrase
 
 EXAM_FILE = "exam.yaml"
+_NOUNS: Place = ("listings", "findings")
+_FORMS = (("listings", "denied"), ("listings", "affirmed"))
+_NEVER_BLANK = ("findings", "conclusion")
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,16 @@ def load(folder: Path, columns: Collection[str]) -> Grammar:
     """The grammar in `folder`, whose findings may name these columns of measurements.
 
     Raises BadFile, which names the line, for YAML that cannot be read, a key given twice or unknown,
-    a phrase whose brackets do not match, and any name that nothing answers to or that is missing.
+    a phrase whose brackets do not match, and any name that nothing answers to or that is missing. Files whose
+    names begin with a dot are an editor's or a system's, and left alone.
     """
     exam_file = CheckedFile(folder / EXAM_FILE, Exam)
     _check_exam(exam_file, columns)
-    paths = sorted(path for path in folder.glob("*.yaml") if path.name != EXAM_FILE)
+    beside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in beside:
+        if path.suffix == ".yml":
+            raise BadFile(f"{path.name}: an institution's file ends in .yaml; rename it")
+    paths = [path for path in beside if path.suffix == ".yaml" and path.name != EXAM_FILE]
     if not paths:
         raise BadFile(f"{folder.name} holds no institution's language beside {EXAM_FILE}")
     files = {path.stem: CheckedFile(path, Language) for path in paths}
@@ -63,8 +71,20 @@ def load(folder: Path, columns: Collection[str]) -> Grammar:
 
 
 def _check_exam(file: CheckedFile[Exam], columns: Collection[str]) -> None:
-    findings = file.content.findings
+    findings, cuts = file.content.findings, file.content.cuts
     for name, finding in findings.items():
+        if not finding.coded and len(finding.levels) != len(cuts) + 1:
+            found = f"{name} has {len(finding.levels)} levels; {len(cuts)} cuts make {len(cuts) + 1}"
+            raise file.complaint(("findings", name, "levels"), found)
+        if (
+            finding.columns
+            and len(file.content.conclusion.categories) != len(file.content.conclusion.cuts) + 2
+        ):
+            what = "where findings are measured, two categories are wanted and one cut for each more"
+            raise file.complaint(("conclusion",), what)
+        if finding.unmeasured and not any(one.weight for one in findings.values()):
+            what = f"{name} is unmeasured: at least one measured finding must have a weight"
+            raise file.complaint(("findings", name), what)
         for position, column in enumerate(finding.columns):
             file.refuse_unknown(("findings", name, "from", position), column, columns)
         for position, level in enumerate(finding.always):
@@ -79,9 +99,16 @@ def _check_exam(file: CheckedFile[Exam], columns: Collection[str]) -> None:
 def _check_language(file: CheckedFile[Language], exam: Exam) -> None:
     """Every name must be known, and nothing the exam can find may lack words."""
     language = file.content
+    for name in language.symbols:
+        if not SYMBOL.fullmatch(name) or name in (LISTED, AGREES):
+            what = f"a symbol's name is made of a to z and _, and neither {LISTED} nor {AGREES}"
+            raise file.complaint(("symbols", name), what)
     for number, layout in enumerate(language.layouts):
         for position, section in enumerate(layout):
             file.refuse_unknown(("layouts", number, position), section, language.sections)
+        if sum(language.sections[section].openings is not None for section in layout) != 1:
+            what = "a layout needs one section with openings, where the findings stand, and no second"
+            raise file.complaint(("layouts", number), what)
     for section in language.distractors:
         file.refuse_unknown(("distractors", section), section, language.sections)
     for position, symbol in enumerate(language.once):
@@ -96,9 +123,26 @@ def _check_language(file: CheckedFile[Language], exam: Exam) -> None:
             file.refuse_unknown(("listings", "findings", name), name, exam.findings)
     for place, phrase in _phrases(language):
         for symbol in phrase.symbols():
-            if symbol not in (LISTED, AGREES) or place[0] != "listings":
+            if symbol not in (LISTED, AGREES) or place[:2] not in _FORMS:
                 file.refuse_unknown(place, symbol, language.symbols)
     _refuse_circles(file)
+    for place, phrase in _phrases(language):
+        if (place[0] in _NEVER_BLANK or place[:2] == _NOUNS) and phrase.may_be_blank(language.symbols):
+            raise file.complaint(place, "this can come out without a word; leave nothing unsaid")
+    _refuse_two_levels(file)
+
+
+def _refuse_two_levels(file: CheckedFile[Language]) -> None:
+    """The same words for two levels say neither; a phrase with a number in it may differ by the number."""
+    language = file.content
+    for name, levels in language.findings.items():
+        said: dict[str, str] = {}
+        for level, phrases in levels.items():
+            for position, phrase in enumerate(phrases):
+                for words in phrase.realisations(language.symbols):
+                    if "#" not in words and said.setdefault(words, level) != level:
+                        what = f"{words!r} is said of {said[words]} as well"
+                        raise file.complaint(("findings", name, level, position), what)
 
 
 def _same_names(

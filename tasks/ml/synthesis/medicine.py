@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.ml.synthesis.checked_yaml import Strict
 
 Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is given twice")
+    return names
+
+
+def _rising(cuts: tuple[float, ...]) -> tuple[float, ...]:
+    if any(low >= high for low, high in pairwise(cuts)):
+        raise ValueError("cuts must rise: each above the one before")
+    return cuts
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+Distinct = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Cuts = Annotated[tuple[Chance, ...], AfterValidator(_rising)]
 
 
 class Finding(Strict):
@@ -19,8 +37,8 @@ class Finding(Strict):
     of measurements says which level it is. Unmeasured: drawn from the severity.
     """
 
-    levels: Names
-    columns: tuple[str, ...] = Field((), alias="from")
+    levels: Annotated[Distinct, Field(min_length=1)]
+    columns: Distinct = Field((), alias="from")
     coded: bool = False
     unmeasured: bool = False
     weight: Annotated[float, Field(ge=0)] = 0.0  # in the severity, which decides unmeasured ones
@@ -49,8 +67,8 @@ class Conclusion(Strict):
     `insufficient_chance` of it, more often the less there is to see.
     """
 
-    categories: Names
-    cuts: tuple[Chance, ...] = ()
+    categories: Annotated[Distinct, Field(min_length=1)]
+    cuts: Cuts = ()
     noise: Chance = 0.0
     insufficient_chance: Chance = 0.0
 
@@ -62,17 +80,6 @@ class Conclusion(Strict):
 
 
 class Exam(Strict):
-    cuts: tuple[Chance, ...] = ()  # of measured findings: where one level ends and the next begins
+    cuts: Cuts = ()  # of measured findings: where one level ends and the next begins
     findings: Annotated[dict[str, Finding], Field(min_length=1)]
     conclusion: Conclusion
-
-    @model_validator(mode="after")
-    def _levels_fit(self) -> Self:
-        for name, finding in self.findings.items():
-            if not finding.coded and len(finding.levels) != len(self.cuts) + 1:
-                raise ValueError(f"{name} has {len(finding.levels)} levels; {len(self.cuts)} cuts make "
-                                 f"{len(self.cuts) + 1}")  # fmt: skip
-        drawn = [name for name, finding in self.findings.items() if finding.unmeasured]
-        if drawn and not any(finding.weight for finding in self.findings.values()):
-            raise ValueError(f"{drawn[0]} is unmeasured: at least one measured finding must have a weight")
-        return self

@@ -5,19 +5,37 @@ Every table there names the publication it comes from, or says that it is assume
 
 from __future__ import annotations
 
-from math import log
+from collections.abc import Collection, Mapping
+from itertools import chain
+from math import isclose, log
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.ml.synthesis.chance import Rng
-from tasks.ml.synthesis.checked_yaml import BadFile, CheckedFile, Strict
+from tasks.ml.synthesis.checked_yaml import CheckedFile, Place, Strict
 from tasks.ml.synthesis.medicine import Chance, Exam
 
-Counts = Annotated[tuple[int, int], Field(description="malignant, benign")]
+KINDS = ("negativa", "benigna", "incompleta", "conhecida", "lesao")  # of examinations
 
 _SMOOTHING = 0.5  # added to every count, so that nothing seen once is certain (Haldane 1956, Anscombe 1956)
+_NOT_THERE = "ausente"  # describes no lesion
+_ROUNDING = 0.01  # by which shares that were rounded may miss 1
+
+
+def _make_a_whole(shares: dict[str, float]) -> dict[str, float]:
+    if shares and not isclose(total := sum(shares.values()), 1, abs_tol=_ROUNDING):
+        raise ValueError(f"shares add up to 1; these to {total:.2f}")
+    return shares
+
+
+Count = Annotated[int, Field(ge=0)]
+Counts = Annotated[tuple[Count, Count], Field(description="malignant, benign")]
+# of lesions so described; at 0 or 1 nothing else that is seen could speak
+Risk = Annotated[float, Field(gt=0, lt=1)]
+Seen = Annotated[float, Field(gt=0, le=1)]
+Shares = Annotated[dict[str, Chance], AfterValidator(_make_a_whole)]
 
 
 class Descriptor(Strict):
@@ -25,8 +43,8 @@ class Descriptor(Strict):
 
     source: str
     counts: dict[str, Counts] = Field(default_factory=dict)
-    risk: dict[str, Chance] = Field(default_factory=dict)
-    frequency: dict[str, Chance] = Field(default_factory=dict)
+    risk: dict[str, Risk] = Field(default_factory=dict)
+    frequency: Annotated[dict[str, Seen], AfterValidator(_make_a_whole)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -54,13 +72,18 @@ class Descriptor(Strict):
 
 class Lesion(Strict):
     source: str
-    risk: Chance
+    risk: Risk
     frequency: Chance
+
+
+def _shown_as_a_whole(lesions: dict[str, Lesion]) -> dict[str, Lesion]:
+    _make_a_whole({name: one.frequency for name, one in lesions.items()})
+    return lesions
 
 
 class Sourced(Strict):
     source: str
-    shares: dict[str, Chance]
+    shares: Shares
 
 
 class Share(Strict):
@@ -74,29 +97,47 @@ class Bands(Strict):
     highly_suggestive_min: Chance
     reader_stray: Annotated[float, Field(ge=0)]  # sd, in log-odds
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.probably_benign_max >= self.highly_suggestive_min:
+            raise ValueError("probably_benign_max lies below highly_suggestive_min")
+        return self
+
 
 class Odds(Strict):
     mix: Sourced
     bands: Bands
     malignant_lesions: Share
-    lesions: dict[str, Lesion]
+    lesions: Annotated[dict[str, Lesion], AfterValidator(_shown_as_a_whole)]
     descriptors: dict[str, Descriptor]
     composition: Sourced
 
 
-def load_odds(path: Path, exam: Exam) -> Odds:
-    """Raises BadFile, with the line, for what cannot be read and for levels the exam does not know."""
+def load_odds(path: Path, exam: Exam, described_by: Mapping[str, Collection[str]]) -> Odds:
+    """What the file says of lesions, each described by these findings of the exam.
+
+    Raises BadFile, with the line, for what cannot be read, for a name that nothing answers to, and for a
+    lesion, a descriptor, a level of one or a kind of examination that is left out.
+    """
     file = CheckedFile(path, Odds)
-    for name, descriptor in file.content.descriptors.items():
-        file.refuse_unknown(("descriptors", name), name, exam.findings)
-        for level in descriptor.counts or descriptor.risk:
-            file.refuse_unknown(("descriptors", name), level, exam.findings[name].levels)
-    for lesion in file.content.lesions:
-        file.refuse_unknown(("lesions", lesion), lesion, exam.findings)
-    for level in exam.findings["composicao"].levels:
-        if level not in file.content.composition.shares:
-            raise BadFile(f"{path.name}: composition.shares lacks {level!r}")
-    return file.content
+    odds = file.content
+    _same(file, ("mix", "shares"), odds.mix.shares, KINDS)
+    _same(file, ("lesions",), odds.lesions, described_by)
+    _same(file, ("descriptors",), odds.descriptors, dict.fromkeys(chain(*described_by.values())))
+    for name, one in odds.descriptors.items():
+        written = "counts" if one.counts else "risk"
+        seen = [level for level in exam.findings[name].levels if level != _NOT_THERE]
+        _same(file, ("descriptors", name, written), one.counts or one.risk, seen)
+    _same(file, ("composition", "shares"), odds.composition.shares, exam.findings["composicao"].levels)
+    return odds
+
+
+def _same(file: CheckedFile[Odds], place: Place, found: Collection[str], asked: Collection[str]) -> None:
+    for name in found:
+        file.refuse_unknown((*place, name), name, asked)
+    for name in asked:
+        if name not in found:
+            raise file.complaint(place, f"{name!r} is missing")
 
 
 def drawn(rng: Rng, shares: dict[str, float]) -> str:

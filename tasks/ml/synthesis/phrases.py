@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field
 from tasks.ml.synthesis.chance import Rng, integer, pick
 
 _NUMBER = re.compile(r"(\d+(?:,\d)?)\.\.(\d+(?:,\d)?)")
-_SYMBOL = re.compile(r"[a-z_]+")
+SYMBOL = re.compile(r"[a-z_]+")
 _LITERAL = re.compile(r"[^\[\]|<>]+")
 
 
@@ -60,9 +60,22 @@ class Phrase:
                 for option in part.options:
                     yield from option.symbols()
 
+    def may_be_blank(self, symbols: Mapping[str, Sequence[Phrase]]) -> bool:
+        """Whether it can come out without a letter or a digit."""
+        return all(_may_be_blank(part, symbols) for part in self.parts)
+
     def realisations(self, symbols: Mapping[str, Sequence[Phrase]]) -> Iterator[str]:
         """Everything it can say, a number standing as "#"; the same words may come more than once."""
         yield from map("".join, product(*(_ways(part, symbols) for part in self.parts)))
+
+
+def _may_be_blank(part: str | Number | Symbol | Choice, symbols: Mapping[str, Sequence[Phrase]]) -> bool:
+    if isinstance(part, str):
+        return not any(sign.isalnum() for sign in part)
+    if isinstance(part, Number):
+        return False
+    options = part.options if isinstance(part, Choice) else symbols[part.name]
+    return any(option.may_be_blank(symbols) for option in options)
 
 
 def _ways(part: str | Number | Symbol | Choice, symbols: Mapping[str, Sequence[Phrase]]) -> Sequence[str]:
@@ -135,9 +148,11 @@ def _reference(inner: str) -> Number | Symbol:
         if low > high:
             raise ValueError(f"<{inner}> runs backwards")
         return Number(low, high, "," in inner)
-    if _SYMBOL.fullmatch(inner):
+    if SYMBOL.fullmatch(inner):
         return Symbol(inner)
-    raise ValueError(f"<{inner}> is neither a symbol, such as <lado>, nor a range, such as <2..8>")
+    raise ValueError(
+        f"<{inner}> is neither a symbol, such as <lado> (a to z and _), nor a range, such as <2..8>"
+    )
 
 
 class Speaker:
