@@ -6,14 +6,20 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from db import ledger
+from db.engine import writing
 from tasks.ml import synthesis
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.settings import ClassifierSettings
+from tasks.synthesize import write_set
+from tasks.synthetic_audit import audit_exam
 
 PAGE = Path(__file__).parents[2] / "docs" / "exams.md"
 
@@ -52,6 +58,30 @@ def test_a_nodule_of_the_page_is_read_as_its_points_say(thyroid: str) -> None:
     assert exam.category(levels) == 4  # type: ignore[attr-defined]
 
 
-def test_the_settings_of_the_page_are_settings_of_laudos() -> None:
+def settings_of_the_page() -> ClassifierSettings:
     (classifier,) = tomllib.loads(blocks("toml")[""])["classifiers"].values()
-    assert ClassifierSettings.model_validate(classifier).synthetic.exam == "thyroid"
+    return ClassifierSettings.model_validate(classifier)
+
+
+def test_the_settings_of_the_page_are_settings_of_laudos() -> None:
+    assert settings_of_the_page().synthetic.exam == "thyroid"
+
+
+@pytest.mark.usefixtures("thyroid")
+def test_a_set_of_the_page_s_exam_is_audited_found_sound_and_written(engine: Engine, now: datetime) -> None:
+    page = settings_of_the_page()
+    few = page.model_copy(update={"synthetic": page.synthetic.model_copy(update={"reports_per_row": 2})})
+    told = audit_exam(few.synthetic, seed=0)
+    assert told.passed, [check.name for check in told.failed]
+    assert min(told.labels.values()) == max(told.labels.values())
+    with writing(engine) as c:
+        run_id = ledger.begin_run(
+            c,
+            "synthesize",
+            code_revision="-",
+            config_sha="-",
+            prefect_run_id=None,
+            parent_id=None,
+            now=now,
+        )
+    assert write_set(engine, run_id, "tireoide", few, 0, None, now).counts.new == 1200
