@@ -17,7 +17,7 @@ from tasks.ml import synthesis
 from tasks.ml.errors import MlError, UnfitData
 from tasks.ml.report_ids import parsed
 from tasks.ml.splits import is_reserved, split_of
-from tasks.ml.synthesis import exam_paaf, reports
+from tasks.ml.synthesis import exam_mammography, exam_paaf, reports
 from tasks.ml.synthesis.chance import Stream, stray
 from tasks.ml.synthesis.exam_paaf import Paaf
 from tasks.ml.synthesis.exams import Row, exams, generator, training_rows
@@ -181,6 +181,19 @@ def test_a_full_report_ends_with_every_category_of_yokohama() -> None:
         if (match := re.search(r"(?:categoria|yokohama)\s(IV|I{1,3}|V)\b", line, re.I))
     }
     assert found == {"I", "II", "III", "IV", "V"}
+
+
+# --- mammography
+
+
+def test_fat_makes_a_mass_benign_only_where_nothing_about_it_is_suspicious() -> None:
+    exam = exam_mammography.Mammography()
+    plain = {name: finding.levels[0] for name, finding in exam.grammar.exam.findings.items()}
+    fat = plain | {"nodulo": "presente", "nodulo_densidade": "gordurosa"}
+    assert exam.category(fat) == 2
+    assert exam.category(fat | {"comparacao": "nova"}) == 2
+    assert exam.category(fat | {"nodulo_margem": "espiculada", "comparacao": "nova"}) > 2
+    assert exam.category(fat | {"linfonodos": "aumentados"}) > 2
 
 
 # --- a second exam is a new file

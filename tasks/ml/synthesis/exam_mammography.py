@@ -2,8 +2,10 @@
 
 No table of examinations may be shipped, so this one is drawn, always the same: what an examination shows
 and whether a lesion is malignant, then its descriptors, each as often as publications found it in
-malignant or in benign lesions. The category follows from the descriptors alone, by the atlas: what
-the odds add up to falls into the bands of likelihood that define BI-RADS 3, 4 and 5.
+malignant or in benign lesions. The category follows from the descriptors alone: what the odds add up to
+falls into the bands of likelihood by which the atlas defines BI-RADS 3, 4 and 5. The atlas also names
+descriptors that are biopsied however likely; here they weigh by their odds alone, so that some of those
+examined as `estavel` come to 3, a distortion without a scar or fine pleomorphic calcifications among them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ _DESCRIBED_BY = {
 }
 _SEEN_AROUND = ("comparacao", "pele_e_mamilo", "linfonodos")
 _SHOWN = {"nodulo": "presente", "calcificacoes": "suspeitas_a_descrever", "distorcao": "presente"}
+# in or around a mass, what its holding fat does not outweigh
+_SUSPICIOUS = {
+    "nodulo_forma": ("irregular",),
+    "nodulo_margem": ("microlobulada", "indistinta", "espiculada"),
+    "pele_e_mamilo": ("espessamento", "retracao"),
+    "linfonodos": ("aumentados",),
+}
 
 Levels = dict[str, str]
 
@@ -56,7 +65,7 @@ class Mammography:
         return ReportWriter(self.grammar, CodedObserver(self._exam, self.category), wording)
 
     def category(self, levels: Mapping[str, str], strayed: float = 0.0) -> int:
-        """BI-RADS by the atlas; `strayed` is a reader's leaning, in log-odds of malignancy."""
+        """BI-RADS by the bands of likelihood; `strayed` is a reader's leaning, in log-odds of malignancy."""
         if levels["malignidade_conhecida"] == "comprovada":
             return 6
         if levels["estudo"] == "incompleto":
@@ -65,7 +74,8 @@ class Mammography:
         if lesion is None:
             usual = levels["calcificacoes"] != "benignas" and levels["linfonodos"] != "intramamario"
             return 1 if usual and levels["distorcao"] != "cicatriz" else 2
-        if lesion == "nodulo" and levels["nodulo_densidade"] == "gordurosa":
+        suspicious = any(levels[name] in seen for name, seen in _SUSPICIOUS.items())
+        if lesion == "nodulo" and levels["nodulo_densidade"] == "gordurosa" and not suspicious:
             return 2
         risk = self._odds.lesions[lesion].risk
         told_by = (*_DESCRIBED_BY[lesion], *_SEEN_AROUND)
