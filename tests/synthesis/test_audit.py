@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +58,43 @@ def test_a_planted_leak_is_found_by_the_check_for_it(name: str, clean: Clean) ->
     leak = LEAKS[name]
     spoiled = corpus_of(leak.plant(clean, min(1.0, 2.5 * leak.strength)))
     assert [check.name for check in audit(spoiled, {leak.check}).failed] == [leak.check]
+
+
+def _clauses_sorted(text: str, *, backwards: bool) -> str:
+    """Its list, sentences or clauses between semicolons in the order of the alphabet, or against it."""
+    lines = text.split("\n")
+    for between in ("; ", ". "):
+        lines = [between.join(sorted(line.split(between), reverse=backwards)) for line in lines]
+    at = [place for place, line in enumerate(lines) if line.startswith("- ")]
+    for place, line in zip(at, sorted((lines[place] for place in at), reverse=backwards), strict=True):
+        lines[place] = line
+    return "\n".join(lines)
+
+
+SLIGHT = [  # the check, what it should find, and a report changed where it is maligno (1) or not (0)
+    ("numbers", "long number: odd", lambda text, bad, of: f"{text}\nProtocolo {20_000 + 2 * of + bad}."),
+    ("numbers", "time minute: odd", lambda text, bad, of: f"{text}\nLiberado 10:{10 + 2 * (of % 20) + bad}."),
+    ("marks", "longest run of one mark", lambda text, bad, of: f"{text}\n{'-' * (20 + bad)}\nfim"),
+    ("layout", "a part in capitals", lambda text, bad, of: text[:-30] + text[-30:].upper() if bad else text),
+    (
+        "layout",
+        "clauses in alphabetical order",
+        lambda text, bad, of: _clauses_sorted(text, backwards=not bad),
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "what", "change"), SLIGHT)
+def test_what_no_person_would_see_is_found_as_well(
+    check: str, what: str, change: Callable[[str, int, int], str], clean: Clean
+) -> None:
+    spoiled = [
+        replace(one, text=change(one.text, int(one.label == "maligno"), at))
+        for at, one in enumerate(clean.reports)
+    ]
+    told = audit(corpus_of(spoiled), {check}).check(check)
+    assert told.state == "failed"
+    assert what in {one.what for one in told.found}
 
 
 def test_honest_findings_pass_every_check_although_words_go_with_the_label(clean: Clean) -> None:

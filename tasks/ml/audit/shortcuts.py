@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +26,8 @@ AUROC_MIN = 0.65  # without measurements, a shortcut that answers worse than thi
 Property = tuple[str, Callable[[str], float], bool]
 
 _LETTER = re.compile(r"[^\W\d_]")
+_CLAUSE = re.compile(r"[.;]\s+|\n[ \t]*[-•*]?[ \t]*")
+_CAPITALS = re.compile(r"[^\W\d_a-zà-ÿ][^a-zà-ÿ\n]{14,}")
 _SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
 HEADING = re.compile(r"(?m)^[ \t]*([^\W\d_][^\n:.;!?,]{1,48}?)[ \t]*(?::[ \t]*(\n)?|(\n))")
 
@@ -51,6 +54,7 @@ LENGTH: tuple[Property, ...] = (
 MARKS: tuple[Property, ...] = (
     *((f"{mark!r} a hundred characters", _per_100(mark), True) for mark in ",.;:-()/"),
     ("ends in a full stop", _has(r"\.\s*\Z"), False),
+    ("longest run of one mark", lambda text: _longest_run(text), False),
     ("ends in another mark", _has(r"[^\w\s.]\s*\Z"), False),
     *((f"holds {name}", _has(pattern), False) for name, pattern in (
         ("an exclamation or question mark", r"[!?]"),
@@ -69,6 +73,8 @@ LAYOUT: tuple[Property, ...] = (
     ("listed lines", _count(r"(?m)^[ \t]*[-•*]"), True),
     ("share of capitals", lambda text: _capitals(text), True),
     ("all in capitals", lambda text: float(_capitals(text) > 0.9), False),
+    ("a part in capitals", lambda text: _partly(text), False),
+    ("clauses in alphabetical order", lambda text: _alphabetical(text), True),
     ("empty lines", _has(r"\n[ \t]*\n"), False),
     ("indented lines", _has(r"(?m)^[ \t]+\S"), False),
     ("headings", lambda text: float(len(HEADING.findall(text))), True),
@@ -81,6 +87,21 @@ LAYOUT: tuple[Property, ...] = (
 def _capitals(text: str) -> float:
     letters = _LETTER.findall(text)
     return float(sum(letter.isupper() for letter in letters) / max(len(letters), 1))
+
+
+def _longest_run(text: str) -> float:
+    return float(max((len(run[0]) for run in re.finditer(r"([^\w\s])\1*", text)), default=0))
+
+
+def _partly(text: str) -> float:
+    """Whether a stretch below the headings is in capitals, where the report as a whole is not."""
+    return float(_capitals(text) < 0.5 and _CAPITALS.search(HEADING.sub("\n", text)) is not None)
+
+
+def _alphabetical(text: str) -> float:
+    """Of neighbouring clauses, the share that stand in alphabetical order."""
+    clauses = [clause.casefold() for clause in _CLAUSE.split(text) if clause]
+    return float(sum(one <= other for one, other in pairwise(clauses)) / max(len(clauses) - 1, 1))
 
 
 def _heading_share(text: str, such: Callable[[tuple[str, str, str]], bool]) -> float:
