@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from db.metrics import Metric
 from db.models import Model
@@ -13,14 +14,24 @@ from tasks.model_folders import folder_of
 from tasks.settings import ClassifierSettings, Settings
 
 POPULATION = "behaviour"
+AGAINST_FINDINGS = "conclusion_against_findings"  # the kind of pair
 
 
 def suite_of(asked: ClassifierSettings) -> Suite | None:
-    """The classifier's suite: the one it names, else that of the exam it learns from; None: it has none."""
+    """The classifier's suite: the one it names, else that of the exam it learns from; None: it has none.
+
+    Without the pairs on conclusions that findings do not bear out, where it learns from conclusions.
+    """
     exam = asked.synthetic.exam
     usual = exam if "synthetic" in asked.training_labels and exam in shipped() else "none"
     name = asked.behaviour or usual
-    return None if name == "none" else load_suite(name)
+    if name == "none":
+        return None
+    suite = load_suite(name)
+    if "synthetic" in asked.training_labels and asked.synthetic.mode == "full":
+        # there a conclusion is part of what is taught, and a model is right to be moved by it
+        suite = replace(suite, pairs=tuple(pair for pair in suite.pairs if pair.kind != AGAINST_FINDINGS))
+    return suite
 
 
 def run_of(settings: Settings, model: Model, suite: Suite) -> SuiteRun:

@@ -133,3 +133,17 @@ def test_the_suite_is_that_of_the_exam_it_learns_from_unless_it_names_one() -> N
     found = [suite_of(one) for one in (synthetic, other)]
     assert [one.name for one in found if one is not None] == ["paaf", "mammography"]
     assert suite_of(synthetic.model_copy(update={"behaviour": "none"})) is None
+
+
+def test_who_learns_from_conclusions_is_not_asked_to_overlook_them() -> None:
+    asked = ClassifierSettings(
+        labels=["benigno", "maligno"], critical="maligno", training_labels=["synthetic"]
+    )
+    full = asked.model_copy(update={"synthetic": asked.synthetic.model_copy(update={"mode": "full"})})
+    usual, fewer = suite_of(asked), suite_of(full)
+    assert usual is not None
+    assert fewer is not None
+    left_out = [pair for pair in usual.pairs if pair not in fewer.pairs]
+    assert {pair.kind for pair in left_out} == {"conclusion_against_findings"}
+    assert len(fewer.pairs) + len(left_out) == len(usual.pairs)
+    assert fewer.sha != usual.sha

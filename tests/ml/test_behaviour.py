@@ -125,6 +125,24 @@ pairs:
 """
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_a_side_that_is_exchanged_is_exchanged_wherever_it_stands(name: str) -> None:
+    sides = [re.compile("direit[ao]"), re.compile("esquerd[ao]")]
+    for pair in load_suite(name).pairs:
+        if pair.kind == "laterality":
+            before = [len(side.findall(bare(pair.base))) for side in sides]
+            after = [len(side.findall(bare(pair.changed))) for side in sides]
+            assert before == after[::-1] or min(after) == 0, pair.id
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_other_breast_is_spoken_of_where_one_was_named(name: str) -> None:
+    named = re.compile("direit[ao]|esquerd[ao]|duas mamas|mama [de]\\b")
+    for pair in load_suite(name).pairs:
+        if "contralateral" in bare(pair.changed) or "outra mama" in bare(pair.changed):
+            assert named.search(bare(pair.base)), pair.id
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[[str], Path]:
     def write(content: str) -> Path:
