@@ -39,7 +39,8 @@ from tasks.settings_values import ZoneName, expanded, rooted_url
 
 DEFAULT_FILE = "laudos.toml"
 PREFIX = "LAUDOS_"
-NAME = r"^[A-Za-z0-9_.-]{1,64}$"
+# folders are named by it: neither "..", which leads out of theirs, nor hidden, as what is half-written is
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 # variables of ours that are no settings: where the file is, how errors are told, what tests need
 BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN", "LAUDOS_CORPORA"}
 

@@ -31,6 +31,11 @@ def _problem(problem: Any, root: type[BaseModel]) -> str:
         return f"unknown key {where!r}{nearest(location[-1], keys_of(_section(location[:-1], root)))}"
     if problem["type"] == "missing":
         return f"{where!r} is missing"
+    if location[-1:] == ("[key]",) and problem["type"] == "string_pattern_mismatch":
+        return (
+            f"{location[-2]!r} under {location[0]!r} is no name: at most 64 letters, digits, '.', '_' and "
+            "'-', of which neither '.' nor '-' comes first"
+        )
     message = problem["msg"].removeprefix("Value error, ")
     return f"{where!r}: {message}" if where else message
 

@@ -25,6 +25,7 @@ from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFail
 from tasks.errors import DISK_FULL
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
+from tasks.settings import NAME
 from tasks.stopping import heed_stop
 
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ R = TypeVar("R")
 
 # What a flow may be given besides numbers and booleans: a name out of laudos.toml, nothing longer.
 # Deployments show the pattern in their form, and the server refuses what does not match it.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 SERVER_ADVICE = (
     "start the one that PREFECT_API_URL or the active profile names, or unset it: each command then starts "

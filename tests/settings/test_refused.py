@@ -71,6 +71,9 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
             "[scoring]\nchunk_reports_min = 1001",
             "chunk_reports_min, 1001, is more than chunk_reports_max",
         ),
+        (CLASSIFIER.replace("paaf", '".."'), "'..' under 'classifiers' is no name"),
+        (CLASSIFIER.replace("paaf", '"."'), "'.' under 'classifiers' is no name"),
+        (SOURCE.replace("his", '".his"'), "'.his' under 'sources' is no name"),
         (SOURCE + 'timezone = "Mars"', "'sources.his.timezone': no time zone is called 'Mars'"),
         ('timezone = "America/Sao Paulo"', "no time zone is called 'America/Sao Paulo'"),
         (
