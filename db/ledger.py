@@ -87,6 +87,12 @@ def running(c: Connection, *, besides: int | None = None) -> list[int]:
     return list(c.scalars(query))
 
 
+def was_under_way(c: Connection, run_id: int, at: datetime) -> bool:
+    """Whether there is such a run, and it had begun and not ended at that moment."""
+    found = c.execute(select(run.c.started_at, run.c.ended_at).where(run.c.id == run_id)).one_or_none()
+    return found is not None and found.started_at <= at and (found.ended_at is None or at <= found.ended_at)
+
+
 def life_of(run_id: int) -> str:
     """The lock that a run holds as long as its process lives."""
     return f"run-{run_id}"

@@ -116,6 +116,11 @@ def existing(c: Connection, model_id: int) -> Model:
     return found
 
 
+def has_manifest(c: Connection, manifest_sha: str) -> bool:
+    """Whether a model was published with this manifest."""
+    return c.scalar(select(model.c.id).where(model.c.manifest_sha == manifest_sha).limit(1)) is not None
+
+
 def of_classifier(c: Connection, classifier: str | None = None) -> list[Model]:
     """All models, newest first."""
     query = select(model).order_by(model.c.id.desc())

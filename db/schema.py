@@ -99,7 +99,10 @@ def revision_of(engine: Engine) -> str | None:
 
 
 def is_empty(engine: Engine) -> bool:
-    """Whether the database has no table at all."""
+    """Whether the database has no table at all. An SQLite file that is not there is not made by asking."""
+    path = sqlite_copy.path_of(engine) if engine.dialect.name == "sqlite" else None
+    if path is not None and not path.exists():
+        return True
     with reading(engine) as connection:
         return not inspect(connection).get_table_names()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -12,7 +13,7 @@ from db import house, models
 from db.models import Champion, Model
 from tasks.encoders import named
 from tasks.findings import Finding, finding, told, violation
-from tasks.leftovers import Leftover, leftovers
+from tasks.leftovers import Leftover, leftovers, strangers
 from tasks.ml.encoders.folder import found_in
 from tasks.ml.published import pretrained_in
 from tasks.model_folders import (
@@ -45,7 +46,7 @@ def examine(c: Connection, settings: Settings, now: datetime) -> Iterator[Findin
         "house",
     )
     yield from (_pointed_at(settings, champion) for champion in champions)
-    yield _no_leftovers(settings, leftovers(settings, every, now))
+    yield _no_leftovers(settings, leftovers(c, settings, every, now), strangers(c, settings))
     yield from _encoders_here(settings)
     yield from _encoders_recorded(c, settings)
     yield from _encoders_made_here(settings)
@@ -143,7 +144,7 @@ def _encoders_made_here(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _no_leftovers(settings: Settings, found: Sequence[Leftover]) -> Finding:
+def _no_leftovers(settings: Settings, found: Sequence[Leftover], others: Sequence[Path]) -> Finding:
     root = models_folder(settings)
 
     def name(one: Leftover) -> str:
@@ -155,6 +156,9 @@ def _no_leftovers(settings: Settings, found: Sequence[Leftover]) -> Finding:
     young = violation([name(one) for one in found if not one.old(settings)])
     grace = settings.retention.leftovers_after
     waits = f"; younger than {grace} and left alone: {told(young)}" if young else ""
+    if others:
+        told_of = told(violation([str(path.relative_to(root)) for path in others]))
+        waits += f"; made by no run of this database, left alone, and yours to remove: {told_of}"
     return finding(
         "no_orphan_folders",
         f"every model folder has its row{waits}",

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from db.models import Model
+from tasks.made_here import made_here, published_in
 from tasks.model_folders import encoders_folder, folder_of, models_folder, pretrained_folder
 from tasks.settings import Settings
 
@@ -25,17 +28,23 @@ class Leftover:
         return self.age >= settings.retention.leftovers_after
 
 
-def leftovers(settings: Settings, models: Sequence[Model], now: datetime) -> list[Leftover]:
-    """All of them, by path. A link is somebody's own doing and is left alone."""
-    return sorted(_found(settings, models, now), key=lambda one: one.path)
+def leftovers(c: Connection, settings: Settings, models: Sequence[Model], now: datetime) -> list[Leftover]:
+    """All of them, by path. A link is somebody's own doing and is left alone, and so are `strangers`."""
+    return sorted(_found(c, settings, models, now), key=lambda one: one.path)
 
 
-def _found(settings: Settings, models: Sequence[Model], now: datetime) -> Iterator[Leftover]:
+def strangers(c: Connection, settings: Settings) -> list[Path]:
+    """Published models that no run of this database made: the only copy, perhaps, of another's."""
+    return [path for path in published_in(models_folder(settings)) if not made_here(c, path)]
+
+
+def _found(c: Connection, settings: Settings, models: Sequence[Model], now: datetime) -> Iterator[Leftover]:
+    others = set(strangers(c, settings))
     removed = {folder_of(settings, model) for model in models if model.state == "removed"}
     known = {folder_of(settings, model) for model in models} - removed
     root = models_folder(settings)
     for path in root.glob("*/*"):
-        if path.is_symlink() or not path.is_dir() or path in known:
+        if path.is_symlink() or not path.is_dir() or path in known | others:
             continue
         if path.name.startswith(".partial-"):
             yield Leftover(path, "a publish was killed half-way", _age(path, now))

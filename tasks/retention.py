@@ -153,7 +153,7 @@ def removals(c: Connection, settings: Settings, now: datetime) -> Iterator[Remov
 
 def left_behind(c: Connection, settings: Settings, now: datetime) -> Iterator[Removal]:
     """What killed runs left, past its grace time."""
-    found = leftovers(settings, models.of_classifier(c), now)
+    found = leftovers(c, settings, models.of_classifier(c), now)
     old = (Removal(one.path, one.why) for one in found if one.old(settings))
     yield from _unless_named(settings, old)
 

@@ -20,6 +20,7 @@ from db import lock, schema, scoring
 from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
 from db.tables import prediction, report, score_job
+from tasks import database as opened
 from tasks.backup import back_up, restore
 from tasks.backup_folders import copy_encoders
 from tasks.classify import cut_backlog, score
@@ -112,8 +113,8 @@ def somebody_writing(hospital: Hospital) -> Iterator[None]:
         thread.join()
 
 
-def destroy(hospital: Hospital) -> None:
-    """The disk is gone: no table, no model folder."""
+def destroy(hospital: Hospital, *, models: bool = True) -> None:
+    """The disk is gone: no table, and with `models` no model folder."""
     open_database(hospital.settings).dispose()
     if hospital.engine.dialect.name == "sqlite":
         hospital.engine.dispose()
@@ -123,7 +124,8 @@ def destroy(hospital: Hospital) -> None:
         with writing(hospital.engine) as c:
             c.execute(text("DROP SCHEMA public CASCADE"))
             c.execute(text("CREATE SCHEMA public"))
-    shutil.rmtree(hospital.settings.folder)
+    if models:
+        shutil.rmtree(hospital.settings.folder)
 
 
 def answers(hospital: Hospital) -> list[Any]:
@@ -152,6 +154,21 @@ def test_what_was_backed_up_under_a_writer_comes_back_sound_with_the_same_answer
         assert c.scalar(text("SELECT count(*) FROM current_prediction")) == 12
     assert rollback(hospital.settings, CLASSIFIER).model_id == 1
     assert (hospital.settings.folder / f"champion-{CLASSIFIER}.json").exists()
+
+
+def test_a_lost_database_comes_back_beside_its_models_and_only_it_works_with_them(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    back_up(hospital.settings, tmp_path / "kept")
+    destroy(hospital, models=False)
+    if hospital.engine.dialect.name == "postgresql":
+        schema.upgrade(hospital.settings.database)  # its tables, empty; SQLite would make them by itself
+    opened._opened.cache_clear()
+    with pytest.raises(ConfigurationError, match=r'made none of them: .*run "laudos db restore"'):
+        open_database(hospital.settings)
+    restored = restore(hospital.settings, tmp_path / "kept", overwrite=False)
+    assert restored.findings == []
+    assert len(answers(hospital)) == 12
 
 
 def test_a_database_with_rows_is_replaced_only_when_asked(hospital: Hospital, tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def test_no_report_stays_behind_when_it_fails_and_what_a_kill_left_is_cleared_aw
     (killed / "tokens" / "windows.arrow").write_bytes(b"0")
     (half := pretrained_folder(hospital.settings) / ".partial-x").mkdir(parents=True)
     now = hospital.now.now(hospital.now.tzinfo)
-    found = {one.path: one for one in leftovers(hospital.settings, [], now)}
+    with reading(hospital.engine) as c:
+        found = {one.path: one for one in leftovers(c, hospital.settings, [], now)}
     assert set(found) == {killed / "tokens", half}
     assert not any(one.old(hospital.settings) for one in found.values())
     day = timedelta(hours=25)
