@@ -31,7 +31,7 @@ from db import audit, models
 from db.engine import reading, writing
 from db.errors import ConfigurationError
 from db.models import Champion, Model, Promotion
-from tasks.ml.errors import BrokenArtifact
+from tasks.ml.errors import BrokenArtifact, ClosedArtifact
 from tasks.ml.faultpoints import reach
 from tasks.ml.published import verify
 from tasks.ml.sealed import manifest_sha_of
@@ -101,12 +101,17 @@ def every_baselines(settings: Settings) -> list[Path]:
 
 def fault_of(settings: Settings, model: Model) -> str | None:
     """What is wrong with the model's folder, in words; None where it is what was published."""
+    broken = _broken(settings, model)
+    return None if broken is None else str(broken)
+
+
+def _broken(settings: Settings, model: Model) -> BrokenArtifact | None:
     if model.state == "removed":
-        return REMOVED
+        return BrokenArtifact(REMOVED)
     try:
         verify(folder_of(settings, model), model.manifest_sha)
     except BrokenArtifact as broken:
-        return str(broken)
+        return broken
     return None
 
 
@@ -115,7 +120,11 @@ def gist_fault_of(settings: Settings, model: Model) -> str | None:
     folder = folder_of(settings, model)
     if not folder.is_dir():
         return f"{folder} is not there"
-    if manifest_sha_of(folder) != model.manifest_sha:
+    try:
+        found = manifest_sha_of(folder)
+    except ClosedArtifact as closed:
+        return str(closed)
+    if found != model.manifest_sha:
         return f"the manifest in {folder} is missing or was altered"
     return None
 
@@ -137,11 +146,15 @@ def intact(engine: Engine, settings: Settings, model: Model, actor: str, now: da
     """None where the model can be used; else what is wrong, and the model is marked tainted, on record.
 
     A tainted one whose folder is again what was published, file by file, is no longer: it was restored. A
-    machine that sees no folder of models at all is told so, and nothing is marked.
+    machine that sees no folder of models at all, or a user who may not read this one, is told so, and
+    nothing is marked.
     """
     if not models_folder(settings).is_dir():
         return f"{models_folder(settings)} is not there; let `folder` in laudos.toml lead to where models lie"
-    fault = fault_of(settings, model)
+    broken = _broken(settings, model)
+    if isinstance(broken, ClosedArtifact):
+        return str(broken)
+    fault = None if broken is None else str(broken)
     if fault is not None and model.state not in ("tainted", "removed"):
         with writing(engine) as c:
             models.set_state(c, model.id, "tainted")

@@ -40,6 +40,7 @@ from tasks.ml.sealed import MANIFEST as MANIFEST
 from tasks.ml.sealed import (
     bring_to_disk,
     fsync,
+    open_as,
     read_json,
     remove_leftovers,
     sha_of,
@@ -172,9 +173,9 @@ def publish(
             pool = None if beside is None else facts.pool
             write_json(partial / FACTS, replace(facts, familiarity=limit, pool=pool).as_json())
             write_manifest(partial)
+            open_as(partial, like=partial / MANIFEST)  # the scorer may be another user
             reach("publish.manifest.written")
             bring_to_disk(partial)
-        partial.chmod(0o755)  # mkdtemp keeps everybody else out; the scorer may be another user
         fsync(partial)
         reach("publish.fsynced")
         manifest_sha = sha_of(partial / MANIFEST)

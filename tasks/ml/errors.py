@@ -20,6 +20,10 @@ class BrokenArtifact(MlError):
     """A model folder that is half-written, altered or of an unknown format."""
 
 
+class ClosedArtifact(BrokenArtifact):
+    """A model folder that this user may not read: another user's, and perhaps whole."""
+
+
 class UnfitData(MlError):
     """A training set that cannot teach: a class without examples, one patient only, no text."""
 

@@ -28,6 +28,7 @@ from tasks.ml.quiet import quietly
 from tasks.ml.sealed import (
     bring_to_disk,
     fsync,
+    open_as,
     remove_leftovers,
     write_json,
     write_manifest,
@@ -61,8 +62,8 @@ def publish_encoder(
             _add_the_rest(partial / WEIGHTS, body)
             write_json(partial / PRETRAINING, facts)
             write_manifest(partial)
+            open_as(partial, like=partial / PRETRAINING)  # whoever trains may be another user
             bring_to_disk(partial)
-        partial.chmod(0o755)  # mkdtemp keeps everybody else out; whoever trains may be another user
         fsync(partial)
         os.rename(partial, target)
     except OSError as error:

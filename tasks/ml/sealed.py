@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.errors import BrokenArtifact, ClosedArtifact, UnfitEncoder
 from tasks.ml.pickles import refuse_pickles
 
 MANIFEST = "MANIFEST.json"
@@ -18,6 +19,44 @@ FORMAT = 1
 LEFTOVER_AFTER_S = 3600
 
 Manifest = Mapping[str, Mapping[str, Any]]
+
+
+@contextmanager
+def _told_if_closed() -> Iterator[None]:
+    """What this user may not read is told with whose it is. Raises ClosedArtifact."""
+    try:
+        yield
+    except PermissionError as refused:
+        path = Path(refused.filename)
+    else:
+        return
+    raise ClosedArtifact(
+        f"{path} may not be read by this user, and is {_owner_of(path)}'s, who can open it: "
+        f"chmod -R a+rX {path.parent}"
+    )
+
+
+def _owner_of(path: Path) -> str:
+    """The nearest that may be told: whoever owns the file, or the folder that it is in."""
+    for one in (path, *path.parents):
+        try:
+            return one.owner()
+        except KeyError:
+            return f"user {one.stat().st_uid}"  # of another machine
+        except OSError:
+            continue
+    return "somebody else"
+
+
+def open_as(folder: Path, like: Path) -> None:
+    """Give a folder and every file in it the mode that the umask gave `like`.
+
+    mkdtemp and safetensors let nobody else in, whatever the umask; who reads it may be another user.
+    """
+    mode = like.stat().st_mode & 0o666
+    for name in files_in(folder):
+        (folder / name).chmod(mode)
+    folder.chmod(mode | (mode & 0o444) >> 2)
 
 
 def write_manifest(folder: Path) -> None:
@@ -33,12 +72,13 @@ def bring_to_disk(folder: Path) -> None:
         fsync(folder / name)
 
 
+@_told_if_closed()
 def verified(folder: Path, *, facts: str, of: str, way_out: str, manifest_sha: str | None = None) -> str:
     """sha256 of the folder's manifest, after every file in it was read and found as sealed.
 
     facts: a file without which it is no folder `of` laudos; way_out: what the errors recommend.
     Raises BrokenArtifact naming the files that are missing, altered or additional, or where the
-    manifest is not the one of `manifest_sha`.
+    manifest is not the one of `manifest_sha`; ClosedArtifact for one that this user may not read.
     """
     if not folder.is_dir():
         raise BrokenArtifact(f"{folder} is not there. {way_out}")
@@ -84,8 +124,9 @@ def has_its_files(folder: Path, *, facts: str, of: str) -> bool:
     return sizes == {path: entry.get("bytes") for path, entry in entries.items()}
 
 
+@_told_if_closed()
 def manifest_sha_of(folder: Path) -> str | None:
-    """sha256 of the folder's manifest as it stands there; None where there is none."""
+    """sha256 of the folder's manifest as it stands there; None where there is none. Raises ClosedArtifact."""
     path = folder / MANIFEST
     return sha_of(path) if _is_plain(path) else None
 
@@ -114,10 +155,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+@_told_if_closed()
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises BrokenArtifact for what is no JSON object."""
+    """Raises BrokenArtifact for what is no JSON object, ClosedArtifact for what this user may not read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise
     except (OSError, ValueError):
         raise BrokenArtifact(f"{path} is not readable JSON: half-written or altered; restore it") from None
     if not isinstance(content, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_a_published_folder_verifies_and_leaves_nothing_beside_it(published: Pub
 
 def test_only_safetensors_and_json_are_published(published: Published):
     assert {path.suffix for path in published.path.iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_all_of_a_folder_is_open_to_whom_the_umask_lets_in(
+    umask: int, file: int, folder: int, tiny, facts_of, tmp_path: Path
+):
+    """safetensors writes its files for their owner alone."""
+    network, before = tiny(), os.umask(umask)
+    try:
+        published = publish(tmp_path / "models", "m1", *network, None, facts_of(network))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in published.path.iterdir()} == {file}
+    assert stat.S_IMODE(published.path.stat().st_mode) == folder
 
 
 def test_laudos_json_comes_back_as_it_went_in(published: Published, tiny, facts_of):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,9 +17,12 @@ from threading import Thread
 import prefect
 import pytest
 
-from db import scoring
+from db import models, scoring
+from db.engine import reading
 from tasks.doctor import doctor, examine
-from tasks.model_folders import pointer_path
+from tasks.ml.errors import MlError
+from tasks.model_folders import intact, pointer_path
+from tasks.predict import load
 from tasks.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
@@ -106,3 +112,48 @@ def test_a_prefect_server_that_does_not_answer_is_told(
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
     (finding,) = doctor(hospital.settings)
     assert finding.found == "the server in PREFECT_API_URL gave no version (ConnectError)"
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Within, root may read what its mode allows and no more, as everybody else."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    mine, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(mine, sets) == 0
+    before, sets[0] = sets[0], sets[0] & ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: in effect
+    assert libc.capset(mine, sets) == 0
+    try:
+        yield
+    finally:
+        sets[0] = before
+        assert libc.capset(mine, sets) == 0
+
+
+@pytest.mark.parametrize("closed", ["model.safetensors", "MANIFEST.json", "laudos.json", "."])
+def test_a_model_that_this_user_may_not_read_is_told_with_whose_it_is_and_is_not_marked(
+    hospital: Hospital, closed: str
+) -> None:
+    champion, other = hospital.crown(), hospital.challenger(head=1)
+    for number in (champion, other):
+        (hospital.folder_of(number) / closed).chmod(0)
+    told = rf"may not be read by this user, and is {hospital.settings.folder.owner()}'s.*chmod -R a\+rX"
+    with without_privileges():
+        findings = {one.name.split(" ")[0]: one for one in examine(hospital.engine, hospital.settings)}
+        with pytest.raises(MlError, match=told):
+            load(hospital.settings, None, CLASSIFIER)
+        with reading(hospital.engine) as c:
+            model = models.existing(c, champion)
+        fault = intact(hospital.engine, hospital.settings, model, "test", hospital.now)
+    assert fault is not None
+    assert re.search(told, fault)
+    assert re.search(told, findings["champion_as_published"].found)
+    # of models that do not answer the manifest alone is read
+    others = {"models_as_published"} if closed in ("MANIFEST.json", ".") else set()
+    assert {name for name, one in findings.items() if not one.ok} == {"champion_as_published"} | others
+    with reading(hospital.engine) as c:
+        assert models.existing(c, champion).state == "ready"
+    for number in (champion, other):
+        (hospital.folder_of(number) / closed).chmod(0o755)

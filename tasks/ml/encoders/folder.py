@@ -22,6 +22,7 @@ from tasks.ml.sealed import (
     fsync,
     has_its_files,
     manifest_sha_of,
+    open_as,
     read_json,
     remove_leftovers,
     verified,
@@ -118,8 +119,8 @@ def take_in(folder: Path, root: Path, name: str | None = None) -> tuple[EncoderF
                 shutil.copyfile(folder / path, partial / path)
             checked(partial)
             load_classifier(str(partial), local_files_only=True, ignore_mismatched_sizes=True)
+            open_as(partial, like=partial / FACTS)
             bring_to_disk(partial)
-            partial.chmod(0o755)
             fsync(partial)
             partial.rename(target)
         finally:
