@@ -71,7 +71,8 @@ def models_in(told: Iterable[Kept]) -> list[Kept]:
 def bring_back(folder: Path, settings: Settings, kept: Sequence[Kept]) -> None:
     """Each under its name, whole; a folder of that name that is not what was published is replaced.
 
-    Raises BrokenArtifact for one that is not what was backed up, LaudosError for a path that leads away.
+    Raises BrokenArtifact for one that is not what was backed up, LaudosError for a path that leads away
+    and where something else that is whole has the name.
     """
     for one in kept:
         target, root = settings.folder / one["path"], one["path"].split("/")[0]
@@ -83,6 +84,7 @@ def bring_back(folder: Path, settings: Settings, kept: Sequence[Kept]) -> None:
             continue
         except BrokenArtifact:
             partial = target.with_name(f".partial-restore-{target.name}")
+        _refuse_to_replace(target, check)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(folder / one["path"], partial)
         try:
@@ -92,6 +94,18 @@ def bring_back(folder: Path, settings: Settings, kept: Sequence[Kept]) -> None:
             os.rename(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_to_replace(target: Path, check: Callable[[Path, str | None], str]) -> None:
+    """Raises LaudosError for a folder that is what was published: the only copy, perhaps, of another's."""
+    try:
+        check(target, None)
+    except BrokenArtifact:
+        return
+    raise LaudosError(
+        f"{target} is whole, and not what lies in the back-up under that name: another database's, perhaps. "
+        "Move it away, or let `folder` in laudos.toml lead to a new folder, and restore again"
+    )
 
 
 def bring_to_disk(folder: Path, *, below: bool = True) -> None:

@@ -232,6 +232,16 @@ def test_a_damaged_model_is_left_out_and_named_and_a_whole_one_is_not_touched(
     assert champion.stat().st_mtime == 1
 
 
+def test_a_restore_replaces_no_other_model_that_is_whole(hospital: Hospital, tmp_path: Path) -> None:
+    back_up(hospital.settings, tmp_path / "kept")
+    one, another = hospital.folder_of(1), hospital.folder_of(2)
+    shutil.rmtree(one)
+    shutil.copytree(another, one)
+    with pytest.raises(LaudosError, match=r"body0-head0 is whole, and not what lies in the back-up"):
+        restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    assert manifest_sha_of(one) == manifest_sha_of(another)
+
+
 def test_an_altered_back_up_changes_nothing(hospital: Hospital, tmp_path: Path) -> None:
     killed, under_way = tmp_path / ".laudos-backup-monday", tmp_path / ".laudos-backup-tuesday"
     for path in (killed, under_way):
