@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
 from db import comments, ddl, lock, roles, sqlite_copy, views
-from db.engine import open_engine, reading, writing
+from db.engine import open_engine, parse_url, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
 
@@ -99,12 +99,16 @@ def revision_of(engine: Engine) -> str | None:
 
 
 def is_empty(engine: Engine) -> bool:
-    """Whether the database has no table at all. An SQLite file that is not there is not made by asking."""
-    path = sqlite_copy.path_of(engine) if engine.dialect.name == "sqlite" else None
-    if path is not None and not path.exists():
-        return True
+    """Whether the database has no table at all."""
     with reading(engine) as connection:
         return not inspect(connection).get_table_names()
+
+
+def is_missing(url: str) -> bool:
+    """Whether the database is an SQLite file that is not there; an engine on it would make it."""
+    parsed = parse_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return is_file and not Path(str(parsed.database)).expanduser().exists()
 
 
 def head() -> str:

@@ -51,10 +51,11 @@ def role_names(settings: Settings) -> Roles:
 
 @lru_cache(maxsize=8)
 def _opened(url: str, root: Path) -> Engine:
-    engine = open_engine(url)
-    if engine.dialect.name == "sqlite" and schema.is_empty(engine):
+    if schema.is_missing(url):
         # before there is a file: its own may be on a disk that is about to be mounted
         _refuse_anothers(root, lambda _: False)
+    engine = open_engine(url)
+    if engine.dialect.name == "sqlite" and schema.is_empty(engine):
         schema.upgrade(url)
     schema.require_current(engine)
     with reading(engine) as c:
