@@ -173,14 +173,6 @@ def holdout_patients(c: Connection, snapshot_ids: Collection[int]) -> dict[int, 
     return {row[0]: row[1] for row in c.execute(query)}
 
 
-def lessons_of(c: Connection, snapshot_ids: Collection[int]) -> set[tuple[int, str]]:
-    """(report version, label) of all that these snapshots hold for training."""
-    query = select(snapshot_item.c.report_version_id, snapshot_item.c.label).where(
-        snapshot_item.c.snapshot_id.in_(list(snapshot_ids)), snapshot_item.c.split == "train"
-    )
-    return {(row.report_version_id, row.label) for row in c.execute(query)}
-
-
 def taught_patients(classifier: str) -> Select[tuple[str]]:
     """Patients who ever stood in a training or calibration split of the classifier, whatever the snapshot: a
     body outlives the snapshot it was trained on."""

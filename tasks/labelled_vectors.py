@@ -13,8 +13,10 @@ from db import features, models, snapshots
 from db.errors import NothingToWorkOn
 from db.models import Model
 from db.snapshots import Labelled
+from tasks.learning_data import Part
 from tasks.ml.arrays import Ints
 from tasks.ml.features import Vectors
+from tasks.ml.held_out import drawn
 from tasks.ml.label_noise import PATIENTS_MIN
 from tasks.ml.splits import split_of
 from tasks.settings import ClassifierSettings
@@ -71,10 +73,36 @@ def labelled_vectors(c: Connection, model: Model, asked: ClassifierSettings) -> 
 def labels_of_body(c: Connection, model: Model) -> set[tuple[int, str]]:
     """(report version, label) that this body was trained on; none where only heads were fitted on it.
 
-    A head says nothing of what its body saw: that is asked of every model that ever had the same body.
+    A head says nothing of what its body saw: that is asked of every model that ever had the same body. Of a
+    student's body what taught its teacher counts, too.
     """
-    same = [one for one in models.of_classifier(c, model.classifier) if one.encoder_sha == model.encoder_sha]
-    return snapshots.lessons_of(c, {one.snapshot_id for one in same if one.trained == "full"})
+    every = models.of_classifier(c, model.classifier)
+    made = {one.encoder_sha: one for one in every if one.trained == "full"}
+    seen: set[tuple[int, str]] = set()
+    maker = made.get(model.encoder_sha)
+    while maker is not None:
+        seen |= _lessons_of(c, maker)
+        teacher_id = maker.config.get("distilled", {}).get("teacher")
+        teacher = next((one for one in every if one.id == teacher_id), None)
+        maker = None if teacher is None else made.get(teacher.encoder_sha)
+    return seen
+
+
+def _lessons_of(c: Connection, model: Model) -> set[tuple[int, str]]:
+    """What taught a whole network, of its snapshot's training split: neither reports that were left out, nor
+    those that only told when to end."""
+    items = [one for one, split, _ in snapshots.items(c, model.snapshot_id) if split == "train"]
+    training, labels = model.config["training"], model.config["labels"]
+    part = Part(
+        [one.report_version_id for one in items],
+        [""] * len(items),  # which reports, and not what they say
+        np.array([labels.index(one.label) for one in items], np.int64),
+        [one.patient_key for one in items],
+        [one.origin for one in items],
+    ).first(training.get("max_train_reports"))
+    if training.get("early_stopping") is not None and "distilled" not in model.config:
+        part = part.only(np.flatnonzero(~drawn(part.labels_idx, part.patients)).tolist())
+    return {(at, labels[index]) for at, index in zip(part.ids, part.labels_idx.tolist(), strict=True)}
 
 
 def key_of(one: Labelled) -> tuple[int, str]:

@@ -15,10 +15,12 @@ from db.errors import NothingToWorkOn
 from db.tables import feature, label, model, report, report_version
 from flows.cli import main
 from flows.cli_session import plain
+from tasks import train_body
 from tasks.label_doubts import Doubts, label_doubts
+from tasks.labelled_vectors import labels_of_body
 from tasks.ml.splits import split_of
-from tests.learning.retraining import champion_of, retrain
-from tests.learning.world import CLASSIFIER, World, patient_key
+from tests.learning.retraining import champion_of, distilled, model_of, retrain
+from tests.learning.world import CLASSIFIER, TRAINING, World, patient_key
 
 PATIENTS = range(160)
 CALIBRATION = [number for number in PATIENTS if split_of(patient_key(number)) == "calibration"]
@@ -112,6 +114,41 @@ def test_a_body_trained_on_the_labels_is_told_from_one_that_was_not(
     assert set(of_which_seen(frozen)) == {False}
     assert frozen.doubted == found.doubted
     assert "whose label it did not see" not in laudos()
+
+
+def test_a_label_that_was_left_out_or_held_out_of_the_training_counts_as_never_seen(
+    both: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.add(PATIENTS)
+    training = TRAINING | {"layers": 2, "max_train_reports": 30, "early_stopping": 2}
+    asked = reconfigured(both, training=training)
+    read: list[str] = []
+
+    def listen(network: Any, tokenizer: Any, texts: list[str], *rest: Any, **options: Any) -> Any:
+        read.extend(texts)
+        return trained(network, tokenizer, texts, *rest, **options)
+
+    trained = train_body.train_body
+    monkeypatch.setattr(train_body, "train_body", listen)
+    first = retrain(asked).trained.model_id
+    with reading(asked.engine) as c:
+        stored = c.execute(select(report_version.c.id, report_version.c.text))
+        texts: dict[int, str] = {row.id: row.text for row in stored}
+        seen = labels_of_body(c, model_of(asked, first))
+    assert {texts[version_id] for version_id, _ in seen} == set(read)
+    assert 20 < len(seen) < 30
+    parts = of_which_seen(label_doubts(asked.settings, None, 50))
+    assert {one: reports for one, (reports, _) in parts.items()} == {
+        True: len(seen),
+        False: 30 - len(seen) + len(CALIBRATION),
+    }
+    # a student saw what taught its teacher, and then its own lessons, of which nothing is held out
+    mislabel(asked, TRAIN)
+    student = distilled(asked, unlabelled=0).model_id
+    with reading(asked.engine) as c:
+        learnt = labels_of_body(c, model_of(asked, student))
+    assert learnt > seen
+    assert len(learnt - seen) == 30
 
 
 def test_a_report_that_was_never_read_and_a_label_of_too_few_are_told_not_judged(
