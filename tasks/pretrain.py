@@ -22,6 +22,7 @@ from tasks.ml.own_encoder import publish_encoder
 from tasks.ml.published import pretraining_facts
 from tasks.model_folders import pretrained_folder, pretraining_of
 from tasks.pretrain_corpus import Corpus, draw_corpus, owned_texts, remember, remembered
+from tasks.pretrain_gain import must_be_judgeable
 from tasks.pretrain_learning import Asked, Learnt, learn, training_of
 from tasks.pretrain_record import record
 from tasks.settings import ClassifierSettings, Settings
@@ -75,6 +76,7 @@ def make_encoder(
     now: datetime,
 ) -> PretrainedEncoder:
     """`pretrain_encoder`, with who asks and when. What a killed run left is taken up."""
+    must_be_judgeable(engine, snapshot_id)
     wanted = starting(settings, classifier, asked.start)
     # attention over a report comes after what is pre-trained, and is learnt with the labels
     spec = replace(encoder_spec(wanted, settings), attention=False, sentences=False)

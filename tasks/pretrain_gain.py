@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from db import metrics
-from db.engine import writing
+from db import metrics, snapshots
+from db.engine import reading, writing
 from db.metrics import Metric
 from tasks.artifacts import publish_pretraining
 from tasks.database import open_database
@@ -20,7 +20,7 @@ from tasks.ml.arrays import Floats
 from tasks.ml.comparison import Beside, beside, gain
 from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, untrained_like
 from tasks.ml.features import encode, last_linear
-from tasks.ml.pretraining_gain import cross_fitted
+from tasks.ml.pretraining_gain import cross_fitted, in_first_half
 from tasks.ml.pretraining_page import pretraining_page
 from tasks.ml.published import pretraining_facts
 from tasks.model_folders import pretrained_folder, pretraining_page_path, write_atomically
@@ -52,6 +52,13 @@ def compare_with_control(run_id: int, classifier: str, snapshot_id: int, name: s
     return compare(
         open_database(settings), settings, run_id, classifier, snapshot_id, name, datetime.now(UTC)
     )
+
+
+def must_be_judgeable(engine: Engine, snapshot_id: int) -> None:
+    """Raise UnfitData where `compare` would for want of patients: known before anything is learnt."""
+    with reading(engine) as c:
+        items = snapshots.items(c, snapshot_id)
+    in_first_half([one.patient_key for one, split, _ in items if split == "calibration"])
 
 
 def compare(

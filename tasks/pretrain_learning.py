@@ -82,6 +82,9 @@ def learn(
     masks, window = Masks(tokenizer, seed, whole_words=asked.whole_words), training.window_tokens
     questions, tokens = exam_texts(engine, corpus), work / "tokens"
     before = exam(made, tokenizer, questions, masks, window)
+    parts = pairs_of(questions, tokenizer, masks, window) if asked.next_sentence else None
+    if parts is not None:
+        pair_exam(made, parts)  # where nothing can be asked of them, that is told before anything is learnt
     try:
         store = kept_store(tokens) or _stored(engine, corpus, network, training, tokens)
         pairs: Pairs | None = pairs_in(store, tokenizer, masks, window) if asked.next_sentence else None
@@ -98,7 +101,7 @@ def learn(
         # a kill leaves them: the next run goes on with them, or the retention rules remove them
         shutil.rmtree(tokens, ignore_errors=True)
     after = exam(made, tokenizer, questions, masks, window)
-    known = pair_exam(made, pairs_of(questions, tokenizer, masks, window)) if asked.next_sentence else None
+    known = None if parts is None else pair_exam(made, parts)
     told = masks.whole_words, len(questions), before, after, known
     return Learnt((made.cpu(), tokenizer), log, store.stored, *told)
 

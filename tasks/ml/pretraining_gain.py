@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.ml.arrays import Floats, Ints
+from tasks.ml.arrays import Bools, Floats, Ints
 from tasks.ml.errors import UnfitData
 from tasks.ml.features import Vectors
 from tasks.ml.head import fit_head, probabilities
@@ -32,9 +32,7 @@ def cross_fitted(
     the patients where it answers for the other, so that nothing is judged by what it chose. Raises UnfitData
     where a half is empty.
     """
-    first = np.array([unit_interval(patient, _HALVES_SALT) < 0.5 for patient in held_patients])
-    if first.all() or not first.any():
-        raise UnfitData("the calibration split holds too few patients to be judged on; label more reports")
+    first = in_first_half(held_patients)
     answers = np.zeros((len(held_labels), n_labels))
     for judged in (first, ~first):
         head = fit_head(
@@ -42,3 +40,15 @@ def cross_fitted(
         )
         answers[judged] = probabilities(head, held_vectors[judged])
     return answers
+
+
+def in_first_half(held_patients: Sequence[str]) -> Bools:
+    """(held reports,) whose patients are of the one half; the same ones every time. Raises UnfitData where a
+    half is empty."""
+    first = np.array([unit_interval(patient, _HALVES_SALT) < 0.5 for patient in held_patients], bool)
+    if first.all() or not first.any():
+        raise UnfitData(
+            "whether pre-training helps is judged on two halves of the labelled calibration patients, and "
+            f"one half of the {len(set(held_patients)):,} there are is empty: label reports of more patients"
+        )
+    return first

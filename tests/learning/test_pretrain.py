@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from db import snapshots
 from db.engine import reading, writing
@@ -25,7 +25,7 @@ from db.tables import audit, label, metric, report, report_version
 from tasks import pretrain, pretrain_learning
 from tasks.leftovers import leftovers
 from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
-from tasks.ml.errors import BrokenArtifact, TrainingDiverged
+from tasks.ml.errors import BrokenArtifact, TrainingDiverged, UnfitData
 from tasks.ml.published import pretraining_facts
 from tasks.ml.splits import split_of
 from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
@@ -335,6 +335,26 @@ def test_the_next_sentence_is_asked_where_it_is_wanted(hospital: World) -> None:
     assert helped.judged_reports > 0
     page = pretraining_page_path(hospital.settings, made.name, "md").read_text()
     assert "following parts told from foreign ones" in page
+
+
+def test_what_could_not_be_judged_afterwards_is_told_before_anything_is_learnt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learning(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it began")
+
+    monkeypatch.setattr(pretrain_learning, "pretrain", learning)
+    calibration = [number for number in LABELLED if split_of(patient_key(number)) == "calibration"]
+    world.add(number for number in LABELLED if number not in calibration[1:])
+    with pytest.raises(UnfitData, match="one half of the 1 there are is empty: label reports of more"):
+        pretrained(world)
+    world.add(calibration[1:])
+    with writing(world.engine) as c:
+        c.execute(update(report_version).values(text=func.replace(report_version.c.text, ".", "")))
+    with pytest.raises(UnfitData, match="leave --next-sentence out"):
+        pretrained(world, replace(SCRATCH, next_sentence=True))
+    with pytest.raises(AssertionError, match="it began"):
+        pretrained(world)
 
 
 def test_an_altered_encoder_is_not_used_again(hospital: World) -> None:
