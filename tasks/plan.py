@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -100,8 +101,11 @@ def plan(
     trained: Trained = "full" if how == "full" or (base is None and how != "head") else "head"
     with reading(engine) as c:
         same = models.trained_on(c, snapshot_id, sha)
+        every = models.of_classifier(c, classifier)
+    # bodies that were trained so; a folder that serves as an encoder may be that of a model trained otherwise
+    whole = {one.encoder_sha for one in every if one.trained == "full" and not changed_since(one, config)}
     for known in same:
-        if not (known.trained == "full" if trained == "full" else _same_body(known, base)):
+        if not (known.trained == "full" if trained == "full" else _same_body(known, base, whole)):
             continue
         why_not = unusable(engine, settings, known, "retrain", now)
         if why_not is None:
@@ -151,5 +155,8 @@ def changed_since(model: Model, config: dict[str, Any]) -> str:
     return ", ".join(changed)
 
 
-def _same_body(known: Model, base: Model | None) -> bool:
-    return base is not None and known.encoder_sha == base.encoder_sha
+def _same_body(known: Model, base: Model | None, whole: Collection[str]) -> bool:
+    """Without a base the body is the encoder as it was loaded: none of those that were trained whole."""
+    if base is not None:
+        return known.encoder_sha == base.encoder_sha
+    return known.trained == "head" and known.encoder_sha not in whole

@@ -30,6 +30,8 @@ from tasks.settings_sections import Pooling
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 AFTER_LESSONS: tuple[Way, ...] = ("clauses",)
+OF_A_SCRATCH = ("hidden_size", "layers", "attention_heads", "vocabulary")
+OF_A_PRETRAINED = ("last_layers", "layer_decay")
 ATTENTION_STEPS = 5.0  # learning rates of attention and head, over a pretrained body
 
 
@@ -60,7 +62,7 @@ def trained_body(
     else:
         network = load_encoder(spec, asked.labels, seed=settings.seed)
     stages: dict[str, Stage] = {}
-    notes: tuple[str, ...] = ()
+    notes = without_effect(asked)
     long_reports = long_reports_of(asked) if again is None else again.long_reports
     if count := lessons_for(asked):
         config = lessons_training(body_training(asked, count, long_reports))
@@ -182,6 +184,23 @@ def lessons_for(asked: ClassifierSettings) -> int:
         return 0
     default = LESSONS if asked.encoder == "scratch" else 0
     return default if asked.training.lessons is None else asked.training.lessons
+
+
+def without_effect(asked: ClassifierSettings) -> tuple[str, ...]:
+    """A note where a setting was changed that does nothing in this training."""
+    training, scratch = asked.training, asked.encoder == "scratch"
+    idle = [
+        name
+        for name in (OF_A_PRETRAINED if scratch else OF_A_SCRATCH)
+        if getattr(training, name) != type(training).model_fields[name].default
+    ]
+    kind = "scratch" if scratch else "pretrained"
+    notes: tuple[str, ...] = ()
+    if idle:
+        notes += (f"without effect on a {kind} encoder: {', '.join(idle)}",)
+    if training.lessons and not lessons_for(asked):
+        notes += ("without effect: lessons, which are written where synthetic labels teach",)
+    return notes
 
 
 def augment_for(asked: ClassifierSettings) -> Sequence[Way]:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from transformers import pipeline
 
-from db.engine import reading
+from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
-from db.tables import audit, feature, metric, promotion
+from db.tables import audit, feature, metric, model, promotion
 from tasks.evaluate import evaluate_model
 from tasks.ml import encoder
 from tasks.ml.predictor import Predictor
@@ -247,6 +247,21 @@ def test_augmentation_trains_another_network_from_the_same_reports(
     assert weights_of(world, first.model_id) != weights_of(noisy, other.model_id)
 
 
+def test_settings_that_do_nothing_in_a_training_are_named_by_it(
+    world: World, reconfigured: Callable[..., World]
+) -> None:
+    world.add(range(60))
+    idle = {"layer_decay": 0.8, "last_layers": 1, "lessons": 500}
+    scratch = challenge(reconfigured(world, training=TRAINING | idle))
+    assert scratch.notes == (
+        "without effect on a scratch encoder: last_layers, layer_decay",
+        "without effect: lessons, which are written where synthetic labels teach",
+    )
+    encoder = str(folder_of(world.settings, model_of(world, scratch.model_id)))
+    pretrained = challenge(reconfigured(world, encoder=encoder, training=TRAINING | {"last_layers": 1}))
+    assert pretrained.notes == ("without effect on a pretrained encoder: hidden_size, layers, vocabulary",)
+
+
 def test_a_head_without_a_champion_is_refused_with_the_command_that_helps(world: World) -> None:
     world.add(HOSPITAL)
     with pytest.raises(NothingToWorkOn, match="laudos retrain --how full"):
@@ -341,6 +356,25 @@ def test_a_head_alone_stands_on_a_pretrained_encoder_as_it_was_loaded(
         "classifier.bias",
     }
     assert reproduce(frozen.engine, frozen.settings, second.trained.model_id).same
+
+
+def test_a_head_on_a_pretrained_encoder_is_found_again_and_one_on_a_trained_body_is_not_taken_for_it(
+    both: World, reconfigured: Callable[..., World]
+) -> None:
+    both.add(HOSPITAL)
+    encoder = str(folder_of(both.settings, model_of(both, challenge(both).model_id)))
+    frozen = reconfigured(both, encoder=encoder, promotion={"holdout_patients_min": 500})
+    first, again = retrain(frozen, "head"), retrain(frozen, "head")
+    assert first.decided.decision == "refused"
+    assert (again.trained.model_id, again.trained.reused) == (first.trained.model_id, True)
+    assert again.decided.decision == "unchanged"
+    # as if it stood on a body that was trained under the same settings
+    body = model_of(frozen, challenge(frozen, "full").model_id)
+    with writing(frozen.engine) as c:
+        c.execute(
+            update(model).where(model.c.id == first.trained.model_id).values(encoder_sha=body.encoder_sha)
+        )
+    assert not challenge(frozen, "head").reused
 
 
 def test_a_step_run_alone_says_what_is_not_there(world: World) -> None:
