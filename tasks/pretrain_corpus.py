@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -27,12 +27,12 @@ EXAM_REPORTS = 500
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Report versions with their patients, by number. `sha` says which ones, and which those of the exam."""
+    """Report versions with their patients, by number. `sha` tells what they and the exam say."""
 
     taught: list[tuple[int, str]]
     labelled: int  # of them, the snapshot holds
     exam: list[int]
-    sha: str
+    sha: str = ""
 
     @property
     def unlabelled(self) -> int:
@@ -60,13 +60,13 @@ def draw_corpus(
             f"{len(taught)} hospital reports of training patients and {len(exam)} of calibration patients: "
             'pre-training needs both; run "laudos ingest" first'
         )
-    return Corpus(taught, len(labelled), sorted(exam), _sha_of([one for one, _ in taught], sorted(exam)))
+    return _with_sha(engine, Corpus(taught, len(labelled), sorted(exam)))
 
 
 def remember(corpus: Corpus, file: Path) -> None:
-    """Write which reports these are, by number, for a run that may have to go on with them."""
+    """Write which reports these are, by number and sha, for a run that may have to go on with them."""
     taught = [version_id for version_id, _ in corpus.taught]
-    told = {"taught": taught, "labelled": corpus.labelled, "exam": corpus.exam}
+    told = {"taught": taught, "labelled": corpus.labelled, "exam": corpus.exam, "sha": corpus.sha}
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(file, json.dumps(told).encode())
 
@@ -74,7 +74,8 @@ def remember(corpus: Corpus, file: Path) -> None:
 def remembered(
     engine: Engine, snapshot_id: int, sources: Collection[str] | None, file: Path
 ) -> Corpus | None:
-    """The reports that a killed run was reading; None where no run was, or some can no longer be read.
+    """The reports that a killed run was reading; None where no run was, or some can no longer be read or say
+    something else.
 
     Reports that came since are left to the next pre-training: with them it would have to begin again.
     """
@@ -86,7 +87,8 @@ def remembered(
     if not patients.keys() >= set(told["taught"]) or not set(held_out) >= set(told["exam"]):
         return None
     taught = [(version_id, patients[version_id]) for version_id in told["taught"]]
-    return Corpus(taught, told["labelled"], told["exam"], _sha_of(told["taught"], told["exam"]))
+    found = _with_sha(engine, Corpus(taught, told["labelled"], told["exam"]))
+    return found if found.sha == told.get("sha") else None
 
 
 def _readable(
@@ -106,8 +108,14 @@ def _readable(
     return labelled, others, held_out
 
 
-def _sha_of(taught: list[int], exam: list[int]) -> str:
-    return hashlib.sha256(repr((taught, exam)).encode()).hexdigest()
+def _with_sha(engine: Engine, corpus: Corpus) -> Corpus:
+    """Of the texts: a database that was restored gives the same numbers out again, to other reports."""
+    sha = hashlib.sha256()
+    for page in owned_texts(engine, corpus):
+        for patient, text in page:
+            sha.update(repr((patient, text)).encode())
+    sha.update(repr(exam_texts(engine, corpus)).encode())
+    return replace(corpus, sha=sha.hexdigest())
 
 
 def owned_texts(engine: Engine, corpus: Corpus) -> Iterator[list[tuple[str, str]]]:

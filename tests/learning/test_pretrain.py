@@ -250,6 +250,22 @@ def test_an_interrupted_one_goes_on_with_its_own_reports_unless_one_was_erased(
     assert remembered(hospital.engine, snapshot_id, None, file) is None
 
 
+def test_other_texts_under_the_same_numbers_are_other_reports(both: World, tmp_path: Path) -> None:
+    both.add(LABELLED)
+    asked, file, snapshot_id = replace(SCRATCH, epochs=0.1), tmp_path / "corpus.json", frozen(both)
+    made = pretrained(both, asked)
+    assert pretrained(both, asked).reused
+    remember(draw_corpus(both.engine, snapshot_id, None, None), file)
+    # as after an older database was restored into the folder in use, and other reports came
+    with writing(both.engine) as c:
+        said = func.replace(report_version.c.text, "paciente", "controle")
+        c.execute(update(report_version).values(text=said))
+    assert remembered(both.engine, snapshot_id, None, file) is None
+    other = pretrained(both, asked)
+    assert not other.reused
+    assert other.name != made.name
+
+
 def test_a_report_erased_while_it_teaches_ends_the_pre_training_and_nothing_of_it_stays(
     hospital: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
