@@ -25,6 +25,7 @@ from db.tables import (
     shift_test,
     source,
 )
+from db.view_queries import waits_for_a_person
 
 # a rate is read off about so many of the last chunks that ended, none of them longer ago than this
 RATE_CHUNKS = 20
@@ -156,11 +157,12 @@ def classifier(c: Connection, name: str, reads: list[str] | None) -> ClassifierS
     current = (
         select(
             func.count().label("predicted"),
-            func.count().filter(prediction.c.decision == "review").label("for_review"),
+            func.count().filter(waits_for_a_person()).label("for_review"),
         )
+        .join(champion, champion.c.model_id == prediction.c.model_id)
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)
-        .where(prediction.c.model_id == holder.model_id, CURRENT, PRESENT)
+        .where(champion.c.classifier == name, CURRENT, PRESENT)
     )
     counts = c.execute(current).one()
     waits = backlog.count(c, holder.model_id, reads)

@@ -92,16 +92,20 @@ def prediction_history() -> Select[Any]:
     )
 
 
-def review_queue() -> Select[Any]:
+def waits_for_a_person() -> ColumnElement[bool]:
+    """Whether a champion's prediction is one that a person must look at and nobody has answered yet."""
     answered = exists().where(
         label.c.report_version_id == report_version.c.id,
         label.c.classifier == champion.c.classifier,
         label.c.origin == "feedback",
     )
-    waits = and_(prediction.c.decision == "review", ~answered)
+    return and_(prediction.c.decision == "review", ~answered)
+
+
+def review_queue() -> Select[Any]:
     return (
         _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY)
-        .where(waits)
+        .where(waits_for_a_person())
         .order_by(report_version.c.created_at, report_version.c.id)
     )
 

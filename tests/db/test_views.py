@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from db import backlog, schema, views
+from db import backlog, schema, status, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError
 from tests.db.history import DAY_ONE, PATIENT, SECRET, TONIGHT, History, at, two_days
@@ -127,6 +127,20 @@ def test_the_review_queue_holds_what_nobody_has_answered_longest_first(history: 
     # an answer to one question is none to the other
     history.say(second, "paaf", "benigno", at(6, TONIGHT))
     assert history.rows(queue) == [("birads", "clinica", "L0"), ("birads", "clinica", "L2")]
+
+
+def test_status_says_of_as_many_reports_as_the_review_queue_holds_that_they_wait(history: History) -> None:
+    queue = "SELECT count(*) FROM review_queue WHERE classifier = 'birads'"
+
+    def told() -> list[tuple[int]]:
+        with reading(history.engine) as c:
+            return [(status.classifier(c, "birads", None).for_review,)]
+
+    assert told() == history.rows(queue) == [(1,)]
+    history.say(history.versions["clinica", "L2", 1], "paaf", "benigno", at(6, TONIGHT))
+    assert told() == history.rows(queue) == [(1,)]
+    history.say(history.versions["clinica", "L2", 1], "birads", "4", at(6, TONIGHT))
+    assert told() == history.rows(queue) == [(0,)]
 
 
 def test_what_changed_tonight_is_told_report_by_report_and_answer_by_answer(history: History) -> None:
