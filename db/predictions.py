@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import Connection, Select, case, func, select, text
 
+from db.quarantine import other_content_waits
 from db.reports import CURRENT, PRESENT
 from db.tables import as_stored, prediction, report, report_version, source
 
@@ -51,6 +52,7 @@ class Exported:
     model_id: int
     at: datetime
     review_because: str | None
+    content_in_quarantine: bool
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def export(c: Connection, model_id: int) -> Iterator[list[Exported]]:
             prediction.c.model_id,
             prediction.c.at,
             prediction.c.review_because,
+            other_content_waits(),
         )
         .join(report_version, report_version.c.id == prediction.c.report_version_id)
         .join(report, report.c.id == report_version.c.report_id)

@@ -106,6 +106,16 @@ def scoring_failed() -> ColumnElement[bool]:
     )
 
 
+def other_content_waits() -> ColumnElement[bool]:
+    """Whether another content of a report lies in its place: what the report says now may be out of date."""
+    return exists().where(
+        quarantine.c.source_id == report.c.source_id,
+        quarantine.c.external_id == report.c.external_id,
+        quarantine.c.reason.not_in(BESIDE_A_REPORT),
+        quarantine.c.state == "waiting",
+    )
+
+
 def resolve(
     c: Connection,
     source_id: int,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists
 
+from db.quarantine import other_content_waits
 from db.tables import champion, label, prediction, report, report_version, source
 from db.view_queries import review_queue
 
@@ -26,7 +27,10 @@ class Waiting:
 
 
 def unlabelled(c: Connection, classifier: str) -> list[Waiting]:
-    """What waits of this classifier without a label of anybody, the longest wait first."""
+    """What waits of this classifier without a label of anybody, the longest wait first.
+
+    Without what is out of date: its source no longer shows the text that a label would be about.
+    """
     labelled = exists().where(
         label.c.report_version_id == report_version.c.id, label.c.classifier == champion.c.classifier
     )
@@ -43,6 +47,6 @@ def unlabelled(c: Connection, classifier: str) -> list[Waiting]:
             prediction.c.review_because,
             maintain_column_froms=True,
         )
-        .where(champion.c.classifier == classifier, ~labelled)
+        .where(champion.c.classifier == classifier, ~labelled, ~other_content_waits())
     )
     return [Waiting(*row) for row in c.execute(query)]

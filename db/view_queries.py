@@ -24,7 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from db.quarantine import scoring_failed
+from db.quarantine import other_content_waits, scoring_failed
 from db.reports import CURRENT, PRESENT
 from db.tables import (
     candidate,
@@ -65,10 +65,11 @@ _ANSWER = (
     report_version.c.id.label("report_version_id"),
 )
 _WHY = prediction.c.review_because
+_OTHER = other_content_waits().label("content_in_quarantine")
 
 
 def current_prediction() -> Select[Any]:
-    return _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY)
+    return _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY, _OTHER)
 
 
 def prediction_history() -> Select[Any]:
@@ -93,18 +94,19 @@ def prediction_history() -> Select[Any]:
 
 
 def waits_for_a_person() -> ColumnElement[bool]:
-    """Whether a champion's prediction is one that a person must look at and nobody has answered yet."""
+    """Whether a person must look: nobody has answered yet what the champion left to one, or the answer may
+    be about a text that is out of date, which no answer ends."""
     answered = exists().where(
         label.c.report_version_id == report_version.c.id,
         label.c.classifier == champion.c.classifier,
         label.c.origin == "feedback",
     )
-    return and_(prediction.c.decision == "review", ~answered)
+    return or_(and_(prediction.c.decision == "review", ~answered), other_content_waits())
 
 
 def review_queue() -> Select[Any]:
     return (
-        _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY)
+        _answers(champion.c.classifier, *_REPORT, *_ANSWER, _WHY, _OTHER)
         .where(waits_for_a_person())
         .order_by(report_version.c.created_at, report_version.c.id)
     )

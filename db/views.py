@@ -51,13 +51,17 @@ _WHY = {
     "shifted (the model was sure, and the night's reports are unlike those that calibrated it); null for "
     "auto, and for what was written before it was told"
 }
+_OTHER = {
+    "content_in_quarantine": "whether another content of the report waits in quarantine (SQLite: 1 or 0): "
+    "the answer may be about a text that is out of date"
+}
 _CLASSIFIER = {"classifier": "name of the question in laudos.toml"}
 
 VIEWS = (
     View(
         "current_prediction",
         "one row a classifier and report: what the champion says of each present report's current version",
-        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY},
+        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY, **_OTHER},
         queries.current_prediction(),
     ),
     View(
@@ -77,8 +81,9 @@ VIEWS = (
     View(
         "review_queue",
         "one row a current prediction that a person must look at and nobody has answered by a feedback label "
-        "yet; the report that has waited longest comes first",
-        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY},
+        "yet, or whose report has another content in quarantine; the report that has waited longest comes "
+        "first",
+        {**_CLASSIFIER, **_REPORT, **_ANSWER, **_WHY, **_OTHER},
         queries.review_queue(),
     ),
     View(

@@ -100,8 +100,8 @@ def export_predictions(settings: Settings, classifier: str | None, out: Path) ->
     """The champion's predictions of current reports as .parquet or .csv: ids and figures, no text.
 
     Columns: source, external_id, version, report_date, label, decision, one `p_<label>` a label,
-    tokens_seen, tokens_total, model_id, at,
-    review_because. The file appears whole or not at all.
+    tokens_seen, tokens_total, model_id, at, review_because, content_in_quarantine (the answer may be about a
+    text that is out of date). The file appears whole or not at all.
     """
     name = the_classifier(settings, classifier)
     with reading(open_database(settings)) as c:
@@ -130,6 +130,7 @@ def _schema(labels: list[str]) -> pa.Schema:
             ("model_id", pa.int64()),
             ("at", pa.timestamp("us", tz="UTC")),
             ("review_because", pa.string()),
+            ("content_in_quarantine", pa.bool_()),
         ]
     )
 

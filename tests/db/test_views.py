@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, select, text
 
-from db import backlog, schema, status, views
+from db import backlog, predictions, quarantine, review_queue, schema, status, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError
+from db.tables import source
 from tests.db.history import DAY_ONE, PATIENT, SECRET, TONIGHT, History, at, two_days
 
 # names and columns are promised to people's dashboards: add at the end of a line, change nothing
@@ -19,9 +20,9 @@ ANSWER = (
     "tokens_total report_id report_version_id"
 )
 CONTRACT = {
-    "current_prediction": f"classifier {REPORT} {ANSWER} review_because",
+    "current_prediction": f"classifier {REPORT} {ANSWER} review_because content_in_quarantine",
     "prediction_history": f"classifier {REPORT} {ANSWER} superseded superseded_because review_because",
-    "review_queue": f"classifier {REPORT} {ANSWER} review_because",
+    "review_queue": f"classifier {REPORT} {ANSWER} review_because content_in_quarantine",
     "changed_tonight": f"change {REPORT} at classifier label_before label_now because since report_id "
     "report_version_id",
     "metric_history": "at classifier model_id subject population slice name value low high n run_id",
@@ -141,6 +142,43 @@ def test_status_says_of_as_many_reports_as_the_review_queue_holds_that_they_wait
     assert told() == history.rows(queue) == [(1,)]
     history.say(history.versions["clinica", "L2", 1], "birads", "4", at(6, TONIGHT))
     assert told() == history.rows(queue) == [(0,)]
+    refuse(history, "clinica", "L2", "empty")
+    assert told() == history.rows(queue) == [(1,)]
+
+
+def refuse(history: History, name: str, external_id: str, reason: str) -> None:
+    """What the source holds of a report by now cannot be taken in."""
+    with writing(history.engine) as c:
+        of = c.execute(select(source.c.id).where(source.c.name == name)).scalar_one()
+        quarantine.add(c, 1, of, [quarantine.Refused(external_id, "f" * 64, reason, {})], at(9, TONIGHT))
+
+
+def test_a_report_amended_into_what_cannot_be_read_is_marked_and_waits_until_that_is_settled(
+    history: History,
+) -> None:
+    marked = (
+        "SELECT classifier, source, external_id, decision FROM current_prediction "
+        "WHERE content_in_quarantine ORDER BY classifier"
+    )
+    queue = marked.replace("current_prediction", "review_queue")
+    for reason in (quarantine.UNKNOWN_LABEL, quarantine.SCORING_FAILED):
+        refuse(history, "his", "L3", reason)  # these stand beside a report
+    assert history.rows(marked) == []
+    refuse(history, "his", "L3", "empty")
+    both = [("birads", "his", "L3", "auto"), ("paaf", "his", "L3", "auto")]
+    assert history.rows(marked) == history.rows(queue) == both
+    # who answered saw the text that is out of date
+    history.say(history.versions["his", "L3", 1], "paaf", "benigno", at(9, TONIGHT))
+    with reading(history.engine) as c:
+        exported = [one for page in predictions.export(c, 3) for one in page]
+        asked = review_queue.unlabelled(c, "birads")
+    assert [one.external_id for one in exported if one.content_in_quarantine] == ["L3"]
+    assert [(one.source, one.external_id) for one in asked] == [("clinica", "L2")]
+    assert history.rows(queue) == both
+    with writing(history.engine) as c:
+        number = max(one.id for one in quarantine.entries(c, "his", "empty"))
+        assert quarantine.dismiss(c, number, "a test row", at(10, TONIGHT))
+    assert history.rows(marked) == history.rows(queue) == []
 
 
 def test_what_changed_tonight_is_told_report_by_report_and_answer_by_answer(history: History) -> None:
