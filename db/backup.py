@@ -1,4 +1,5 @@
-"""The whole database into a file, and back: SQLite by its own back-up, PostgreSQL by pg_dump and pg_restore.
+"""The whole database into a file, and back: SQLite by its own back-up, PostgreSQL by pg_dump, pg_restore
+and psql.
 
 Neither is disturbed by who reads and writes meanwhile: the file holds one state of it.
 """
@@ -11,17 +12,17 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, Engine, func, inspect, select
 
-from db import sqlite_copy
+from db import sqlite_copy, views
 from db.engine import SQLITE_BUSY_TIMEOUT_S, reading
 from db.errors import ConfigurationError, DatabaseFailure
-from db.tables import champion, label, model, prediction, report, report_version, score_chunk
+from db.tables import champion, label, metadata, model, prediction, report, report_version, score_chunk
 
 FILES = {"sqlite": "database.sqlite", "postgresql": "database.dump"}
 # where Debian keeps every version that is installed
@@ -51,14 +52,13 @@ def write(engine: Engine, folder: Path) -> Path:
 def read_into(engine: Engine, file: Path) -> None:
     """Make the database what the file holds; what it held before is gone. All of it, or nothing.
 
-    Raises DatabaseFailure where it cannot be written, ConfigurationError as `write` does.
+    Raises DatabaseFailure where it cannot be written, ConfigurationError as `write` does, and where views of
+    somebody else's that the file does not hold stand on ours.
     """
     if engine.dialect.name == "sqlite":
         _read_into_sqlite(engine, file)
     else:
-        # --clean takes away what the file brings back; one transaction: a failure leaves all as it was
-        whole = ("--no-owner", "--no-privileges", "--clean", "--if-exists", "--single-transaction")
-        _run_client(engine, "pg_restore", *whole, str(file))
+        _read_into_postgresql(engine, file)
 
 
 def is_blank(engine: Engine) -> bool:
@@ -107,11 +107,62 @@ def _read_into_sqlite(engine: Engine, file: Path) -> None:
         )
 
 
+def _read_into_postgresql(engine: Engine, file: Path) -> None:
+    """Everything of ours goes first: --clean takes away only what the file brings back, and tables that came
+    since refer to that. psql is told to commit only once pg_restore has ended well."""
+    words = ("--no-owner", "--no-privileges", "--clean", "--if-exists", "--file", "-", str(file))
+    major = _major(engine)
+    restorer, runner = _client("pg_restore", major, words), _client("psql", major, ())
+    with reading(engine) as c:
+        away = _taken_away(c, _listed(restorer, file))
+    conninfo, environment = connection_of(engine)
+    asked = [str(runner), "-X", "-q", "-v", "ON_ERROR_STOP=1", "--dbname", conninfo]
+    # what they say is not passed on: an error of COPY quotes the row
+    quiet = subprocess.DEVNULL
+    with (
+        subprocess.Popen(
+            asked, env=os.environ | environment, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet
+        ) as psql,
+        subprocess.Popen([str(restorer), *words], stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as told,
+    ):
+        assert psql.stdin is not None
+        assert told.stdout is not None
+        with suppress(BrokenPipeError), psql.stdin, told.stdout:  # psql ends at the first error
+            psql.stdin.write(f"BEGIN;\n{away}".encode())
+            shutil.copyfileobj(told.stdout, psql.stdin)
+            if told.wait() == 0:
+                psql.stdin.write(b"COMMIT;\n")
+    if told.returncode != 0 or psql.returncode != 0:
+        raise DatabaseFailure(
+            f"pg_restore ended with {told.returncode}, psql with {psql.returncode}, and the database is what "
+            "it was; check space and permissions, and what else in it stands on laudos' tables; or name an "
+            f"empty database. By hand: {restorer} {' '.join(words)} | psql ..."
+        )
+
+
+def _taken_away(c: Connection, listed: str) -> str:
+    """SQL that takes away what is ours, and the views of somebody else's on it that the back-up holds, too.
+
+    Raises ConfigurationError naming those that it does not hold: they would be gone.
+    """
+    there = inspect(c)
+    our_views = sorted({one.name for one in views.VIEWS} & set(there.get_view_names()))
+    our_tables = sorted({*metadata.tables, "alembic_version"} & set(there.get_table_names()))
+    theirs = views.dependents(c, [*our_views, *our_tables], ours=our_views)
+    if lost := [name for name in theirs if f" VIEW {_as_listed(name)} " not in listed]:
+        raise ConfigurationError(
+            f"{', '.join(lost)} stand on laudos' tables or views, and the back-up does not hold them; keep "
+            "their definitions, drop them, restore, and create them again; or name an empty database"
+        )
+    gone = [f"DROP {kind} IF EXISTS {name} CASCADE" for name, kind in theirs.items()]
+    gone += [f"DROP VIEW {', '.join(our_views)}"] if our_views else []
+    gone += [f"DROP TABLE {', '.join(our_tables)}"] if our_tables else []
+    return "".join(f"{one};\n" for one in gone)
+
+
 def _run_client(engine: Engine, program: str, *words: str) -> None:
     """Run one of PostgreSQL's programs on the database."""
-    with reading(engine) as c:
-        major = int(c.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
-    command = [str(_client(program, major, words)), *words]
+    command = [str(_client(program, _major(engine), words)), *words]
     conninfo, environment = connection_of(engine)
     # what it says is not passed on: an error of COPY quotes the row
     done = subprocess.run(
@@ -126,6 +177,23 @@ def _run_client(engine: Engine, program: str, *words: str) -> None:
             f"{program} ended with {done.returncode} and the database is what it was; to see why, run "
             f"by hand: {' '.join(command)} --dbname ..."
         )
+
+
+def _as_listed(name: str) -> str:
+    """schema.name, in quotes where it needs them, as `pg_restore --list` spells it."""
+    return name.replace(".", " ", 1).replace('"', "")
+
+
+def _listed(restorer: Path, file: Path) -> str:
+    """What a back-up holds, a line each; nothing where it cannot be read, which the restore will tell."""
+    asked = [str(restorer), "--list", str(file)]
+    done = subprocess.run(asked, capture_output=True, stdin=subprocess.DEVNULL, text=True)
+    return done.stdout
+
+
+def _major(engine: Engine) -> int:
+    with reading(engine) as c:
+        return int(c.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
 
 
 def _client(program: str, major: int, words: Sequence[str]) -> Path:

@@ -6,7 +6,7 @@ or a patient's key. Views hold no data, so every upgrade writes them anew from t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Dialect, Select, inspect
@@ -197,9 +197,9 @@ def drop(c: Connection) -> None:
     """Take every view of ours away. Raises ConfigurationError naming the views that stand on one of them."""
     there = set(inspect(c).get_view_names())
     ours = [view.name for view in VIEWS if view.name in there]
-    if c.dialect.name == "postgresql" and ours and (dependents := _dependents(c, ours)):
+    if c.dialect.name == "postgresql" and ours and (theirs := dependents(c, ours, ours)):
         raise ConfigurationError(
-            f"{', '.join(dependents)} stand on laudos' views, which an upgrade has to drop for a moment; "
+            f"{', '.join(theirs)} stand on laudos' views, which an upgrade has to drop for a moment; "
             "drop these, upgrade, and create them again"
         )
     for name in ours:
@@ -231,15 +231,18 @@ def _comments(dialect: Dialect) -> Iterator[str]:
             yield f"COMMENT ON COLUMN {view.name}.{name_in(dialect, column)} IS {literal(comment)}"
 
 
-def _dependents(c: Connection, ours: list[str]) -> list[str]:
-    """Views of somebody else's that select from ours."""
+def dependents(c: Connection, on: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
+    """Views of somebody else's that select from these, or from views that do: schema.name -> kind of view."""
     found = c.exec_driver_sql(
-        "SELECT DISTINCT theirs.oid::regclass::text FROM pg_depend d "
-        "JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class theirs ON theirs.oid = r.ev_class "
-        "JOIN pg_class mine ON mine.oid = d.refobjid "
-        "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
-        "AND mine.relname = ANY(%s) AND theirs.relname <> ALL(%s) "
-        "AND pg_table_is_visible(mine.oid) ORDER BY 1",
-        (ours, ours),
+        "WITH RECURSIVE stands (oid) AS ("
+        "SELECT oid FROM pg_class WHERE relname = ANY(%s) AND pg_table_is_visible(oid) "
+        "UNION SELECT r.ev_class FROM stands JOIN pg_depend d ON d.refobjid = stands.oid "
+        "AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
+        "JOIN pg_rewrite r ON r.oid = d.objid) "
+        "SELECT format('%%I.%%I', n.nspname, theirs.relname), "
+        "CASE theirs.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END "
+        "FROM stands JOIN pg_class theirs ON theirs.oid = stands.oid AND theirs.relkind IN ('v', 'm') "
+        "JOIN pg_namespace n ON n.oid = theirs.relnamespace WHERE theirs.relname <> ALL(%s) ORDER BY 1",
+        (list(on), list(ours)),
     )
-    return [row[0] for row in found]
+    return {row[0]: row[1] for row in found}

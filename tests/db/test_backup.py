@@ -276,6 +276,59 @@ def test_a_restore_that_fails_leaves_the_database_as_it_was(hospital: Hospital, 
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_restore_that_is_cut_off_leaves_the_database_as_it_was(hospital: Hospital, tmp_path: Path) -> None:
+    file = database.write(hospital.engine, tmp_path)
+    whole = file.read_bytes()
+    hospital.receive(1, name="outro")
+    for kept in (0.5, 0.9):  # what pg_restore has told by then is sound
+        file.write_bytes(whole[: int(kept * len(whole))])
+        with pytest.raises(DatabaseFailure, match="is what it was"):
+            database.read_into(hospital.engine, file)
+    assert hospital.count(report) == 13
+    assert len(answers(hospital)) == 12
+
+
+def test_a_back_up_from_before_an_upgrade_comes_back_over_the_upgraded_database(
+    hospital: Hospital, database_url: str, tmp_path: Path
+) -> None:
+    before = answers(hospital)
+    hospital.engine.dispose()
+    schema.downgrade(database_url, "0006")
+    assert back_up(hospital.settings, tmp_path / "kept").revision == "0006"
+    schema.upgrade(database_url)
+    hospital.receive(3, name="outro")
+    open_database(hospital.settings).dispose()
+    assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
+    assert answers(hospital) == before
+    assert hospital.count(report) == 12
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_restore_brings_back_views_that_the_back_up_holds_and_takes_no_other_away(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    def run(*statements: str) -> None:
+        with writing(hospital.engine) as c:
+            for one in statements:
+                c.exec_driver_sql(one)
+
+    run('CREATE VIEW "my own" AS SELECT label FROM current_prediction')
+    back_up(hospital.settings, tmp_path / "kept")
+    run(
+        'CREATE MATERIALIZED VIEW later AS SELECT count(*) AS n FROM "my own"',
+        "CREATE VIEW on_table AS SELECT id FROM report",
+    )
+    with pytest.raises(ConfigurationError, match=r"^public\.later, public\.on_table stand on laudos'"):
+        restore(hospital.settings, tmp_path / "kept", overwrite=True)
+    run("DROP MATERIALIZED VIEW later", "DROP VIEW on_table")
+    assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
+    with reading(hospital.engine) as c:
+        assert c.scalar(text('SELECT count(*) FROM "my own"')) == 12
+
+
+@pytest.mark.postgres
 def test_a_pg_dump_older_than_the_server_is_refused_with_what_to_install(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
