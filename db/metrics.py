@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select
@@ -34,14 +34,23 @@ def put(c: Connection, run_id: int, model_id: int | None, metrics: Iterable[Metr
 
 
 def of_model(c: Connection, model_id: int, population: str = "holdout") -> list[Metric]:
-    """The figures of a model and of the baselines beside it, from the latest run that measured them."""
+    """The figures of a model and of the baselines beside it, from the latest run that measured them.
+
+    None where that run found nothing left for them to stand on (`withdrawn`).
+    """
     chosen = (metric.c.model_id == model_id) & (metric.c.population == population)
     latest = select(metric.c.run_id).where(chosen).order_by(metric.c.id.desc()).limit(1).scalar_subquery()
     rows = c.execute(select(metric).where(chosen, metric.c.run_id == latest).order_by(metric.c.id))
-    return [
+    found = [
         Metric(row.subject, row.population, row.slice, row.name, row.value, row.low, row.high, row.n)
         for row in rows
     ]
+    return found if found != withdrawn(found) else []
+
+
+def withdrawn(metrics: Iterable[Metric]) -> list[Metric]:
+    """The same figures, standing on nothing."""
+    return [replace(one, value=None, low=None, high=None, n=0) for one in metrics]
 
 
 def latest(c: Connection, model_id: int, population: str) -> datetime | None:

@@ -57,7 +57,7 @@ def measure_champion(run_id: int, classifier: str) -> Measured:
         labels, critical = champion.model.config["labels"], champion.model.config["critical"]
         known = monitoring.answered(c, classifier, champion.model.id, labels)
         before = metrics.of_model(c, champion.model.id, POPULATION)
-    rows = _figures(known, labels, critical, settings.seed) if known else []
+    rows = _figures(known, labels, critical, settings.seed) if known else metrics.withdrawn(before)
     if rows == before:
         rows = []  # the same labels as last time: one row a figure is enough
     with writing(engine) as c:

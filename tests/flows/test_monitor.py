@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 import flows.monitor
 from db import audit, ledger, metrics, models
@@ -15,6 +15,7 @@ from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
 from db.tables import (
+    label,
     metric,
     prediction,
     quarantine,
@@ -136,6 +137,23 @@ def test_the_same_labels_again_write_nothing(world: World) -> None:
     assert measure_champion.fn(world.run("monitor"), CLASSIFIER).figures > 0
     before = world.count(metric)
     assert measure_champion.fn(world.run("monitor"), CLASSIFIER).figures == 0
+    assert world.count(metric) == before
+
+
+def test_figures_on_labels_of_the_hospital_go_with_the_last_label(world: World) -> None:
+    world.add(range(40))
+    model_id = crown(world, wrong=[1, 3])
+    measure_champion.fn(world.run("monitor"), CLASSIFIER)
+    with writing(world.engine) as c:
+        c.execute(delete(label))
+    assert measure_champion.fn(world.run("monitor"), CLASSIFIER).labelled_reports == 0
+    assert figures(world, model_id) == {}
+    with reading(world.engine) as c:
+        assert [one.population for one in look_back(c, world.settings, world.now).figures[CLASSIFIER]] == []
+        told = select(metric.c.value, metric.c.n).where(metric.c.name == "sensitivity").order_by(metric.c.id)
+        assert c.execute(told).all() == [(pytest.approx(0.9), 20), (None, 0)]
+    before = world.count(metric)
+    measure_champion.fn(world.run("monitor"), CLASSIFIER)
     assert world.count(metric) == before
 
 
