@@ -39,6 +39,7 @@ from tasks.ledger import code_revision
 from tasks.ml.artifact import FACTS
 from tasks.ml.artifact import MANIFEST as PUBLISHED
 from tasks.ml.card_words import LANGUAGES
+from tasks.ml.disk import whole_folder
 from tasks.ml.model_card import model_card
 from tasks.ml.rules import RULES_REVISION, rules_sha
 from tasks.model_card import facts_of
@@ -60,7 +61,7 @@ class Dossier:
 
 
 def write_dossier(settings: Settings, model_id: int, folder: Path) -> Dossier:
-    """Write the dossier into a new folder that only its owner can enter.
+    """Write the dossier into a new folder that only its owner can enter, whole or not at all.
 
     Raises LaudosError where the model is unknown or the folder exists.
     """
@@ -69,12 +70,11 @@ def write_dossier(settings: Settings, model_id: int, folder: Path) -> Dossier:
     if folder.exists():
         raise LaudosError(f"{folder} exists already; name a new folder")
     files = _contents(engine, settings, model)
-    folder.mkdir(mode=0o700, parents=True)
-    for name, content in files.items():
-        _write(folder / name, content)
     shas = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     manifest = _json({"model_id": model_id, "files": shas})
-    _write(folder / MANIFEST, manifest)
+    with whole_folder(folder) as partial:
+        for name, content in {**files, MANIFEST: manifest}.items():
+            _write(partial / name, content)
     return Dossier(model_id, str(folder), len(files), hashlib.sha256(manifest).hexdigest())
 
 

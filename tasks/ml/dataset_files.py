@@ -15,11 +15,13 @@ from datasets import (
     enable_progress_bars,
 )
 
+from tasks.ml.disk import whole_folder
+
 
 def write_dataset(
     folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]], beside: Mapping[str, str]
 ) -> None:
-    """Write `splits` (name -> column -> values) below `folder`, which only its owner can enter.
+    """Write `splits` (name -> column -> values) below `folder`, its owner's alone, whole or not at all.
 
     parquet/<split>.parquet     for pandas.read_parquet and load_dataset("parquet", ...)
     datasets/                   for datasets.load_from_disk
@@ -27,17 +29,17 @@ def write_dataset(
 
     Raises FileExistsError where `folder` is there already.
     """
-    folder.mkdir(mode=0o700, parents=True)
-    (folder / "parquet").mkdir()
     parts = DatasetDict({name: Dataset.from_dict(dict(columns)) for name, columns in splits.items()})
-    with _no_bars():
-        for name, part in parts.items():
-            part.to_parquet(folder / "parquet" / f"{name}.parquet")
-        parts.save_to_disk(folder / "datasets")
-    for name, text in beside.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for path in folder.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
+    with whole_folder(folder) as partial:
+        (partial / "parquet").mkdir()
+        with _no_bars():
+            for name, part in parts.items():
+                part.to_parquet(partial / "parquet" / f"{name}.parquet")
+            parts.save_to_disk(partial / "datasets")
+        for name, text in beside.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        for path in partial.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 @contextmanager

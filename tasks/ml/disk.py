@@ -1,8 +1,11 @@
-"""A full disk, told as one: the libraries that write models each say it in words of their own."""
+"""A folder that is there whole or not at all; a full disk, told as one: the libraries that write models each
+say it in words of their own."""
 
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +32,24 @@ def room_in(folder: Path) -> Iterator[None]:
         raise DiskFull(
             f"the disk that holds {folder} is full; free some space and run again, nothing was lost"
         ) from None
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Where to write a new folder, its owner's alone; it bears its name when the block ends well.
+
+    Raises FileExistsError where `folder` is there already.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+    partial.mkdir(mode=0o700, parents=True)
+    try:
+        yield partial
+        os.rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_full(error: BaseException) -> bool:

@@ -16,11 +16,22 @@ from tests.learning.retraining import decisions, model_of, retrain
 from tests.learning.world import World, patient_key, text_of
 
 
-def test_a_dossier_is_whole_and_tells_of_no_patient(both: World, tmp_path: Path) -> None:
+def test_a_dossier_is_whole_or_not_there_and_tells_of_no_patient(
+    both: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both.add(range(100))
     model_id = retrain(both).trained.model_id
     write_model_report.fn(1, model_id)
     folder = tmp_path / "dossier"
+
+    def end(_path: Path, _mode: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Path, "chmod", end)
+        with pytest.raises(KeyboardInterrupt):
+            write_dossier(both.settings, model_id, folder)
+    assert list(tmp_path.glob("*dossier*")) == []
     told = write_dossier(both.settings, model_id, folder)
     manifest = json.loads((folder / MANIFEST).read_bytes())
     assert hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() == told.manifest_sha

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,26 @@ def test_an_export_reads_back_and_is_closed_to_others(both: World, tmp_path: Pat
     assert modes == {0o700, 0o600}
     with pytest.raises(LaudosError, match="exists already"):
         export_snapshot(both.settings, found, folder)
+
+
+def test_an_export_that_finds_no_room_leaves_nothing_and_can_be_run_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(range(40))
+    found = frozen(world)
+    (tmp_path / "to").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(datasets.DatasetDict, "save_to_disk", full)
+        with pytest.raises(OSError, match="no space"):
+            export_snapshot(world.settings, found, tmp_path / "to" / "out")
+    assert list((tmp_path / "to").iterdir()) == []
+    (tmp_path / "to" / ".out.partial").mkdir()  # of one that was killed
+    export_snapshot(world.settings, found, tmp_path / "to" / "out")
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["out"]
 
 
 def test_a_snapshot_with_a_report_erased_since_is_not_exported(world: World, tmp_path: Path) -> None:
