@@ -1,7 +1,8 @@
-"""`laudos labels`: what the labels are worth that teach a model."""
+"""`laudos labels`: what the labels are worth that teach a model, and giving some."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,11 +12,14 @@ from flows.cli_console import console, heading, table, title
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tasks.label_curve import Estimate, LabelCurve
     from tasks.label_doubts import Doubts
+    from tasks.label_give import Given
     from tasks.label_next import LabelNext
 
-app = typer.Typer(no_args_is_help=True, help="Ask what the labels are worth that teach a model.")
+app = typer.Typer(no_args_is_help=True, help="Ask what labels are worth, and give some.")
 
 
 @app.command("doubt", epilog="Example: laudos labels doubt --limit 20")
@@ -61,6 +65,63 @@ def next_ones(
     show(found, as_json, _tell_next)
 
 
+@app.command("give", epilog="Example: laudos labels give maligno --source his --report L17")
+def give(
+    label: Annotated[str | None, typer.Argument(help="What the reports are: one of the labels.")] = None,
+    source: Annotated[str | None, typer.Option(help="Whose reports the ids name.")] = None,
+    report: Annotated[
+        list[str] | None, typer.Option(help="A report's id at its source; may be repeated.")
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Instead: a .csv or .parquet with source, external_id, label."
+        ),
+    ] = None,
+    classifier: Annotated[str | None, typer.Option(help="Whose label; default: the only one's.")] = None,
+    by: Annotated[str | None, typer.Option("--by", "--actor", help="Who says so; default: you.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what reports are (feedback): it counts before the source, and they wait for nobody any more.
+
+    It is said of the report's present version; saying something else later replaces it.
+    """
+    one_by_one = (label, source, report)
+    if not (all(one_by_one) if from_file is None else not any(one_by_one)):
+        raise typer.BadParameter("give a label, --source and --report, or --from FILE alone")
+    settings = ready()
+    from tasks.label_give import Said, in_file, label_give
+
+    if from_file is not None:
+        said = in_file(from_file)
+    else:
+        said = (Said(source, one.strip(), label) for one in report or ())
+    show(label_give(settings, classifier, said, by), as_json, _tell_given)
+
+
+def _tell_given(found: Given) -> None:
+    typer.echo(
+        f"{found.new + found.replaced:,} reports bear a label of {found.by} for {found.classifier} "
+        f"({found.replaced:,} had another one of theirs), {found.as_before:,} bore it already"
+    )
+    if found.blank:
+        typer.echo(f"{found.blank:,} rows without a label were left alone")
+    if found.teaches:
+        typer.echo('the next "laudos retrain" learns from them')
+    else:
+        typer.echo(
+            f'they teach nothing: training_labels of [classifiers.{found.classifier}] has no "feedback"'
+        )
+
+
+def _say_how_to_give(out: Console, classifier: str) -> None:
+    out.print(
+        f"to say what one is: laudos labels give LABEL --source SOURCE --report ID --classifier {classifier}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
 def _tell_next(found: LabelNext) -> None:
     out = console()
     title(out, f"To label next for {found.classifier}: {len(found.listed):,} of {found.waiting:,} that wait")
@@ -76,6 +137,7 @@ def _tell_next(found: LabelNext) -> None:
     ]
     if rows:
         out.print(table(("report", "version", "uncertainty", "model says", "because"), rows, words=3))
+        _say_how_to_give(out, found.classifier)
     out.print(
         f"{found.of_others:,} more are of patients who calibrate or judge; they are in no order, so that "
         "they stay ordinary ones (view review_queue)",
@@ -147,3 +209,4 @@ def _tell(found: Doubts) -> None:
     ]
     header = ("report", "version", "p(given)", "p(suggested)", "given", "suggested", "origin", "split")
     out.print(table(header, rows, words=4))
+    _say_how_to_give(out, found.classifier)

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import report, report_version, snapshot, snapshot_item
+from tasks.label_give import Said, label_give
 from tasks.ml.splits import split_of
 from tasks.training_set import export_snapshot, freeze
 from tests.learning.world import CLASSIFIER, World, patient_key
@@ -56,6 +57,19 @@ def test_feedback_counts_before_the_source_and_the_source_before_synthetic(
     found = frozen(world)
     assert label_of(world, found, 2) == ("benigno", "source")
     assert label_of(world, found, 4) == ("maligno", "feedback")
+
+
+def test_a_label_that_a_person_gives_teaches_the_next_training(
+    both: World, reconfigured: Callable[..., World]
+) -> None:
+    both.add(range(40))
+    assert label_of(both, frozen(both), 4) == ("benigno", "source")
+    said = [Said("his", "L4", "maligno")]
+    assert label_give(both.settings, None, said, "dra. Lima").teaches
+    assert label_of(both, frozen(both), 4) == ("maligno", "feedback")
+    deaf = reconfigured(both, training_labels=["source"])
+    assert not label_give(deaf.settings, None, said, "dra. Lima").teaches
+    assert label_of(deaf, frozen(deaf), 4) == ("benigno", "source")
 
 
 def test_an_origin_that_is_not_configured_teaches_nothing(
