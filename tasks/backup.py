@@ -118,8 +118,9 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
     with _engine(settings) as engine:
         if file.name != database.FILES[engine.dialect.name]:
             raise ConfigurationError(
-                f"{file} is no back-up of a {engine.dialect.name} database; name one of the same kind in "
-                "laudos.toml"
+                f"{file} is no back-up of a {engine.dialect.name} database, and nothing is carried over from "
+                "one kind to the other: name one of its kind in laudos.toml, or begin empty and give every "
+                'erasure again (docs/operating.md, "PostgreSQL", says what that costs)'
             )
         schema.refuse_newer(facts["revision"])
         with ExitStack() as held, room_in(settings.folder):

@@ -186,6 +186,24 @@ def test_a_database_with_rows_is_replaced_only_when_asked(hospital: Hospital, tm
     assert hospital.count(report, report.c.deleted_at.is_not(None)) == 0
 
 
+def test_a_back_up_of_the_other_kind_is_refused_with_what_beginning_empty_costs(
+    engine: Engine,
+    configure: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    here, there = "sqlite_url", "postgres_url"
+    if engine.dialect.name == "postgresql":
+        here, there = there, here
+        binaries = request.getfixturevalue("postgres_server").binaries
+        monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
+    back_up(configure(database=request.getfixturevalue(here), **TABLES), tmp_path / "kept")
+    other = configure(database=request.getfixturevalue(there), **TABLES)
+    with pytest.raises(ConfigurationError, match=r"nothing is carried over .* every erasure again"):
+        restore(other, tmp_path / "kept", overwrite=True)
+
+
 def test_a_restore_waits_for_a_scoring_run_too(hospital: Hospital, tmp_path: Path) -> None:
     """It holds none of the locks; nor does a worker, of which only its lease tells."""
     back_up(hospital.settings, tmp_path / "kept")
