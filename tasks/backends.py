@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 REPORTS_TRIED = 1000  # of the calibration split: one decision in a thousand shows
 # raise when a trial would find something else: what older ones found is tried anew
-TRIAL_REVISION = 2
+TRIAL_REVISION = 3
 NO_MEMORY = "it found too little memory; it is tried again"  # and not kept: another program may have had it
 WORTH_TRYING = 20_000  # reports: fewer are read in about the time that the trial takes
 

@@ -32,6 +32,8 @@ REFERENCE: Backend = "torch-fp32"  # what trains, evaluates and calibrates
 
 GPU_BATCH_TOKENS = 65_536  # fewer leave a large GPU waiting for the next batch
 OTHER_DECISIONS_MAX = 0.001  # of the reports
+# from its limit: of each label one calibration report lies exactly there, and any rounding turns it
+ON_ITS_LIMIT = 1e-6
 # of any probability, against the reference. Full precision only adds up in another order
 DIFFERENCE_MAX = {"fp32": 1e-4, "bf16": 0.03}
 
@@ -189,7 +191,7 @@ class Fidelity:
     """How a back end answered reports beside the reference."""
 
     reports: int
-    other_decisions: int  # another label, or auto in place of review, or the reverse
+    other_decisions: int  # another label, or auto in place of review, or the reverse, by more than rounding
     critical_missed: (
         int  # critical reports that the reference named or left to a person, and this did neither
     )
@@ -211,11 +213,18 @@ class Fidelity:
 
 
 def compare(reference: Floats, other: Floats, truth: Ints, critical: int, thresholds: Thresholds) -> Fidelity:
-    """Hold probabilities (reports, labels) against those of the reference on the same reports."""
+    """Hold probabilities (reports, labels) against those of the reference on the same reports.
+
+    Where both put a label within ON_ITS_LIMIT of its limit, on whichever side, they decide alike about it:
+    neither another decision nor a critical miss comes from that.
+    """
     before, after = reference.argmax(axis=1), other.argmax(axis=1)
     changed = before != after
+    limits = np.asarray(thresholds.limits)
+    near = (np.abs(1 - one - limits) <= ON_ITS_LIMIT for one in (reference, other))
+    settled = np.where(np.logical_and(*near), reference, other)
     review_before, review_after = (
-        np.array(decide(one, thresholds)) == "review" for one in (reference, other)
+        np.array(decide(one, thresholds)) == "review" for one in (reference, settled)
     )
     named = (before == critical) & (after != critical)
     caught = (before == critical) | review_before

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tasks.ml.backends import BACKENDS, REFERENCE, Backend, Fidelity, compare, copied_to, reader_on, why_not
-from tasks.ml.conformal import Thresholds
+from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.errors import BackendUnavailable
 from tests.ml.conftest import Network
 
@@ -106,6 +106,23 @@ def test_a_critical_report_that_no_person_sees_any_more_is_a_miss() -> None:
     told = compare(reference, other, np.array([1]), 1, thresholds)
     assert (told.critical_missed, told.other_decisions) == (1, 1)
     assert compare(reference, other, np.array([0]), 1, thresholds).critical_missed == 0
+
+
+def test_the_reports_that_set_the_limits_refuse_no_back_end_whose_rounding_turns_them() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(300) % 2
+    malign = 1 / (1 + np.exp(-rng.normal(2.2 * (2 * truth - 1), 2)))
+    reference = np.stack([1 - malign, malign], axis=1)
+    thresholds = fit_thresholds(reference, truth, (0.05, 0.02))
+
+    def moved(by: float) -> Fidelity:
+        return compare(reference, reference + np.array([by, -by]), truth, 1, thresholds)
+
+    for rounding in (2e-7, -2e-7):
+        assert moved(rounding).refusal("openvino-fp32") is None
+        assert (moved(rounding).other_decisions, moved(rounding).critical_missed) == (0, 0)
+    assert moved(2e-6).critical_missed == 1  # no rounding any more
+    assert moved(-2e-6).other_decisions == 1
 
 
 def test_a_probability_that_is_no_number_is_never_near_enough() -> None:

@@ -256,9 +256,9 @@ def test_a_model_and_machine_are_tried_once(hospital: Hospital, monkeypatch: pyt
         b"",
         b"{}",
         b'{"machine": {}, "trials": []}',  # as it was written before it had a revision
-        b'{"revision": 2, "trials": [{"backend": "openvino-fp32"}]}',
-        b'{"revision": 2, "trials": [{"backend": "openvino-fp32", "refused": null}]}',
-        b'{"revision": 2, "trials": [{"backend": "openvino-fp32", "refused": null, "reports_per_s": "x"}]}',
+        b'{"revision": 3, "trials": [{"backend": "openvino-fp32"}]}',
+        b'{"revision": 3, "trials": [{"backend": "openvino-fp32", "refused": null}]}',
+        b'{"revision": 3, "trials": [{"backend": "openvino-fp32", "refused": null, "reports_per_s": "x"}]}',
         b"\xff[1]",
     ],
 )
