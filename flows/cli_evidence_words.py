@@ -100,7 +100,7 @@ def tell_reproduced(reproduced: Reproduced) -> None:
 
 
 def _as_rows(differences: Sequence[Difference]) -> list[tuple[str, str, str]]:
-    return [(escape(one.what), escape(one.recorded), escape(one.now)) for one in differences]
+    return [(one.what, one.recorded, one.now) for one in differences]
 
 
 def _tell_answer(explained: Explained, out: Console) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from flows.cli_console import console
+from flows.cli_console import console, table
 from flows.cli_session import AsJson, ready, show
 
 if TYPE_CHECKING:
@@ -47,10 +46,11 @@ def _tell(found: PlanCheck) -> None:
         "is left."
     )
     asked = "a challenger gets through, four times in five, if its"
-    table = Table(asked, "patients", "now", f"{LATER} looks on")
-    for one in found.measures:
-        table.add_row(one.measure, str(one.patients), *map(_gain, (one.least_gain, one.least_gain_later)))
-    out.print(table)
+    rows = [
+        (one.measure, str(one.patients), _gain(one.least_gain), _gain(one.least_gain_later))
+        for one in found.measures
+    ]
+    out.print(table((asked, "patients", "now", f"{LATER} looks on"), rows, words=2))
     out.print(f"Taken that the two answer {found.disagree:.0%} of patients differently.")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from flows.cli_console import heading, table
 from tasks.quarantine import MEANINGS
@@ -25,7 +26,7 @@ _EXAMPLE = "Núcleos volumosos, anisocariose acentuada, macronucléolos."
 
 def print_night(told: NightTold, console: Console | None = None, *, commands: Sequence[str] = ()) -> None:
     """Print the summary; `commands` are what to try next."""
-    out = console or Console(width=_WIDTH, highlight=False)
+    out = console or Console(width=_width(), highlight=False)
     took = "" if told.took_s is None else f", {told.took_s:,.0f} s"
     out.rule(f"[bold]nightly run {told.run_id}{took}", align="left")
     if told.nothing_new:
@@ -100,14 +101,15 @@ def print_rules(reasons: Iterable[Mapping[str, Any]], out: Console, *, brief: bo
     """Every rule of a decision, those that were missed first; `brief`: of the others the names only."""
     rules = sorted((one for one in reasons if "rule" in one), key=lambda one: bool(one["passed"]))
     told = [one for one in rules if not (brief and one["passed"])]
-    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("", "rule", "found", "asked"):
-        grid.add_column(name)
-    for one in told:
-        mark = "[green]  held[/]" if one["passed"] else "[bold red]  MISSED[/]"
-        grid.add_row(mark, *(escape(str(one[key])) for key in ("rule", "found", "asked")))
+    rows: list[list[str | Text]] = [
+        [
+            Text("  held", "green") if one["passed"] else Text("  MISSED", "bold red"),
+            *(str(one[key]) for key in ("rule", "found", "asked")),
+        ]
+        for one in told
+    ]
     if told:
-        out.print(grid)
+        out.print(table(("", "rule", "found", "asked"), rows, words=1))
     if len(told) < len(rules):
         out.print(escape(f"  held: {', '.join(one['rule'] for one in rules if one['passed'])}"))
 
@@ -177,6 +179,10 @@ def _where(told: NightTold, commands: Sequence[str], out: Console) -> None:
         for command in commands:
             out.print(f"  {command}", soft_wrap=True, markup=False)
     out.print(f"\n[dim]{told.caveat}[/]")
+
+
+def _width() -> int:
+    return min(_WIDTH, Console().width) if sys.stdout.isatty() else _WIDTH
 
 
 def _cell(value: object) -> str:
