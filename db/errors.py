@@ -5,6 +5,7 @@
     ├── NothingToWorkOn         a flow lacks what another flow must first provide
     ├── Busy                    another process holds what this one needs
     ├── DatabaseFailure         the database said no; carries no statement parameters
+    ├── DoneInPart              parts of a run failed; what the others did is kept
     ├── StaleLease              a worker lost its lease and must not write
     └── StepFailed              anything unforeseen, reduced to its type and where it happened
 
@@ -47,6 +48,10 @@ class DatabaseFailure(LaudosError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class DoneInPart(LaudosError):
+    """Parts of a run failed, each told in the message; what the others did is kept."""
 
 
 class StaleLease(LaudosError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tasks.database import open_database
-from tasks.errors import LaudosError, NothingToWorkOn
+from tasks.errors import DoneInPart, LaudosError, NothingToWorkOn
 from tasks.ingest import counts_of_run, ingest_source
 from tasks.ledger import Counts, recorded_run
 from tasks.settings import Settings
@@ -22,10 +22,6 @@ class IngestSummary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-class _SomeFailed(LaudosError):
-    """Not every source could be read to its end."""
-
-
 @flow("ingest", run_name="ingest {source} {day}")
 def ingest(source: Name | None = None, full: bool = False) -> IngestSummary:
     """Read every source, or one; `full` compares all of their rows and finds what was deleted.
@@ -36,7 +32,8 @@ def ingest(source: Name | None = None, full: bool = False) -> IngestSummary:
     names = list(settings.sources) if source is None else [source]
     if not names:
         raise NothingToWorkOn(
-            "no source is configured; name your database in laudos.toml (laudos init shows how)"
+            "no source is configured; name your database in laudos.toml: take the # off the lines of "
+            '[sources.his] ("laudos init" writes a file that has them)'
         )
     for name in names:
         settings.source(name)
@@ -50,10 +47,12 @@ def ingest(source: Name | None = None, full: bool = False) -> IngestSummary:
                     came[name] = ingest_source(name, run.id, full)
                 except LaudosError as failure:
                     failures[name] = failure
+            if failures and len(names) == 1:
+                raise failures[names[0]]
             if failures:
                 # the ledger says what happened, whatever becomes of the others' share
-                raise _SomeFailed("; ".join(map(str, failures.values())))
-    except _SomeFailed:
+                raise DoneInPart("; ".join(map(str, failures.values())))
+    except DoneInPart:
         if len(failures) == len(names):
             raise failures[names[0]] from None
     told = {name: str(failure) for name, failure in failures.items()}

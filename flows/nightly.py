@@ -12,7 +12,7 @@ from flows.retrain import RetrainSummary, retrain
 from flows.synthesize import SynthesizeSummary, synthesize
 from tasks.database import open_database
 from tasks.erase import finish_left
-from tasks.errors import LaudosError
+from tasks.errors import DoneInPart
 from tasks.ledger import recorded_run
 from tasks.nightly import Attempts, require_something_to_do
 from tasks.plan import How
@@ -40,7 +40,7 @@ class NightlySummary:
 def nightly(full: bool = False) -> NightlySummary:
     """Run the whole night; `full` trains the whole network instead of refreshing the head.
 
-    A source or classifier that fails does not stop the others. Raises LaudosError at the end, when
+    A source or classifier that fails does not stop the others. Raises DoneInPart at the end, when
     everything else is done, naming what failed; Busy at once where another night is under way,
     ConfigurationError where nothing is configured.
     """
@@ -58,7 +58,7 @@ def nightly(full: bool = False) -> NightlySummary:
         removed = attempt("tidy up", tidy_up, run.id)
         monitored = attempt("monitor", monitor)
         if attempt.failed:
-            raise LaudosError(f"nightly run {run.id} did all it could, but: {'; '.join(attempt.failed)}")
+            raise DoneInPart(f"nightly run {run.id} did all it could, but: {'; '.join(attempt.failed)}")
     return NightlySummary(
         run_id=run.id,
         ingested=ingested,

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, NothingToWorkOn, StepFailed
+from db.errors import (
+    Busy,
+    ConfigurationError,
+    DatabaseFailure,
+    DoneInPart,
+    LaudosError,
+    NothingToWorkOn,
+    StepFailed,
+)
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
 
@@ -16,6 +24,7 @@ __all__ = [
     "Busy",
     "ConfigurationError",
     "DatabaseFailure",
+    "DoneInPart",
     "LaudosError",
     "NothingToWorkOn",
     "StepFailed",

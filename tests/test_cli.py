@@ -100,6 +100,32 @@ def test_a_night_in_the_wrong_folder_is_refused_and_not_called_a_quiet_one(laudo
     assert laudos("status", "--json").json["last_runs"] == []
 
 
+@pytest.mark.usefixtures("prefect_harness")
+def test_an_ingest_of_the_untouched_template_says_which_lines_name_a_database(
+    laudos: Laudos, tmp_path: Path
+) -> None:
+    path = tmp_path / "made.toml"
+    assert laudos("init", "--to", str(path)).code == 0
+    ended = laudos("--config", str(path), "ingest")
+    assert ended.code == 3
+    assert "take the # off the lines of [sources.his]" in ended.err
+    assert "#[sources.his]" in path.read_text("utf-8")
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_a_night_that_fails_in_part_is_told_all_the_same(
+    laudos: Laudos, configure: Callable[..., Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.db").touch()
+    broken = {"url": f"sqlite:///{tmp_path}/empty.db", "table": "laudos", "id": "id", "text": "texto"}
+    configure(sources={"broken": broken})
+    night = laudos("nightly")
+    assert night.code == 1
+    assert "did all it could, but: ingest broken: " in night.err.splitlines()[-1]
+    assert "nightly run 1" in night.out
+    assert "Where it is" in night.out
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_help_loses_a_word_in_square_brackets(name: str) -> None:
     assert not re.search(r"\[[a-z]", COMMANDS[name].help or "")

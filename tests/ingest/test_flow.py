@@ -67,6 +67,18 @@ def test_where_no_source_could_be_read_the_flow_fails(
     assert states(desk) == [("ingest", "failed")]
 
 
+def test_the_ledger_calls_a_failed_ingest_by_an_error_that_a_person_may_look_up(
+    with_sources: Callable[..., Desk], hospital: Hospital, now: datetime
+) -> None:
+    desk = with_sources(torta=columns(hospital.url, table="laudo"), his=columns(hospital.url))
+    hospital.add(row("1", now))
+    ingest.fn()
+    with pytest.raises(ConfigurationError):
+        ingest.fn("torta")
+    told = [one.failure for one in desk.rows(select(run.c.failure).order_by(run.c.id))]
+    assert [one.split(":")[0] for one in told] == ["DoneInPart", "ConfigurationError"]
+
+
 def test_one_source_alone_can_be_read(
     with_sources: Callable[..., Desk], hospital: Hospital, now: datetime
 ) -> None:
