@@ -7,6 +7,7 @@ import fnmatch
 import importlib.util
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ def test_every_command_shown_exists_with_these_options(name: str) -> None:
 )
 def test_a_wrong_command_would_be_found(line: str) -> None:
     assert problem(line)
+
+
+def test_a_cron_line_that_is_shown_hands_the_secrets_of_a_file_to_its_commands(tmp_path: Path) -> None:
+    secrets, stub = tmp_path / "secrets", tmp_path / "laudos"
+    secrets.write_text("HIS_PASSWORD='two words'\n", encoding="utf-8")
+    stub.write_text('#!/bin/sh\necho "$1 $HIS_PASSWORD"\n', encoding="utf-8")
+    stub.chmod(0o700)
+    lines = re.findall(r"(?m)^(?:[\d*]+ ){2}\* \* \* +laudos  (.*)$", page("docs/operating.md"))
+    told = []
+    for line in lines:
+        command = line.replace("/etc/laudos/secrets", str(secrets)).replace(r"\%", "%")
+        path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        told += subprocess.check_output(["/bin/sh", "-c", command], env=path, text=True).splitlines()
+    words = ["ingest", "classify", "monitor", "nightly", "db"]
+    assert told == [f"{word} two words" for word in words]
 
 
 def test_every_command_that_an_error_recommends_exists() -> None:
