@@ -160,9 +160,10 @@ def classify(
     """Score every report that the champion has not read yet."""
     ready_to_run()
     from flows.classify import classify as run
+    from flows.cli_words import tell_classified
 
     classified = run(classifier=classifier, dask=dask)
-    show(classified, as_json)
+    show(classified, as_json, tell_classified)
     end_with(one.outcome == "failed" for one in classified)
 
 

@@ -53,7 +53,8 @@ def explain(
         tell_marked(explained, text)
     else:
         tell_places(explained)
-        typer.echo("the text is shown on a terminal only; --html FILE writes it", err=True)
+        if page is None:
+            typer.echo("the text is shown on a terminal only; --html FILE writes it", err=True)
 
 
 def verify(

@@ -49,9 +49,11 @@ def show_row(
     if text and (as_json or not on_a_terminal()):
         raise typer.BadParameter("--text is for a terminal only: report text lands in no file by accident")
     settings = ready()
+    from flows.cli_quarantine_words import tell_row
     from tasks.quarantine import show_quarantine
 
-    show(show_quarantine(settings, number, text=text), as_json)
+    found = show_quarantine(settings, number, text=text)
+    show(found, as_json, lambda found: tell_row(found, settings.zone))
 
 
 @app.command("retry", epilog="Example: laudos quarantine retry --source his --reason unknown_label")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flows.cli_console import console, heading, moment, table, title
-from tasks.quarantine import MEANINGS, NEXT, Waiting
+from tasks.quarantine import MEANINGS, NEXT, QuarantinedRow, Waiting
 
 if TYPE_CHECKING:
     from tasks.quarantine_retry import RetrySummary
@@ -58,6 +58,26 @@ def tell_waiting(found: Waiting, zone: ZoneInfo) -> None:
         "\n[dim]laudos quarantine: show ROW tells one; retry tries all again; dismiss closes one, or with "
         "--source and --reason all of a kind.[/]"
     )
+
+
+def tell_row(found: QuarantinedRow, zone: ZoneInfo) -> None:
+    """One row; where its content was not asked for, how to ask."""
+    out, entry = console(), found.entry
+    title(out, f"Row {entry.id} of {entry.source}: {entry.state}")
+    hidden = found.content is None
+    for name, value in (
+        ("its id there", entry.external_id or "-"),
+        ("reason", f"{entry.reason}: {found.meaning}"),
+        ("times read", f"{entry.seen:,}"),
+        (f"first ({zone.key})", moment(entry.first_seen_at, zone)),
+        ("last", moment(entry.last_seen_at, zone)),
+        *([("text", f"{found.text_characters:,} characters")] if found.text_characters is not None else []),
+        *([("closed because", entry.closed_because)] if entry.closed_because else []),
+        *((found.content or {}).items()),
+        *([("content", f"laudos quarantine show {entry.id} --text, on a terminal")] if hidden else []),
+        ("next", found.next),
+    ):
+        out.print(f"{name:26} {value}", soft_wrap=True, markup=False)
 
 
 def tell_retry(done: RetrySummary) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from rich.markup import escape
@@ -13,6 +14,9 @@ from tasks.findings import Finding
 from tasks.jobs import JobStatus
 from tasks.models import ModelLine
 from tasks.status import ClassifierStatus, Status, candidate_told
+
+if TYPE_CHECKING:
+    from flows.classify import ClassifySummary
 
 HOW = {"full": "whole network", "head": "last layer"}
 
@@ -127,6 +131,31 @@ def tell_jobs(jobs: Sequence[JobStatus], zone: ZoneInfo) -> None:
     for one in jobs:
         if one.state in ("open", "paused"):
             out.print(escape(_how_far(one)))
+
+
+def tell_classified(classified: Sequence[ClassifySummary]) -> None:
+    """One line a classifier; what there was none of is left out."""
+    out = console()
+    for one in classified:
+        counts = (
+            (one.written, "predictions written"),
+            (one.review, "of them for a person"),
+            (one.withheld, "of these sure, but unlike those that calibrated the model"),
+            (one.by_student, "answered by a student"),
+            (one.encoded, "reports encoded"),
+            (one.identical, "with the text of another"),
+            (one.from_features, "read before"),
+            (one.quarantined, "in quarantine"),
+            (one.paused, "chunks wait"),
+        )
+        told = [one.outcome, *(f"{count:,} {what}" for count, what in counts if count)]
+        if one.along is not None:
+            told.append(f"model {one.along.model_id} scored {one.along.written:,} along ({one.along.state})")
+        if one.resume_with:
+            told.append(f'"{one.resume_with}" lets it go on')
+        if one.failure:
+            told.append(one.failure)
+        out.print(escape(f"{one.classifier}: {'; '.join(told)}"), soft_wrap=True)
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

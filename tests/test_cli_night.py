@@ -217,10 +217,18 @@ def test_what_lies_in_quarantine_is_listed_shown_retried_and_dismissed(ask: Call
     rows = listed["rows"]
     assert listed["waiting"] == len(rows) == 2
     number = str(rows[0]["id"])
-    assert ask("quarantine", "show", number).code == 0
+    shown = ask("quarantine", "show", number)
+    assert shown.code == 0
+    assert f"laudos quarantine show {number} --text, on a terminal" in shown.out
+    assert "(America/Sao_Paulo)" in shown.out
     assert ask("quarantine", "retry", "--source", "his", "--json").code == 0
     assert ask("quarantine", "dismiss", number, "--because", "test row").code == 0
     assert ask("quarantine", "list", "--json").json["waiting"] == 1
+
+
+def test_a_classify_with_nothing_to_do_says_so_in_one_line(night: Ran, house_folder: Path) -> None:
+    ran = started(house_folder, "classify")
+    assert (ran.code, ran.out) == (0, "achado: nothing to score\n")
 
 
 def test_doctor_finds_an_altered_model(ask: Callable[..., Ran]) -> None:

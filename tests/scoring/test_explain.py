@@ -161,6 +161,7 @@ def test_a_pipe_a_log_and_an_error_get_no_text_and_the_exit_code_says_what_happe
 ) -> None:
     caplog.set_level(logging.DEBUG)
     assert ran(monkeypatch, "explain", "1", "--html", str(tmp_path / "page.html")) == 0
+    assert "--html FILE" not in capsys.readouterr().err, "it was just written"
     assert CANARY in (tmp_path / "page.html").read_text("utf-8"), "the search would be blind"
     assert ran(monkeypatch, "explain", "1", "--html", str(tmp_path / "page.html")) == 1
     assert ran(monkeypatch, "explain", "L0") == 2
