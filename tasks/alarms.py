@@ -56,16 +56,33 @@ def backlogs(overdue: Mapping[str, int]) -> Iterator[str]:
             )
 
 
-def indecision(answers: Sequence[Answers], limits: MonitoringSettings) -> Iterator[str]:
-    """Classifiers that left more than the limit of their answers to a person."""
+def indecision(
+    answers: Sequence[Answers],
+    limits: MonitoringSettings,
+    champions: Mapping[str, int | None],
+    unpromised: Mapping[str, Sequence[str]],
+) -> Iterator[str]:
+    """Classifiers whose champion left more than the limit of its answers to a person, and why.
+
+    champions: classifier -> who answers now; unpromised: classifier -> a sentence for each label of its
+    champion that too few calibration reports bear (tasks/ml/conformal.py).
+    """
+    # a former champion's answers of the same day would hide what the present one does
+    answers = [one for one in answers if one.model_id == champions.get(one.classifier)]
     for classifier in sorted({one.classifier for one in answers}):
         counts = [(one.decision == "review", one.reports) for one in answers if one.classifier == classifier]
         every = sum(reports for _, reports in counts)
         unsure = sum(reports for review, reports in counts if review)
         if every >= ROWS_MIN and unsure / every > limits.review_share:
+            because = (
+                f"{'; '.join(unpromised[classifier])}: have more reports of it labelled and retrain, or "
+                "raise `review_error` (of the critical label `critical_review_error`)"
+                if unpromised.get(classifier)
+                else "the reports may have changed: compare `laudos models show`"
+            )
             yield (
                 f"{classifier}: {unsure / every:.0%} of {every:,} answers were left to a person, more than "
-                f"{limits.review_share:.0%}; the reports may have changed: compare `laudos models show`"
+                f"{limits.review_share:.0%}; {because}"
             )
 
 

@@ -17,7 +17,10 @@ from tasks.artifacts import publish_tonight
 from tasks.candidacy import lapse
 from tasks.database import open_database
 from tasks.figures import metrics_of
+from tasks.ml.artifact import read_facts
+from tasks.ml.errors import BrokenArtifact
 from tasks.ml.evaluation import evaluate
+from tasks.model_folders import folder_of
 from tasks.pages import renew_pages
 from tasks.settings import Settings
 from tasks.step import step
@@ -92,6 +95,9 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
     limits = settings.monitoring
     cascaded = sorted(settings.classifiers) if settings.scoring.cascade else []
     audits = {name: found for name in cascaded if (found := cascade_audit.so_far(c, name)) is not None}
+    standing = [
+        status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
+    ]
     return Night(
         until=now,
         zone=settings.zone,
@@ -107,7 +113,12 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
                 }
             ),
             *alarms.shifts(verdicts),
-            *alarms.indecision([one for one in answers if one.at >= since], limits),
+            *alarms.indecision(
+                [one for one in answers if one.at >= since],
+                limits,
+                {one.classifier: one.champion for one in standing},
+                {name: _unpromised(c, settings, name) for name in settings.classifiers},
+            ),
             *alarms.cascades(audits),
         ],
         intake=intake,
@@ -115,9 +126,7 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
         figures=figures,
         answers=answers,
         verdicts=verdicts,
-        classifiers=[
-            status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
-        ],
+        classifiers=standing,
         candidates=status.candidates(c),
         quarantine=monitoring.waiting_in_quarantine(c),
         cleared=monitoring.cleared(c, since),
@@ -144,3 +153,12 @@ def _known_figures(c: Connection, classifier: str) -> list[Metric]:
         return []
     populations = ("holdout", POPULATION, behaviour.POPULATION)
     return [row for name in populations for row in metrics.of_model(c, champion.model.id, name)]
+
+
+def _unpromised(c: Connection, settings: Settings, classifier: str) -> list[str]:
+    champion = models.champion_of(c, classifier)
+    try:
+        facts = None if champion is None else read_facts(folder_of(settings, champion.model))
+    except BrokenArtifact:  # `laudos doctor` and the next scoring say so
+        return []
+    return [] if facts is None else facts.thresholds.unpromised(facts.labels)

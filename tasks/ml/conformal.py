@@ -45,6 +45,12 @@ class Thresholds:
         """One sentence a label."""
         return [_sentence(*row) for row in zip(labels, self.limits, self.reports, self.errors, strict=True)]
 
+    def unpromised(self, labels: Sequence[str]) -> list[str]:
+        """One sentence a label of which nothing is promised; one such leaves no report a sure answer."""
+        return [
+            told for told, limit in zip(self.explain(labels), self.limits, strict=True) if math.isinf(limit)
+        ]
+
     def as_json(self) -> dict[str, list[Any]]:
         """For laudos.json; an infinite limit is null, for JSON has no infinity."""
         limits = [None if math.isinf(limit) else limit for limit in self.limits]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 import flows.monitor
 from db import audit, ledger, metrics, models
@@ -32,6 +34,9 @@ from tasks import alarms
 from tasks.database import open_database
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
+from tasks.ml.artifact import LaudosJson
+from tasks.ml.conformal import Thresholds
+from tasks.model_folders import folder_of
 from tasks.monitor import Told, look_back, measure_champion
 from tasks.settings import Settings
 from tasks.settings_house import MonitoringSettings
@@ -47,7 +52,14 @@ def world(engine: Engine, database_url: str, configure: Callable[..., Settings],
     return World(engine, configure(database=database_url, **TABLES), now)
 
 
-def crown(world: World, *, taught: Iterable[int] = (), wrong: Iterable[int] = (), at: datetime = NOW) -> int:
+def crown(
+    world: World,
+    *,
+    taught: Iterable[int] = (),
+    wrong: Iterable[int] = (),
+    at: datetime = NOW,
+    epoch: int = 1,
+) -> int:
     """A champion that answered every report, wrongly about some patients; `taught` stood in its training."""
     run_id, mistaken = world.run("retrain"), {patient_key(number) for number in wrong}
     keys = {patient_key(number) for number in taught}
@@ -56,7 +68,7 @@ def crown(world: World, *, taught: Iterable[int] = (), wrong: Iterable[int] = ()
             report, report.c.id == report_version.c.report_id
         )
         versions = c.execute(query).all()
-        frozen = {"classifier": CLASSIFIER, "sha": "0" * 64, "recipe": {}, "reports": len(keys)}
+        frozen = {"classifier": CLASSIFIER, "sha": f"{epoch - 1}" * 64, "recipe": {}, "reports": len(keys)}
         added = insert(snapshot).values(**frozen, run_id=run_id, created_at=at).returning(snapshot.c.id)
         snapshot_id = c.execute(added).scalar_one()
         items = [
@@ -68,14 +80,14 @@ def crown(world: World, *, taught: Iterable[int] = (), wrong: Iterable[int] = ()
             c.execute(insert(snapshot_item), items)
         config = {"labels": LABELS, "critical": "maligno"}
         model_id = models.add(
-            c, classifier=CLASSIFIER, path="achado/one", manifest_sha="0", encoder_sha="0", config_sha="0",
-            snapshot_id=snapshot_id, trained="full", config=config, run_id=run_id, now=at,
+            c, classifier=CLASSIFIER, path=f"achado/{epoch}", manifest_sha="0", encoder_sha="0",
+            config_sha="0", snapshot_id=snapshot_id, trained="full", config=config, run_id=run_id, now=at,
         )  # fmt: skip
-        models.crown(c, CLASSIFIER, model_id, expected_epoch=None, now=at)
+        models.crown(c, CLASSIFIER, model_id, expected_epoch=epoch - 1 or None, now=at)
         reasons = [{"rule": "sensitivity", "passed": True, "found": ".97", "asked": ".85"}]
         models.add_promotion(
-            c, classifier=CLASSIFIER, decision="promoted", model_id=model_id, previous_model_id=None, epoch=1,
-            reasons=reasons, plan_sha="0", actor="test", run_id=run_id, now=at,
+            c, classifier=CLASSIFIER, decision="promoted", model_id=model_id, previous_model_id=None,
+            epoch=epoch, reasons=reasons, plan_sha="0", actor="test", run_id=run_id, now=at,
         )  # fmt: skip
         _answer(c, model_id, run_id, {row for row in versions if row.patient_key in mistaken}, versions, at)
     return model_id
@@ -274,9 +286,47 @@ def test_too_many_answers_left_to_a_person_are_told() -> None:
             Answers(NOW, "achado", 1, "benigno", "auto", auto),
         ]
 
-    assert list(alarms.indecision(answers(10, 90), LIMITS)) == []
-    assert list(alarms.indecision(answers(6, 2), LIMITS)) == []
-    assert "60% of 100 answers" in next(alarms.indecision(answers(60, 40), LIMITS))
+    def told(review: int, auto: int) -> list[str]:
+        return list(alarms.indecision(answers(review, auto), LIMITS, {"achado": 1}, {}))
+
+    assert told(10, 90) == told(6, 2) == []
+    assert "60% of 100 answers" in told(60, 40)[0]
+
+
+def test_only_what_the_present_champion_left_to_a_person_is_held_against_the_limit(world: World) -> None:
+    world.add(range(40))
+    crown(world, at=NOW - timedelta(hours=3))
+    second = crown(world, at=NOW - timedelta(hours=2), epoch=2)
+    with writing(world.engine) as c:
+        # 32 of its 40, and with the former's 8 of 40 no more than half
+        most = (prediction.c.model_id == second) & (prediction.c.report_version_id % 10 > 2)
+        c.execute(update(prediction).where(most).values(decision="review"))
+        [told] = _about_indecision(c, world)
+    assert "80% of 40 answers were left to a person, more than 50%; the reports may have changed" in told
+
+
+def test_an_alarm_of_indecision_names_the_label_that_too_few_calibration_reports_bear(world: World) -> None:
+    world.add(range(40))
+    model_id = crown(world, at=NOW - timedelta(hours=2))
+    facts = LaudosJson(
+        CLASSIFIER, tuple(LABELS), "maligno", 64, 16, "0", "0", 0, NOW,
+        Thresholds((0.5, math.inf), (100, 7), (0.05, 0.02)),
+    )  # fmt: skip
+    with writing(world.engine) as c:
+        c.execute(update(prediction).values(decision="review"))
+        folder = folder_of(world.settings, models.existing(c, model_id))
+        folder.mkdir(parents=True)
+        (folder / "laudos.json").write_text(json.dumps(facts.as_json()))
+        [told] = _about_indecision(c, world)
+    assert (
+        "maligno: 7 calibration reports are too few to promise 2.0% wrong sure answers (49 are need" in told
+    )
+    assert "`critical_review_error`" in told
+    assert "the reports may have changed" not in told
+
+
+def _about_indecision(c: Connection, world: World) -> list[str]:
+    return [one for one in look_back(c, world.settings, NOW).alarms if "left to a person" in one]
 
 
 @pytest.mark.parametrize(("high", "alarmed"), [(0.44, True), (0.55, False), (None, False)])
