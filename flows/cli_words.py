@@ -44,6 +44,9 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
     heading(out, "Classifiers")
     for one in status.classifiers:
         out.print(escape(_stands(one, zone)))
+    for name in status.classifiers_ended:
+        told = f"{name}: has a champion and is not in laudos.toml; its answers stay in the views as they are"
+        out.print(escape(told))
     if status.candidates:
         heading(out, "Models that wait")
     for waits in status.candidates:

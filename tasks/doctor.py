@@ -41,6 +41,7 @@ def checkup(c: Connection, settings: Settings) -> Iterator[Finding]:
     house.prepare(c)
     yield from _invariants(c)
     yield from _backlogs(c, settings)
+    yield _ended(c, settings)
     yield from _erasures(c)
     yield from doctor_folders.examine(c, settings, datetime.now(UTC))
     yield from doctor_machine.examine(c, settings)
@@ -73,6 +74,17 @@ def _backlogs(c: Connection, settings: Settings) -> Iterator[Finding]:
             f"report version {told(broken)}",
             f'run "laudos classify --classifier {classifier}"',
         )
+
+
+def _ended(c: Connection, settings: Settings) -> Finding:
+    """A notice: who was renamed or taken out on purpose breaks no promise, and still counts in the views."""
+    ended = ", ".join(sorted(set(promises.champions(c)) - set(settings.classifiers)))
+    notice = (
+        f"{ended}: a champion, and not in laudos.toml; nothing new is scored, and current_prediction and "
+        "review_queue still hold its answers (docs/operating.md, Another name for a classifier)"
+    )
+    kept = "every classifier that has a champion is in laudos.toml"
+    return Finding("champions_are_configured", True, notice if ended else kept, "", "house")
 
 
 def _erasures(c: Connection) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from db import doctor as promises
 from db import scoring
 from db import status as counts
 from db.engine import reading, shown
@@ -28,6 +29,7 @@ class Status:
     sources: list[counts.SourceStatus]
     sources_never_read: list[str]
     classifiers: list[counts.ClassifierStatus]
+    classifiers_ended: list[str]  # with a champion whose answers stand in the views, and not in laudos.toml
     candidates: list[counts.CandidateStatus]
     jobs: list[counts.JobStatus]
     last_runs: list[counts.RunStatus]
@@ -48,6 +50,7 @@ def status(settings: Settings) -> Status:
                 counts.classifier(c, name, classifier.sources)
                 for name, classifier in sorted(settings.classifiers.items())
             ],
+            classifiers_ended=sorted(set(promises.champions(c)) - set(settings.classifiers)),
             candidates=counts.candidates(c),
             jobs=counts.jobs(c, scoring.lease_clock(c), unfinished=True),
             last_runs=counts.last_runs(c),

@@ -15,9 +15,10 @@ from db import models
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, model, prediction, quarantine, report_version, score_chunk, score_job
+from flows.cli_words import tell_status
 from tasks import claims
 from tasks.classify import cut_backlog, export_predictions, score
-from tasks.doctor import doctor
+from tasks.doctor import checkup, doctor
 from tasks.ml.predictor import Predictor
 from tasks.model_folders import intact
 from tasks.models import roll_back
@@ -25,6 +26,7 @@ from tasks.nightly import Attempts
 from tasks.predict import predict_text
 from tasks.scorer import Scorer, ScoreSummary, load_scorer
 from tasks.settings import Settings
+from tasks.status import status
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 
@@ -146,6 +148,29 @@ def test_the_flow_finishes_what_was_interrupted_and_then_what_came_since(
     monkeypatch.setattr(flows.classify, "score", score.fn)
     (summary,) = flows.classify.classify.fn(CLASSIFIER)
     assert (summary.outcome, summary.jobs, summary.written) == ("scored", (job.id, job.id + 1), 14)
+
+
+def test_a_classifier_that_was_renamed_is_named_by_status_and_doctor_and_breaks_nothing(
+    both: Hospital, configure: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noticed(settings: Settings) -> str:
+        with reading(both.engine) as c:
+            [found] = [one for one in checkup(c, settings) if one.name == "champions_are_configured"]
+        assert found.ok
+        return found.found
+
+    both.receive(4)
+    both.crown()
+    classify(both)
+    assert status(both.settings).classifiers_ended == []
+    assert noticed(both.settings) == "every classifier that has a champion is in laudos.toml"
+    other = {"outro": {"labels": ["a", "b"], "critical": "a"}}
+    renamed = configure(database=both.settings.database, classifiers=other)
+    stands = status(renamed)
+    assert stands.classifiers_ended == [CLASSIFIER]
+    assert noticed(renamed).startswith(f"{CLASSIFIER}: a champion, and not in laudos.toml")
+    tell_status(stands, renamed.zone)
+    assert f"{CLASSIFIER}: has a champion and is not in laudos.toml" in capsys.readouterr().out
 
 
 def test_one_classifier_without_a_champion_does_not_stop_the_other(
