@@ -231,14 +231,33 @@ def answers(c: Connection, since: datetime) -> list[Answers]:
 def troubles(c: Connection, since: datetime) -> list[Trouble]:
     """Runs that failed, or were found crashed, since; in order. A failed nightly run is told by its parts.
 
-    By their ends: a night that was killed is found gone by the next one, a day after it began.
+    By their ends: a night that was killed is found gone by the next one, a day after it began. What a whole
+    night has done since without a fault is no trouble any more; one run of the same kind alone may have been
+    of another source or classifier.
     """
+    night, part = run.alias(), run.alias()
+    same_kind = (
+        select(part.c.id)
+        .where(part.c.parent_id == night.c.id, part.c.kind == run.c.kind)
+        .correlate(night, run)
+    )
+    done_since = (
+        select(night.c.id)
+        .where(
+            night.c.kind == "nightly",
+            night.c.started_at >= run.c.ended_at,
+            same_kind.exists(),
+            ~same_kind.where(part.c.state != "completed").exists(),
+        )
+        .correlate(run)
+    )
     kinds = (run.c.kind, run.c.state, run.c.failure)
     query = (
         select(*kinds, func.count(), func.max(run.c.id))
         .where(
             run.c.ended_at >= since,
             or_(run.c.state == "crashed", and_(run.c.state == "failed", run.c.kind != "nightly")),
+            ~done_since.exists(),
         )
         .group_by(*kinds)
         .order_by(func.max(run.c.id))

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 import flows.monitor
-from db import audit, ledger, metrics, models
+from db import audit, ledger, metrics, models, monitoring
 from db.engine import reading, writing
 from db.metrics import Metric
 from db.monitoring import Answers, Intake, Trouble
@@ -360,6 +360,34 @@ def test_a_night_that_was_killed_is_told_by_the_next_one(world: World) -> None:
         for hours, told in ((0, ["nightly run 1 crashed", "retrain run 2 crashed"]), (25, [])):
             alarmed = look_back(c, world.settings, datetime.now(UTC) + timedelta(hours=hours)).alarms
             assert [one.split(":")[0] for one in alarmed if "crashed" in one] == told
+
+
+def test_a_trouble_is_told_until_a_whole_night_did_the_same_without_a_fault(world: World) -> None:
+    now = datetime.now(UTC)
+
+    def ran(kind: str, minute: int, failure: str | None = None, parent: int | None = None) -> int:
+        row = {"kind": kind, "code_revision": "x", "config_sha": "x", "parent_id": parent, "failure": failure}
+        row |= {"state": "failed" if failure else "completed"}
+        at = now - timedelta(hours=3) + timedelta(minutes=minute)
+        with writing(world.engine) as c:
+            moments = {"started_at": at, "ended_at": at}
+            return int(c.execute(insert(run).values(**row, **moments).returning(run.c.id)).scalar_one())
+
+    def told() -> list[str]:
+        with reading(world.engine) as c:
+            return [one.failure or "" for one in monitoring.troubles(c, now - timedelta(days=1))]
+
+    first = ran("nightly", 0, "in part")
+    ran("ingest", 1, "his", first)
+    ran("ingest", 2, None, first)
+    ran("classify", 3, "achado", first)
+    ran("ingest", 4)  # perhaps the other source
+    assert told() == ["his", "achado"]
+    second = ran("nightly", 5, "in part")
+    ran("ingest", 6, None, second)
+    ran("classify", 7, None, second)
+    ran("classify", 8, "outro", second)
+    assert told() == ["achado", "outro"]
 
 
 @pytest.mark.usefixtures("prefect_harness")
