@@ -49,7 +49,9 @@ def interval(draws: Floats, level: float = 0.95) -> tuple[float, float] | None:
         return None
     tail = (1 - level) / 2
     low, high = np.quantile(defined, [tail, 1 - tail]).tolist()
-    return (low, low) if high - low < ROUNDING else (low, high)
+    if high - low < ROUNDING:
+        low = high = round(low, 12)  # a difference of -1e-17 is none
+    return low, high
 
 
 def share_interval(share: float, draws: Floats, patients: int) -> tuple[float, float] | None:
