@@ -22,6 +22,7 @@ from db.tables import run, source
 from tasks.database import open_database, upgrade_database
 from tasks.ledger import code_revision, recorded_run
 from tasks.settings import Settings
+from tests.runs import begin
 
 
 @pytest.fixture
@@ -149,10 +150,8 @@ def test_counts_that_do_not_balance_are_refused_by_the_database(
 
 
 def test_a_clock_that_jumped_back_ends_no_run_before_it_began(engine: Engine, now: datetime) -> None:
+    run_id = begin(engine, "ingest", now)
     with writing(engine) as c:
-        run_id = ledger.begin_run(
-            c, "ingest", code_revision="x", config_sha="x", prefect_run_id=None, parent_id=None, now=now
-        )
         ledger.end_run(c, run_id, "completed", now=now - timedelta(hours=2))
         assert c.execute(select(run.c.ended_at)).scalar_one() == now
 

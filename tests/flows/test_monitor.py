@@ -15,7 +15,6 @@ import flows.monitor
 from db import audit, ledger, metrics, models, monitoring
 from db.engine import reading, writing
 from db.metrics import Metric
-from db.monitoring import Answers, Intake, Trouble
 from db.tables import (
     label,
     metric,
@@ -39,11 +38,10 @@ from tasks.ml.conformal import Thresholds
 from tasks.model_folders import folder_of
 from tasks.monitor import Told, look_back, measure_champion
 from tasks.settings import Settings
-from tasks.settings_house import MonitoringSettings
 from tasks.tonight import tonight
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
+from tests.runs import begin
 
-LIMITS = MonitoringSettings()
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
@@ -226,27 +224,6 @@ def test_a_page_before_anything_happened_names_the_first_command(world: World) -
         assert told in page
 
 
-def _intake(refused: int, new: int, last: datetime = NOW, source: str = "his") -> Intake:
-    return Intake(source, new + refused, new, 0, 0, refused, refused, last)
-
-
-@pytest.mark.parametrize(
-    ("now", "before", "alarmed"),
-    [
-        ((12, 48), (10, 990), True),  # 20 % where 1 % is usual
-        ((12, 48), (20, 80), False),  # 20 % is what this source always brings
-        ((2, 98), (0, 1000), False),  # within the limit
-        ((3, 7), (0, 1000), False),  # too few to tell
-        ((12, 48), None, True),  # a source never seen before
-    ],
-)
-def test_quarantine_alarms_at_a_jump(now: Any, before: Any, alarmed: bool) -> None:
-    earlier = [_intake(*before)] if before else []
-    told = list(alarms.quarantine_jumps([_intake(*now)], earlier, LIMITS))
-    assert bool(told) == alarmed
-    assert all("12 of 60" in one and "laudos quarantine list" in one for one in told)
-
-
 @pytest.mark.parametrize(
     ("reasons", "told"),
     [
@@ -271,26 +248,6 @@ def test_a_jump_of_a_sources_share_in_quarantine_is_told_by_the_night(
             ledger.add_batch(c, 1, source_id, counts, NOW - timedelta(days=days))
         alarmed = [one for one in look_back(c, world.settings, NOW).alarms if "quarantine" in one]
     assert [one.split(";")[0] for one in alarmed] == ([told] if told else [])
-
-
-def test_a_source_that_fell_silent_or_never_spoke_is_told() -> None:
-    known = [_intake(0, 9, NOW - timedelta(days=3)), _intake(0, 9, NOW - timedelta(days=1), "lab")]
-    told = list(alarms.silences(known, ["his", "lab", "new"], NOW, LIMITS))
-    assert [one.split(":")[0] for one in told] == ["his", "new"]
-
-
-def test_too_many_answers_left_to_a_person_are_told() -> None:
-    def answers(review: int, auto: int) -> list[Answers]:
-        return [
-            Answers(NOW, "achado", 1, "maligno", "review", review),
-            Answers(NOW, "achado", 1, "benigno", "auto", auto),
-        ]
-
-    def told(review: int, auto: int) -> list[str]:
-        return list(alarms.indecision(answers(review, auto), LIMITS, {"achado": 1}, {}))
-
-    assert told(10, 90) == told(6, 2) == []
-    assert "60% of 100 answers" in told(60, 40)[0]
 
 
 def test_only_what_the_present_champion_left_to_a_person_is_held_against_the_limit(world: World) -> None:
@@ -336,26 +293,11 @@ def test_sensitivity_surely_below_the_floor_is_told(world: World, high: float | 
     assert bool(told) == alarmed
 
 
-def test_runs_that_ended_badly_are_told_once_a_kind() -> None:
-    troubles = [
-        Trouble("classify", "failed", "NothingToWorkOn: no champion", 7, 31),
-        Trouble("ingest", "crashed", None, 1, 32),
-    ]
-    assert list(alarms.failed_runs(troubles)) == [
-        "classify run 31 failed (7 times): NothingToWorkOn: no champion",
-        "ingest run 32 crashed: its process went away",
-    ]
-
-
 def test_a_night_that_was_killed_is_told_by_the_next_one(world: World) -> None:
     """A day later, when it began longer ago than the page looks back; and once, not by the night after."""
     now = datetime.now(UTC)
-    with writing(world.engine) as c:
-        for kind, minutes in (("nightly", 30), ("retrain", 25)):
-            ledger.begin_run(
-                c, kind, code_revision="x", config_sha="x", prefect_run_id=None, parent_id=None,
-                now=now - timedelta(days=1, minutes=minutes),
-            )  # fmt: skip
+    begin(world.engine, "nightly", now - timedelta(days=1, minutes=30))
+    begin(world.engine, "retrain", now - timedelta(days=1, minutes=25))
     with recorded_run(world.engine, world.settings, "nightly"), reading(world.engine) as c:
         for hours, told in ((0, ["nightly run 1 crashed", "retrain run 2 crashed"]), (25, [])):
             alarmed = look_back(c, world.settings, datetime.now(UTC) + timedelta(hours=hours)).alarms

@@ -23,12 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import insert as insert_into
 
-from db import ledger
 from db.engine import reading, writing
 from db.ledger import Counts
 from db.tables import feature, label, patient_group, quarantine, report, report_version, source
 from tasks.ingest import ingest_from
 from tasks.settings import Settings
+from tests.runs import begin
 
 PAAF = {
     "labels": ["benigno", "maligno"],
@@ -80,10 +80,7 @@ class Desk:
     settings: Settings
 
     def ingest(self, now: datetime, source_name: str = "his", *, full: bool = False) -> Counts:
-        with writing(self.engine) as c:
-            run_id = ledger.begin_run(
-                c, "ingest", code_revision="x", config_sha="x", prefect_run_id=None, parent_id=None, now=now
-            )
+        run_id = begin(self.engine, "ingest", now)
         return ingest_from(self.engine, self.settings, source_name, run_id, full, now)
 
     def texts(self) -> dict[str, list[str]]:

@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from db import ledger
-from db.engine import writing
 from flows.cli import main
 from tasks.database import open_database
 from tasks.ml.synthesis.reports import synthesize
 from tasks.settings import Settings
 from tasks.synthesize import write_set
+from tests.runs import begin
 from tests.synthesis.test_synthesize import asked
 from tests.test_cli import Ran, one_line
 
@@ -89,11 +88,7 @@ def test_the_set_that_teaches_is_audited_from_the_database(laudos: Laudos, setti
     none = laudos("--classifier", "mama")
     assert (none.code, '"laudos synthesize" writes them' in one_line(none.err)) == (3, True)
     engine = open_database(settings)
-    with writing(engine) as c:
-        run_id = ledger.begin_run(
-            c, "synthesize", code_revision="-", config_sha="-", prefect_run_id=None, parent_id=None,
-            now=NOW,
-        )  # fmt: skip
+    run_id = begin(engine, "synthesize", NOW)
     told = write_set(engine, run_id, "mama", settings.classifier("mama"), 0, None, NOW)
     audited = laudos("--classifier", "mama", "--json")
     assert audited.code == 0

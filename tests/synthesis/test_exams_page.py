@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from db import ledger
-from db.engine import writing
 from tasks.ml import synthesis
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.settings import ClassifierSettings
 from tasks.synthesize import write_set
 from tasks.synthetic_audit import audit_exam
+from tests.runs import begin
 
 PAGE = Path(__file__).parents[2] / "docs" / "exams.md"
 
@@ -74,14 +73,5 @@ def test_a_set_of_the_page_s_exam_is_audited_found_sound_and_written(engine: Eng
     told = audit_exam(few.synthetic, seed=0)
     assert told.passed, [check.name for check in told.failed]
     assert min(told.labels.values()) == max(told.labels.values())
-    with writing(engine) as c:
-        run_id = ledger.begin_run(
-            c,
-            "synthesize",
-            code_revision="-",
-            config_sha="-",
-            prefect_run_id=None,
-            parent_id=None,
-            now=now,
-        )
+    run_id = begin(engine, "synthesize", now)
     assert write_set(engine, run_id, "tireoide", few, 0, None, now).counts.new == 1200

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from db import ledger, quarantine
-from db.engine import reading, writing
+from db import quarantine
+from db.engine import reading
 from db.errors import ConfigurationError
 from db.hospital import HospitalRow
 from db.ledger import Counts
@@ -26,6 +26,7 @@ from tasks.ml.splits import is_reserved
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.settings import Settings
+from tests.runs import begin
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 BROKEN = sum(mishap.rows for mishap in MISHAPS) + 3  # those under one id are two rows each
@@ -82,10 +83,7 @@ def ingest(small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[d
     engine = open_database(settings)
 
     def read(now: datetime) -> Counts:
-        whence = {"code_revision": "-", "config_sha": "-", "prefect_run_id": None, "parent_id": None}
-        with writing(engine) as c:
-            run_id = ledger.begin_run(c, "ingest", **whence, now=now)
-        return ingest_from(engine, settings, "hospital", run_id, False, now)
+        return ingest_from(engine, settings, "hospital", begin(engine, "ingest", now), False, now)
 
     yield read
     engine.dispose()

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from db import ledger, synthetic_sets
-from db.engine import reading, writing
+from db import synthetic_sets
+from db.engine import reading
 from db.synthetic_sets import RecordedSet
 from db.tables import report, report_version, synthetic_set
 from tasks.ml.audit.result import Audit, Check
@@ -22,6 +22,7 @@ from tasks.ml.synthesis.exams import Row, generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.settings import ClassifierSettings
 from tasks.synthesize import SetWritten, write_set
+from tests.runs import begin
 
 PLAIN = Recipe("paaf", "findings", 4, 0.0)
 
@@ -134,11 +135,7 @@ def write(engine: Engine, now: datetime, monkeypatch: pytest.MonkeyPatch) -> Wri
         classifier: ClassifierSettings | None = None, *, seed: int | None = None, days: float = 0
     ) -> SetWritten:
         at = now + timedelta(days=days)
-        with writing(engine) as c:
-            run_id = ledger.begin_run(
-                c, "synthesize", code_revision="-", config_sha="-", prefect_run_id=None, parent_id=None,
-                now=at,
-            )  # fmt: skip
+        run_id = begin(engine, "synthesize", at)
         return write_set(engine, run_id, "mama", classifier or asked(), 0, seed, at, hard)
 
     return written

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from db import ledger, offenders, snapshots, synthetic_sets
-from db.engine import open_engine, reading, writing
+from db import offenders, snapshots, synthetic_sets
+from db.engine import open_engine, reading
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.ledger import Counts
 from db.tables import label, report, report_version, run, run_batch, source, synthetic_set
@@ -24,6 +24,7 @@ from tasks.ml.synthesis.reports import synthesize as generate
 from tasks.settings import ClassifierSettings, Settings
 from tasks.synthesize import SetWritten, write_set, write_synthetic_reports
 from tasks.training_set import freeze
+from tests.runs import begin
 
 
 def asked(**changes: object) -> ClassifierSettings:
@@ -37,16 +38,7 @@ def write(engine: Engine, now: datetime) -> Callable[..., SetWritten]:
     def written(
         classifier: ClassifierSettings | None = None, *, seed: int | None = None, at: datetime = now
     ) -> SetWritten:
-        with writing(engine) as c:
-            run_id = ledger.begin_run(
-                c,
-                "synthesize",
-                code_revision="-",
-                config_sha="-",
-                prefect_run_id=None,
-                parent_id=None,
-                now=at,
-            )
+        run_id = begin(engine, "synthesize", at)
         return write_set(engine, run_id, "mama", classifier or asked(), 0, seed, at)
 
     return written
