@@ -48,20 +48,20 @@ from benchmarks.trained_here import LABELS as TASK_LABELS
 from db import models, reports, trace
 from db.engine import reading, writing
 from db.tables import model
-from tasks.claims import work_on
 from tasks.database import open_database
-from tasks.ml.artifact import publish
-from tasks.ml.head import Head, head_of
-from tasks.ml.measures import Sample
-from tasks.ml.predictor import Predictor
-from tasks.ml.recalibration import Calibration, recalibrated
-from tasks.ml.report_ids import institution_of
-from tasks.ml.slice_fields import Field, fields_of
-from tasks.ml.slices import slice_figures
-from tasks.models import roll_back
-from tasks.settings import Settings
+from tasks.inspection.verify import verify_prediction
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.recalibration import Calibration, recalibrated
+from tasks.ml.judging.slice_fields import Field, fields_of
+from tasks.ml.judging.slices import slice_figures
+from tasks.ml.network.artifact import publish
+from tasks.ml.network.head import Head, head_of
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.synthesis.report_ids import institution_of
+from tasks.models.models import roll_back
+from tasks.scoring.claims import work_on
+from tasks.settings.settings import Settings
 from tasks.torture.server import scratch_server
-from tasks.verify import verify_prediction
 
 COMMAND = "python -m benchmarks.answers"
 REPORTS, SMALLER = 100_000, 100
@@ -233,7 +233,7 @@ def _command(town: Two, turn: int) -> Took:
 
 def _laudos(*arguments: str) -> Took:
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    program = [sys.executable, "-m", "flows.cli", *arguments]
+    program = [sys.executable, "-m", "flows.cli.app", *arguments]
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL, env=os.environ)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, insert, text
 from db import audit, models
 from db.engine import writing
 from db.tables import run, run_batch, snapshot, source
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.conformal import Thresholds
-from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.encoder import EncoderSpec, encoder_sha, make_scratch
 
 CLASSIFIER = "achado"
 LABELS = ("benigno", "maligno")

@@ -9,10 +9,10 @@ import torch
 from scipy.special import logsumexp
 
 from tasks.ml.arrays import Floats
-from tasks.ml.evidence import Network, Span, contributions
-from tasks.ml.features import encode
-from tasks.ml.head import head_of, softmax_of
-from tasks.ml.windows import padded, places_in, windows_of
+from tasks.ml.network.evidence import Network, Span, contributions
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import head_of, softmax_of
+from tasks.ml.reading.windows import padded, places_in, windows_of
 
 
 def read(network: Network, texts: Sequence[str]) -> Floats:

@@ -48,8 +48,7 @@ from transformers import (
 from benchmarks.corpora import corpora_folder, encoder_folder
 from benchmarks.matrices import peak
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml import windows
-from tasks.ml.backends import (
+from tasks.ml.network.backends import (
     BACKENDS,
     OTHER_DECISIONS_MAX,
     REFERENCE,
@@ -60,11 +59,12 @@ from tasks.ml.backends import (
     reader_on,
     why_not,
 )
-from tasks.ml.conformal import Thresholds
-from tasks.ml.features import Reader, encode, last_linear
-from tasks.ml.head import fit_head, probabilities, softmax_of
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.features import Reader, encode, last_linear
+from tasks.ml.network.head import fit_head, probabilities, softmax_of
+from tasks.ml.reading import windows
 from tasks.ml.synthesis.reports import synthesize
-from tasks.settings_sections import ScoringSettings
+from tasks.settings.sections import ScoringSettings
 
 COMMAND = "python -m benchmarks.backends"
 REPORTS = {"minilm": 256, "base": 96}

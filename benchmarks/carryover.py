@@ -25,22 +25,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from benchmarks import lever_texts
 from tasks.ml import synthesis
 from tasks.ml.arrays import Floats
-from tasks.ml.baselines import tfidf
 from tasks.ml.behaviour.run import run_suite
 from tasks.ml.behaviour.suite import load_suite
-from tasks.ml.encoder import EncoderSpec, load_classifier, make_scratch
-from tasks.ml.features import Vectors, encode, last_linear
-from tasks.ml.head import fit_head_and_pool, probabilities
-from tasks.ml.linear_reader import fit_linear_reader
-from tasks.ml.occurrences import Read
+from tasks.ml.judging.baselines import tfidf
+from tasks.ml.network.encoder import EncoderSpec, load_classifier, make_scratch
+from tasks.ml.network.features import Vectors, encode, last_linear
+from tasks.ml.network.head import fit_head_and_pool, probabilities
+from tasks.ml.network.linear_reader import fit_linear_reader
+from tasks.ml.reading.occurrences import Read
+from tasks.ml.reading.windows import windows_of
 from tasks.ml.splits import unit_interval
 from tasks.ml.synthesis.exams import Row, generator
 from tasks.ml.synthesis.lessons import lessons, statements
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
-from tasks.ml.teaching import LESSONS, lessons_training, scratch_rate, teach
-from tasks.ml.training import BodyTraining, passes_over, train_body
-from tasks.ml.windows import windows_of
+from tasks.ml.training.teaching import LESSONS, lessons_training, scratch_rate, teach
+from tasks.ml.training.training import BodyTraining, passes_over, train_body
 
 KEPT = Path(__file__).parent / "kept"
 EXAM, CRITICAL, LABELS = "paaf", "maligno", ("benigno", "maligno")

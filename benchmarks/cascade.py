@@ -10,9 +10,9 @@ sentences and, without a label, on TCGA and our reports. Both are kept in benchm
 They read the mix of `benchmarks.backends`: a third each of TCGA pathology reports, NUBes sentences and ours,
 cut at 510 tokens. The question is that of the sentences alone; asked of reports the champion's answers mean
 little, but whether the cascade gives the same ones can be told, and takes no label. How sure the student must
-be is chosen by `tasks.ml.cascade.choose` on reports that taught neither, in a test that has all of the error
-(laudos keeps half for later ones); others are asked. Where it is refused, the champion reads everything, and
-the speed is the champion's.
+be is chosen by `tasks.ml.network.cascade.choose` on reports that taught neither, in a test that has all of
+the error (laudos keeps half for later ones); others are asked. Where it is refused, the champion reads
+everything, and the speed is the champion's.
 
 Seconds of the processor, one thread; every way takes its turn in each round.
 **cascade_speedup_over_pipeline**: a `pipeline` of transformers with batches of 32 over the cascade, both of
@@ -36,18 +36,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks.backends import PIPELINE, Ground, cut, in_turns, ratio, rows_of
 from benchmarks.corpora import encoder_folder
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.artifact import LaudosJson
-from tasks.ml.backends import Backend, reader_on, why_not
-from tasks.ml.cascade import ERROR, Agreement, Choice, agreement, choose, is_sure
-from tasks.ml.conformal import fit_thresholds
-from tasks.ml.distillation import NO_LABEL, Recipe, distil, student_of, students_training
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, head_of, probabilities
-from tasks.ml.predictor import Prediction, Predictor
+from tasks.ml.network.artifact import LaudosJson
+from tasks.ml.network.backends import Backend, reader_on, why_not
+from tasks.ml.network.cascade import ERROR, Agreement, Choice, agreement, choose, is_sure
+from tasks.ml.network.conformal import fit_thresholds
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, head_of, probabilities
+from tasks.ml.network.predictor import Prediction, Predictor
 from tasks.ml.splits import split_of
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import synthesize
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training.distillation import NO_LABEL, Recipe, distil, student_of, students_training
+from tasks.ml.training.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.cascade"
 KEPT = Path(__file__).parent / "kept" / "cascade"

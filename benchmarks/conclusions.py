@@ -20,8 +20,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from benchmarks.corpora import corpus, encoder_folder
 from benchmarks.record import Figure, expecting, write
 from tasks.ml.arrays import Ints
-from tasks.ml.conclusions import ConclusionHeadings, conclusions, shipped
-from tasks.ml.windows import places_in
+from tasks.ml.reading.conclusions import ConclusionHeadings, conclusions, shipped
+from tasks.ml.reading.windows import places_in
 
 COMMAND = "python -m benchmarks.conclusions"
 WINDOW, STRIDE = 512, 64

@@ -44,11 +44,11 @@ from benchmarks.corpora import _split as split_of_row
 from benchmarks.record import Figure, add, expecting, tell
 from benchmarks.trained_here import ASKED_PER_ROW, LABELS, Reports, model_like_the_demos, written
 from tasks.ml.arrays import Floats
-from tasks.ml.conformal import Thresholds, decide, fit_thresholds, prediction_sets
-from tasks.ml.encoder import EncoderSpec, load_encoder
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.conformal import Thresholds, decide, fit_thresholds, prediction_sets
+from tasks.ml.network.encoder import EncoderSpec, load_encoder
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.network.predictor import Predictor
 
 COMMAND = "python -m benchmarks.conformal"
 SPLITS, CHANCE = 200, 0.05

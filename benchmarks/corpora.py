@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Figure, add, tell
-from tasks.ml.baselines import baselines
-from tasks.ml.evaluation import evaluate
+from tasks.ml.judging.baselines import baselines
+from tasks.ml.judging.evaluation import evaluate
 from tasks.ml.splits import split_of
 
 COMMAND = "python -m benchmarks.corpora"
@@ -141,7 +141,15 @@ def labels_of(question: str, train: Rows) -> list[str]:
 def laudos(folder: Path, *arguments: str) -> Any:
     """Run one command as a user would; what it answers, from its --json."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "--config", str(folder / "laudos.toml"), *arguments, "--json"],
+        [
+            sys.executable,
+            "-m",
+            "flows.cli.app",
+            "--config",
+            str(folder / "laudos.toml"),
+            *arguments,
+            "--json",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -229,7 +237,7 @@ def _scores(
 
 def _split(row: Mapping[str, str]) -> str:
     """The split laudos puts this patient in."""
-    from tasks.intake_rows import patient_key  # SQL: the corpora are also read where there is none
+    from tasks.intake.rows import patient_key  # SQL: the corpora are also read where there is none
 
     barcode = row["bcr_patient_barcode"]
     return split_of(patient_key("tcga", barcode, barcode))

@@ -28,18 +28,18 @@ from benchmarks.carryover import EXAM, Trial, split_for, written
 from benchmarks.record import Figure, add
 from tasks.ml.behaviour.suite import DATA, known_cues
 from tasks.ml.behaviour.suite_file import NEGATION, SuiteFile
-from tasks.ml.encoder import make_scratch
-from tasks.ml.features import encode, last_linear
-from tasks.ml.head import head_of, softmax_of
+from tasks.ml.checked_yaml import CheckedFile
+from tasks.ml.network.encoder import make_scratch
+from tasks.ml.network.features import encode, last_linear
+from tasks.ml.network.head import head_of, softmax_of
 from tasks.ml.synthesis.chance import Stream, pick
-from tasks.ml.synthesis.checked_yaml import CheckedFile
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.language import Language
 from tasks.ml.synthesis.lessons import LISTS, lessons, statements
 from tasks.ml.synthesis.phrases import Phrase, parse
 from tasks.ml.synthesis.wording import Wording
-from tasks.ml.teaching import LESSONS, lessons_training, scratch_rate
-from tasks.ml.training import train_body
+from tasks.ml.training.teaching import LESSONS, lessons_training, scratch_rate
+from tasks.ml.training.training import train_body
 
 COMMAND = "python -m benchmarks.cues"
 SEEDS = 3

@@ -26,13 +26,13 @@ from db import features, models, reports
 from db.engine import reading
 from db.tables import prediction
 from tasks.database import open_database
-from tasks.learning_data import read_part
-from tasks.ml.features import last_linear
-from tasks.ml.head import fit_head_and_pool
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.features import last_linear
+from tasks.ml.network.head import fit_head_and_pool
+from tasks.ml.network.predictor import Predictor
 from tasks.model_folders import folder_of
-from tasks.settings import Settings
-from tasks.summary import NightTold, tell_last_night
+from tasks.night.summary import NightTold, tell_last_night
+from tasks.settings.settings import Settings
+from tasks.training.learning_data import read_part
 
 COMMAND = "python -m benchmarks.demo"
 CLASSIFIER = "malignidade"
@@ -60,7 +60,7 @@ NAMES = {
 def laudos(*arguments: str) -> float:
     """Run one command as a user would; wall seconds."""
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "flows.cli", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "flows.cli.app", *arguments], check=True)
     return time.monotonic() - began
 
 

@@ -48,19 +48,19 @@ from db import ledger, models
 from db.engine import reading, writing
 from db.models import Model
 from tasks.database import open_database
-from tasks.distill import UNLABELLED, make_student
-from tasks.learning_data import read_part
 from tasks.ledger import code_revision
-from tasks.ml.comparison import measured
-from tasks.ml.distillation import Recipe, flops_per_token, student_of, time_shares
-from tasks.ml.measures import Sample
-from tasks.ml.predictor import Predictor
-from tasks.ml.resampling import interval, patient_weights
+from tasks.ml.judging.comparison import measured
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.resampling import interval, patient_weights
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.training.distillation import Recipe, flops_per_token, student_of, time_shares
 from tasks.model_folders import folder_of
-from tasks.models import model_row
-from tasks.plan import plan
-from tasks.settings import Settings
-from tasks.train import train_planned
+from tasks.models.models import model_row
+from tasks.settings.settings import Settings
+from tasks.training.distill import UNLABELLED, make_student
+from tasks.training.learning_data import read_part
+from tasks.training.plan import plan
+from tasks.training.train import train_planned
 
 COMMAND = "python -m benchmarks.distillation"
 KEPT = Path(__file__).parent / "kept"

@@ -27,10 +27,10 @@ from benchmarks.record import Figure, tell, write
 from db.engine import open_engine, reading
 from db.errors import ConfigurationError
 from db.tables import feature, metadata, prediction, report_version
-from tasks.doctor import checkup
 from tasks.model_folders import models_folder, point_at_champion
-from tasks.models import roll_back
-from tasks.settings import Settings
+from tasks.models.models import roll_back
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import checkup
 
 COMMAND = "python -m benchmarks.doctor"
 ROLLBACKS = 6

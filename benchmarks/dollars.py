@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.backends import SHIPPED, Ground, ground
 from benchmarks.record import Figure, expecting, write
-from tasks.ml.backends import REFERENCE, why_not
+from tasks.ml.network.backends import REFERENCE, why_not
 
 COMMAND = "python -m benchmarks.dollars"
 REPORTS = 10_000_000

@@ -29,8 +29,8 @@ import torch
 
 from benchmarks.backends import Ground, alike, cut, ground, in_turns, ratio, rows_of
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.backends import compiled, converted, openvino
-from tasks.ml.windows import padded, windows_of
+from tasks.ml.network.backends import compiled, converted, openvino
+from tasks.ml.reading.windows import padded, windows_of
 
 COMMAND = "python -m benchmarks.eight_bits"
 REPORTS, SENTENCES, ROUNDS = 48, 80, 3

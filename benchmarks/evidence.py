@@ -34,14 +34,14 @@ from benchmarks.attribution import attention, gradient_x_input, occlusion, read,
 from benchmarks.carryover import split_for
 from benchmarks.record import Figure, tell, write
 from tasks.ml.arrays import Floats, Ints
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.evidence import Network, Span, evidence, sentences
-from tasks.ml.features import Vectors, encode
-from tasks.ml.head import fit_head, fold_in
-from tasks.ml.resampling import interval, patient_weights
+from tasks.ml.judging.resampling import interval, patient_weights
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.network.evidence import Network, Span, evidence, sentences
+from tasks.ml.network.features import Vectors, encode
+from tasks.ml.network.head import fit_head, fold_in
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import SyntheticReport, synthesize
-from tasks.ml.training import BodyTraining, passes_over, train_body
+from tasks.ml.training.training import BodyTraining, passes_over, train_body
 
 COMMAND = "python -m benchmarks.evidence"
 EXAM, LABELS = "paaf", ("benigno", "maligno")

@@ -13,8 +13,8 @@ and ours that are not asked afterwards:
 
 Of the asked reports a stage answers those it is surest of, as many as leave no more than one in a thousand of
 all decided otherwise than by the champion. That is counted on the asked reports themselves, so no rule that
-has to be proven (tasks/ml/cascade.py) can do better. **..._speedup_at_most**: the champion's time over that
-of the two, by tokens: 1 / (c + (1 - c) x tokens left) for c of the layers, c = 0 for words.
+has to be proven (tasks/ml/network/cascade.py) can do better. **..._speedup_at_most**: the champion's time
+over that of the two, by tokens: 1 / (c + (1 - c) x tokens left) for c of the layers, c = 0 for words.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from torch import nn
 
 from benchmarks import cascade
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.backends import OTHER_DECISIONS_MAX, compiled, openvino, why_not
-from tasks.ml.conformal import decide
-from tasks.ml.features import heard_by
-from tasks.ml.predictor import Predictor
-from tasks.ml.windows import cached_tokens, padded, token_budget_batches, windows_of
+from tasks.ml.network.backends import OTHER_DECISIONS_MAX, compiled, openvino, why_not
+from tasks.ml.network.conformal import decide
+from tasks.ml.network.features import heard_by
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.reading.windows import cached_tokens, padded, token_budget_batches, windows_of
 
 COMMAND = "python -m benchmarks.first_stages"
 LAYERS = (1, 2, 3)

@@ -3,9 +3,10 @@
     python -m benchmarks.gpu        needs a GPU that torch can use; a few minutes
 
 The peak is that of the largest matrix product in bfloat16 in the same run. Operations are counted as in
-tasks/ml/distillation.py (embeddings, norms and activations cost none); a training step counts three times a
-forward pass. Texts are synthetic reports joined to windows of natural lengths, read by the network that the
-`base` scratch size makes: what it says makes no difference to the time. Absolute figures name the GPU.
+tasks/ml/training/distillation.py (embeddings, norms and activations cost none); a training step counts three
+times a forward pass. Texts are synthetic reports joined to windows of natural lengths, read by the network
+that the `base` scratch size makes: what it says makes no difference to the time. Absolute figures name the
+GPU.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.backends import GPU_BATCH_TOKENS, Backend, reader_on, why_not
-from tasks.ml.distillation import flops_per_token
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.features import encode
-from tasks.ml.pretraining import Masks, pretrain, speller
+from tasks.ml.network.backends import GPU_BATCH_TOKENS, Backend, reader_on, why_not
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.network.features import encode
+from tasks.ml.pretraining.pretraining import Masks, pretrain, speller
+from tasks.ml.reading.windows import padded, token_budget_batches, windows_of
 from tasks.ml.synthesis.reports import synthesize
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining, train_body
-from tasks.ml.windows import padded, token_budget_batches, windows_of
+from tasks.ml.training.distillation import flops_per_token
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.gpu"
 LABELS = ("benigno", "maligno")

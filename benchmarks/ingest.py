@@ -42,7 +42,7 @@ from benchmarks import raw_loaders, town
 from benchmarks.ingest_alone import SOURCE, ingest, prepare
 from benchmarks.processor_time import processor_time
 from benchmarks.record import Figure, tell, write
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.torture.server import scratch_server
 
 COMMAND = "python -m benchmarks.ingest"

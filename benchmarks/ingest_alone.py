@@ -22,8 +22,8 @@ from db.engine import open_engine, writing
 from db.ledger import Counts
 from db.source_pages import Values
 from db.source_reader import SourceReader
-from tasks.ingest import ingest_from
-from tasks.settings import Settings, heeding_only
+from tasks.intake.ingest import ingest_from
+from tasks.settings.settings import Settings, heeding_only
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SOURCE = "his"

@@ -35,18 +35,18 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from benchmarks.corpora import CRITICAL, QUESTIONS, Rows, corpus, encoder_folder
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.baselines import baselines
-from tasks.ml.encoder import EncoderSpec, load_encoder
-from tasks.ml.evaluation import evaluate
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, pool_of, probabilities
-from tasks.ml.linear_reader import fit_linear_reader
-from tasks.ml.occurrences import Read
-from tasks.ml.pretraining import Masks, pretrain, share_back, speller
+from tasks.ml.judging.baselines import baselines
+from tasks.ml.judging.evaluation import evaluate
+from tasks.ml.network.encoder import EncoderSpec, load_encoder
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, pool_of, probabilities
+from tasks.ml.network.linear_reader import fit_linear_reader
+from tasks.ml.pretraining.pretraining import Masks, pretrain, share_back, speller
+from tasks.ml.reading.occurrences import Read
+from tasks.ml.reading.windows import windows_of
 from tasks.ml.splits import split_of
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining, train_body
-from tasks.ml.windows import windows_of
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.ladder"
 KEPT = Path(__file__).parent / "kept"

@@ -22,7 +22,7 @@ from benchmarks.lever_texts import LEVERS
 from benchmarks.record import Figure, add, tell
 from benchmarks.synthesis import SEEDS, aurocs, halves, over_rows, ran
 from tasks.ml.arrays import Floats
-from tasks.ml.ranking import ranked_areas
+from tasks.ml.judging.ranking import ranked_areas
 
 COMMAND = "python -m benchmarks.levers"
 

@@ -7,7 +7,7 @@
 processor time (Linux counts it for each of its processes), by the worker's own steps: claim, read, write, and
 write under the lock on the job's row; what a flush takes; how much log a chunk writes. Claims on a job of as
 many chunks as there are in a hundred million reports. Reading and writing are a real worker's
-(tasks.scorer.Scorer) with a model as fast as a hash.
+(tasks.scoring.scorer.Scorer) with a model as fast as a hash.
 
 **Checked**: the same with 1, 4 and 8 connections at once, each working on the next chunk without a pause;
 and the simulation of just that, with as many cores as this machine has, client and server together. The
@@ -44,11 +44,11 @@ from benchmarks.scoring_ground import MIXES, receive, texts
 from db import scoring
 from db.engine import open_engine, reading, writing
 from db.scoring import Job
-from tasks import scorer
-from tasks.ml.familiarity import sketches_of
-from tasks.ml.predictor import Predictor
-from tasks.scorer import Scorer
-from tasks.settings import Settings
+from tasks.ml.network.familiarity import sketches_of
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import scorer
+from tasks.scoring.scorer import Scorer
+from tasks.settings.settings import Settings
 from tasks.torture import standin
 
 COMMAND = "python -m benchmarks.many_workers"

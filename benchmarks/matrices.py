@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.ml.backends import openvino, why_not
+from tasks.ml.network.backends import openvino, why_not
 
 GEMM_TOKENS, GEMM_SECONDS = 1024, 0.3
 

@@ -33,14 +33,14 @@ from benchmarks.corpora import Missing, corpora_folder, encoder_folder
 from benchmarks.ladder import Network, gone_on, kept_folder, take_over
 from benchmarks.record import Figure, add, expecting, tell
 from tasks.ml.arrays import Ints
-from tasks.ml.baselines import tfidf
-from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, pool_of, probabilities
-from tasks.ml.linear_reader import fit_linear_reader
-from tasks.ml.occurrences import Read
-from tasks.ml.training import BodyTraining, train_body
-from tasks.ml.windows import windows_of
+from tasks.ml.judging.baselines import tfidf
+from tasks.ml.network.encoder import EncoderSpec, load_encoder, make_scratch
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, pool_of, probabilities
+from tasks.ml.network.linear_reader import fit_linear_reader
+from tasks.ml.reading.occurrences import Read
+from tasks.ml.reading.windows import windows_of
+from tasks.ml.training.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.nubes"
 SPLITS = {"train": range(2, 8), "calibration": range(8, 9), "holdout": range(9, 11)}

@@ -39,17 +39,17 @@ from benchmarks.carryover import CRITICAL, EXAM, LABELS, Asked, Trial, Written, 
 from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.synthesis import over_rows
 from tasks.ml.arrays import Floats
-from tasks.ml.baselines import tfidf
 from tasks.ml.behaviour.run import run_suite
 from tasks.ml.behaviour.suite import load_suite
 from tasks.ml.behaviour.suite_file import NEGATION
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.ranking import ranked_areas
+from tasks.ml.judging.baselines import tfidf
+from tasks.ml.judging.ranking import ranked_areas
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, probabilities
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.wording import EVERYTHING
-from tasks.ml.training import train_body
+from tasks.ml.training.training import train_body
 
 COMMAND = "python -m benchmarks.one_way"
 SEEDS, REPORTS_PER_ROW, EPOCHS = 2, 3, 5.0  # small on purpose: nine trainings

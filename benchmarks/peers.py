@@ -32,7 +32,7 @@ import torch
 
 from benchmarks.backends import PIPED, Ground, ground, in_turns, ratio
 from benchmarks.record import Figure, expecting, tell, write
-from tasks.ml.backends import REFERENCE, Backend, why_not
+from tasks.ml.network.backends import REFERENCE, Backend, why_not
 
 COMMAND = "python -m benchmarks.peers"
 REPORTS = 96

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from tasks.ml.audit.shortcuts import HEADING
 from tasks.ml.audit.words import Words, plain
-from tasks.ml.report_ids import parsed
 from tasks.ml.splits import split_of, unit_interval
 from tasks.ml.synthesis.audit import findings_words
 from tasks.ml.synthesis.exams import Row
+from tasks.ml.synthesis.report_ids import parsed
 from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 
 Reports = Sequence[SyntheticReport]

@@ -36,18 +36,18 @@ from numpy.typing import NDArray
 
 from benchmarks import corpora
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.intake_rows import patient_key
-from tasks.ml.comparison import beside, gain
-from tasks.ml.encoder import EncoderSpec, load_encoder
-from tasks.ml.features import encode
-from tasks.ml.masks import Masks
-from tasks.ml.next_sentence import pair_exam, pairs_in, pairs_of
-from tasks.ml.pretraining import exam, pretrain, pretraining, share_back, speller
-from tasks.ml.pretraining_gain import cross_fitted
-from tasks.ml.resampling import wilson
+from tasks.intake.rows import patient_key
+from tasks.ml.judging.comparison import beside, gain
+from tasks.ml.judging.resampling import wilson
+from tasks.ml.network.encoder import EncoderSpec, load_encoder
+from tasks.ml.network.features import encode
+from tasks.ml.pretraining.gain import cross_fitted
+from tasks.ml.pretraining.masks import Masks
+from tasks.ml.pretraining.next_sentence import pair_exam, pairs_in, pairs_of
+from tasks.ml.pretraining.pretraining import exam, pretrain, pretraining, share_back, speller
 from tasks.ml.splits import split_of, unit_interval
-from tasks.ml.token_store import kept_store, write_store
-from tasks.ml.training import BodyTraining
+from tasks.ml.training.token_store import kept_store, write_store
+from tasks.ml.training.training import BodyTraining
 
 COMMAND = "python -m benchmarks.pretraining"
 KEPT = Path(__file__).parent / "kept"

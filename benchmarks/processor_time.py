@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.engine.default import DefaultDialect
 
 from db.source_reader import SourceReader
-from tasks import ingest, intake
+from tasks.intake import ingest, intake
 
 # stage -> what does it; where one works inside another, its time is its own only
 STAGES: dict[str, tuple[Any, str]] = {

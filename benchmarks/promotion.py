@@ -28,11 +28,11 @@ from tasks.ml.behaviour.gate import behaviour_reasons
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import Suite, load_suite
 from tasks.ml.behaviour.suite_file import NEGATION
-from tasks.ml.comparison import Measured, compared, measured
-from tasks.ml.looks import error_of
-from tasks.ml.measures import Sample
-from tasks.ml.resampling import patient_weights, wilson
-from tasks.ml.rules import Rules
+from tasks.ml.judging.comparison import Measured, compared, measured
+from tasks.ml.judging.looks import error_of
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.resampling import patient_weights, wilson
+from tasks.ml.judging.rules import Rules
 
 COMMAND = "python -m benchmarks.promotion"
 SEQUENCES = 200

@@ -18,11 +18,11 @@ from pathlib import Path
 from benchmarks import corpora
 from db import ledger
 from db.engine import writing
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.ledger import code_revision
-from tasks.scorer import ScoreSummary
-from tasks.settings import Settings
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.scorer import ScoreSummary
+from tasks.settings.settings import Settings
 
 REPORTS = 300  # to train on, and as many to score
 # classifier -> the column that holds its label. What is asked does not change what an answer costs, and a

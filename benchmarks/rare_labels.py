@@ -25,12 +25,12 @@ from sklearn.metrics import average_precision_score, recall_score
 from benchmarks.nubes import SPEC, STRIDE, WINDOW, sentences
 from benchmarks.record import Figure, expecting, tell, write
 from tasks.ml.arrays import Ints
-from tasks.ml.body_training import BodyTraining
-from tasks.ml.encoder import make_scratch
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, head_of, probabilities
-from tasks.ml.held_out import HeldOut, drawn
-from tasks.ml.training import train_body
+from tasks.ml.network.encoder import make_scratch
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, head_of, probabilities
+from tasks.ml.training.body_training import BodyTraining
+from tasks.ml.training.held_out import HeldOut, drawn
+from tasks.ml.training.training import train_body
 
 COMMAND = "python -m benchmarks.rare_labels"
 QUESTION, RARE = "unc", 50  # one sentence in so many is uncertain

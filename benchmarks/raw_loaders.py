@@ -19,8 +19,8 @@ from db.engine import open_engine, writing
 from db.load import load, next_ids
 from db.reports import Content
 from db.tables import report, report_version, run, source
-from tasks.intake_rows import patient_key
-from tasks.ml.cleaning import CLEANING_REVISION, raw_sha
+from tasks.intake.rows import patient_key
+from tasks.ml.reading.cleaning import CLEANING_REVISION, raw_sha
 
 Loader = Callable[[str, Sequence[Values], int], float]  # url, rows, rows a page -> seconds
 ANY_TIME = datetime(2026, 3, 2, tzinfo=UTC)

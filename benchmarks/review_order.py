@@ -30,9 +30,9 @@ from sklearn.metrics import f1_score
 
 from benchmarks import corpora
 from benchmarks.record import Figure, expecting, tell, write
-from tasks.intake_rows import patient_key
+from tasks.intake.rows import patient_key
 from tasks.ml.arrays import Floats, Ints
-from tasks.ml.review_order import review_order, uncertainty
+from tasks.ml.labels.review_order import review_order, uncertainty
 from tasks.ml.splits import split_of
 
 COMMAND = "python -m benchmarks.review_order"

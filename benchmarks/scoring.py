@@ -35,9 +35,9 @@ from benchmarks import scoring_bulk
 from benchmarks.backlogs import CLASSIFIER
 from benchmarks.record import Figure, add, tell
 from benchmarks.scoring_ground import MIXES, House, Network, build, champion, receive, store_vectors, texts
-from tasks import estimate
 from tasks.database import open_database
-from tasks.settings import prepare_environment
+from tasks.scoring import estimate
+from tasks.settings.settings import prepare_environment
 
 COMMAND = "python -m benchmarks.scoring"
 REPETITIONS = 3

@@ -34,10 +34,10 @@ from db import models
 from db.engine import reading, writing
 from db.scoring import Job
 from db.tables import feature, prediction, score_chunk, score_job, shift_test
-from tasks.claims import work_on
-from tasks.cluster import score_on_cluster
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.scoring.claims import work_on
+from tasks.scoring.cluster import score_on_cluster
+from tasks.settings.settings import Settings
 
 ENCODED = 60  # by the MiniLM: 150 ms each on a slow core
 SIZES = (10_000, 100_000, 1_000_000)
@@ -92,7 +92,7 @@ def rescore(scale: float) -> dict[str, Figure]:
 
 def workers(scale: float) -> dict[str, Figure]:
     def run(folder: Path, _engine: Engine, _job: Job, cores: Sequence[int]) -> None:
-        words = ("flows.cli", "--config", str(folder / "laudos.toml"), "worker", "--json")
+        words = ("flows.cli.app", "--config", str(folder / "laudos.toml"), "worker", "--json")
         started = [_pinned(core, *words) for core in cores]
         codes = [process.wait() for process in started]
         if any(codes):

@@ -25,18 +25,18 @@ from benchmarks.corpora import encoder_folder
 from db import models
 from db.engine import reading, writing
 from db.tables import feature, model, report_version
-from tasks.answering import read
 from tasks.database import open_database, upgrade_database
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.conformal import Thresholds
-from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
-from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
-from tasks.ml.features import last_linear
-from tasks.ml.head import Head
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.encoder import EncoderSpec, encoder_sha, load_encoder, make_scratch
+from tasks.ml.network.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
+from tasks.ml.network.features import last_linear
+from tasks.ml.network.head import Head
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.synthesis.reports import synthesize
-from tasks.scorer import load_predictor
-from tasks.settings import Settings
+from tasks.scoring.answering import read
+from tasks.scoring.scorer import load_predictor
+from tasks.settings.settings import Settings
 
 WINDOW, STRIDE = 512, 64
 VECTORS = 50  # different ones among those that are stored in bulk

@@ -17,12 +17,12 @@ from benchmarks.backlogs import LABELS, new_model
 from db import backlog, scoring
 from db.engine import writing
 from db.scoring import Job
-from tasks import claims, scorer
 from tasks.database import open_database
-from tasks.ml.artifact import LaudosJson
-from tasks.ml.conformal import Thresholds
 from tasks.ml.memory import peak_mib
-from tasks.settings import Settings
+from tasks.ml.network.artifact import LaudosJson
+from tasks.ml.network.conformal import Thresholds
+from tasks.scoring import claims, scorer
+from tasks.settings.settings import Settings
 from tasks.torture.standin import StandIn
 
 CLASSIFIER = "achado"

@@ -6,7 +6,7 @@
 
 A scene is a calibration population and a night's. In each of 200 splits the patients are halved: one half's
 ordinary reports set the limits of a class-conditional conformal classifier (and are the calibration side of
-the test in tasks/ml/shift.py), the other half's reports of the night are answered.
+the test in tasks/ml/judging/shift.py), the other half's reports of the night are answered.
 
 - **demo**: a model trained as the demo trains one, by the reports of all institutions but one; the night is
   honest reports of that one, of specimens that nobody saw.
@@ -42,13 +42,13 @@ from benchmarks.corpora import Rows, corpus, encoder_folder
 from benchmarks.record import Figure, expecting, tell, write
 from benchmarks.trained_here import ASKED_PER_ROW, ERRORS, EXAM, Reports, model_like_the_demos, written
 from tasks.ml.arrays import Floats, Ints
-from tasks.ml.conformal import decide, fit_thresholds, prediction_sets, reports_needed
-from tasks.ml.encoder import EncoderSpec, load_encoder
-from tasks.ml.familiarity import fit_limit, known_pairs, scores, sketches_of
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.predictor import Predictor
-from tasks.ml.shift import PATIENTS_MAX, Population, compare
+from tasks.ml.judging.shift import PATIENTS_MAX, Population, compare
+from tasks.ml.network.conformal import decide, fit_thresholds, prediction_sets, reports_needed
+from tasks.ml.network.encoder import EncoderSpec, load_encoder
+from tasks.ml.network.familiarity import fit_limit, known_pairs, scores, sketches_of
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.splits import unit_interval
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.wording import Wording

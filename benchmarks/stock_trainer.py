@@ -47,13 +47,13 @@ from transformers import (
 from benchmarks.backends import ground, in_turns, ratio
 from benchmarks.corpora import encoder_folder
 from benchmarks.record import Figure, add, expecting, tell
-from tasks.ml.bfloat16 import no_bfloat16
-from tasks.ml.masks import Masks
 from tasks.ml.memory import peak_mib
-from tasks.ml.pretraining import pretrain
+from tasks.ml.network.bfloat16 import no_bfloat16
+from tasks.ml.pretraining.masks import Masks
+from tasks.ml.pretraining.pretraining import pretrain
 from tasks.ml.quiet import quietly
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining, train_body
 
 COMMAND = "python -m benchmarks.stock_trainer"
 TEXTS = {"fine_tuning": 96, "masked_words": 48}

@@ -31,9 +31,9 @@ from benchmarks.record import Figure, add, tell
 from tasks.ml.arrays import Floats
 from tasks.ml.behaviour.run import SuiteRun, headline
 from tasks.ml.behaviour.suite import load_suite
-from tasks.ml.encoder import EncoderSpec
-from tasks.ml.ranking import ranked_areas
-from tasks.ml.resampling import interval
+from tasks.ml.judging.ranking import ranked_areas
+from tasks.ml.judging.resampling import interval
+from tasks.ml.network.encoder import EncoderSpec
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.variety import distinct_clauses, shared_phrases
 from tasks.ml.synthesis.wording import Wording

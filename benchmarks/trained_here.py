@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.demo import RESERVED_SHARE
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.conformal import fit_thresholds
-from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
-from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs
-from tasks.ml.features import Encoded, encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.predictor import Predictor
+from tasks.demo.demo import RESERVED_SHARE
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.conformal import fit_thresholds
+from tasks.ml.network.encoder import EncoderSpec, encoder_sha, make_scratch
+from tasks.ml.network.familiarity import Familiarity, fit_limit, known_pairs
+from tasks.ml.network.features import Encoded, encode
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.splits import is_reserved, split_of
 from tasks.ml.synthesis.exams import Row, generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import EVERYTHING, Wording
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training.training import BodyTraining, train_body
 
 EXAM, LABELS, CRITICAL = "paaf", ("benigno", "maligno"), "maligno"
 ERRORS = (0.05, 0.02)  # the defaults: review_error, and critical_review_error

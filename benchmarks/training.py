@@ -3,9 +3,9 @@
     python -m benchmarks.training
     python -m benchmarks.training --only questions
 
-**Time**, on the demo's hospital after its first night: `tasks.train.train_planned` both times, from SQL to
-the published folder and its row. The whole network under another seed, so that no stored vector of its own
-is found; the new head on the champion's body with the vectors that the night has stored, as every night
+**Time**, on the demo's hospital after its first night: `tasks.training.train.train_planned` both times, from
+SQL to the published folder and its row. The whole network under another seed, so that no stored vector of its
+own is found; the new head on the champion's body with the vectors that the night has stored, as every night
 after the first finds them. Heads and networks take turns.
 
 **Worth**: macro F1 on the demo's held-out patients of a body that saw only the first half of the training
@@ -43,16 +43,16 @@ from benchmarks.record import Figure, add, tell, write
 from db import ledger, models
 from db.engine import reading, writing
 from tasks.database import open_database
-from tasks.learning_data import Part, read_part
-from tasks.ml.checkpoints import COMPLETE
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.features import Vectors, encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.training import train_body
-from tasks.plan import Plan, config_sha, training_config
-from tasks.settings import Settings
-from tasks.train import train_planned
-from tasks.train_body import body_training, encoder_spec
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.network.features import Vectors, encode
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.training.checkpoints import COMPLETE
+from tasks.ml.training.training import train_body
+from tasks.settings.settings import Settings
+from tasks.training.learning_data import Part, read_part
+from tasks.training.plan import Plan, config_sha, training_config
+from tasks.training.train import train_planned
+from tasks.training.train_body import body_training, encoder_spec
 
 COMMAND = "python -m benchmarks.training"
 FULL, HEADS_A_FULL, SEEDS = 2, 3, 3

@@ -12,11 +12,11 @@ import numpy as np
 from benchmarks.corpora import Missing, Rows, corpora_folder
 from benchmarks.record import Figure
 from benchmarks.trained_here import EXAM, Reports, written
-from tasks.ml.cleaning import clean
-from tasks.ml.conformal import decide
 from tasks.ml.errors import Unreadable
-from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.conformal import decide
+from tasks.ml.network.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.reading.cleaning import clean
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import Wording

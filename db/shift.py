@@ -3,8 +3,8 @@
     due -> alike | shifted | untested        by the worker that comes first; the others wait for it
 
 As with chunks, a lease keeps two workers from the same work, and a worker that died over it is found by
-counting: the second try is made in a process of its own (tasks/shift_apart.py), and there is no third, so
-that a report that kills whatever reads it holds up no night.
+counting: the second try is made in a process of its own (tasks/scoring/shift_apart.py), and there is no
+third, so that a report that kills whatever reads it holds up no night.
 """
 
 from __future__ import annotations

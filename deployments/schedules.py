@@ -22,7 +22,7 @@ from flows.nightly import nightly
 from flows.pretrain import pretrain
 from flows.retrain import retrain
 from flows.synthesize import synthesize
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 _ANY_TIME = "0 0 1 1 *"  # of a schedule that sleeps
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from tasks.errors import ConfigurationError, LaudosError
-from tasks.settings import Settings, prepare_environment
+from tasks.settings.settings import Settings, prepare_environment
 
 
 def main() -> None:

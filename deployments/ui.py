@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import ConfigurationError, LaudosError
-from tasks.settings import Settings, prepare_environment
+from tasks.settings.settings import Settings, prepare_environment
 
 STARTS_WITHIN_S = 180
 STOPS_WITHIN_S = 20

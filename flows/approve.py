@@ -13,10 +13,10 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from tasks.approval import Approval, decide_on, pending_of
 from tasks.database import open_database
-from tasks.pages import renew_pages
-from tasks.settings import Settings
+from tasks.pages.after_waiting import renew_pages
+from tasks.promotion.approval import Approval, decide_on, pending_of
+from tasks.settings.settings import Settings
 from tasks.step import flow
 
 FORM = """

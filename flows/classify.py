@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.classifiers import each_classifier
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
 from tasks.errors import LaudosError
-from tasks.form import offer_form
 from tasks.ledger import recorded_run
-from tasks.scorer import ScoreSummary
-from tasks.settings import Settings
-from tasks.settings_values import Address
-from tasks.shadow import ScoredAlong, score_along, scores_along
+from tasks.promotion.form import offer_form
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.scorer import ScoreSummary
+from tasks.scoring.shadow import ScoredAlong, score_along, scores_along
+from tasks.settings.settings import Settings
+from tasks.settings.values import Address
 from tasks.step import Name, flow
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.cli_session import show, wake_prefect
-from flows.cli_summary import next_commands, print_night
-from tasks.settings import Settings, overrule_environment, prepare_environment
+from flows.cli.session import show, wake_prefect
+from flows.cli.summary import next_commands, print_night
+from tasks.settings.settings import Settings, overrule_environment, prepare_environment
 
 _SEED = 0
 
@@ -20,7 +20,7 @@ def demo(folder: Path, as_json: bool = False) -> None:
     Run again, it is the second night: nothing is new unless the hospital's table was changed. With
     `as_json` the night is told as one JSON document.
     """
-    from tasks.demo import make_hospital, write_demo_settings
+    from tasks.demo.demo import make_hospital, write_demo_settings
 
     console = Console(stderr=True)
     configuration = write_demo_settings(folder)
@@ -37,7 +37,7 @@ def demo(folder: Path, as_json: bool = False) -> None:
     console.print("One night: ingest, synthesize, retrain, classify, monitor. A few minutes.")
     wake_prefect()
     from flows.nightly import nightly  # Prefect reads the environment prepared above when it is imported
-    from tasks.summary import tell_last_night
+    from tasks.night.summary import tell_last_night
 
     try:
         nightly()

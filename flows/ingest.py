@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from tasks.database import open_database
 from tasks.errors import DoneInPart, LaudosError, NothingToWorkOn
-from tasks.ingest import counts_of_run, ingest_source
+from tasks.intake.ingest import counts_of_run, ingest_source
 from tasks.ledger import Counts, recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow
 
 

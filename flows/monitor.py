@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.cascade_audit import audit_cascade
 from tasks.database import open_database
 from tasks.errors import LaudosError
-from tasks.form import offer_forms
 from tasks.ledger import recorded_run
-from tasks.monitor import Measured, measure_champion, tell_the_night
-from tasks.settings import Settings
+from tasks.night.monitor import Measured, measure_champion, tell_the_night
+from tasks.promotion.form import offer_forms
+from tasks.scoring.cascade_audit import audit_cascade
+from tasks.settings.settings import Settings
 from tasks.step import flow
 
 

@@ -11,15 +11,15 @@ from flows.monitor import MonitorSummary, monitor
 from flows.retrain import RetrainSummary, retrain
 from flows.synthesize import SynthesizeSummary, synthesize
 from tasks.database import open_database
-from tasks.erase import finish_left
 from tasks.errors import DoneInPart
 from tasks.ledger import recorded_run
-from tasks.nightly import Attempts, require_something_to_do
-from tasks.plan import How
-from tasks.retention import Removed, tidy_up
-from tasks.settings import Settings
+from tasks.night.nightly import Attempts, require_something_to_do
+from tasks.settings.settings import Settings
 from tasks.step import flow
-from tasks.synthesize import synthetic_classifiers
+from tasks.synthesis.synthesize import synthetic_classifiers
+from tasks.training.plan import How
+from tasks.upkeep.erase import finish_left
+from tasks.upkeep.retention import Removed, tidy_up
 
 
 @dataclass(frozen=True)

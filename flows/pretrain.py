@@ -10,12 +10,12 @@ from pydantic import Field
 from tasks.classifiers import the_classifier
 from tasks.database import open_database
 from tasks.ledger import recorded_run
-from tasks.pretrain import pretrain_encoder
-from tasks.pretrain_gain import compare_with_control
-from tasks.pretrain_learning import UNLABELLED, Asked
-from tasks.settings import Settings
+from tasks.pretraining.gain import compare_with_control
+from tasks.pretraining.learning import UNLABELLED, Asked
+from tasks.pretraining.pretrain import pretrain_encoder
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow
-from tasks.training_set import freeze_training_set
+from tasks.training.training_set import freeze_training_set
 
 # an encoder's name, or where its folder lies
 Start = Annotated[str, Field(pattern=r"^[\w./~ -]+$", max_length=400)]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.classifiers import each_classifier
-from tasks.data_card import write_data_card
 from tasks.database import open_database
-from tasks.evaluate import evaluate_model
-from tasks.form import offer_form
 from tasks.ledger import recorded_run
-from tasks.model_card import write_model_card
-from tasks.model_report import write_model_report
-from tasks.plan import How
-from tasks.promote import promote_if_earned
-from tasks.settings import Settings
+from tasks.pages.model_card import write_model_card
+from tasks.pages.model_report import write_model_report
+from tasks.promotion.form import offer_form
+from tasks.promotion.promote import promote_if_earned
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow
-from tasks.train import train
-from tasks.training_set import freeze_training_set
+from tasks.training.data_card import write_data_card
+from tasks.training.evaluate import evaluate_model
+from tasks.training.plan import How
+from tasks.training.train import train
+from tasks.training.training_set import freeze_training_set
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tasks.database import open_database
 from tasks.errors import NothingToWorkOn
 from tasks.ledger import recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow
-from tasks.synthesize import SetWritten, synthetic_classifiers, write_synthetic_reports
+from tasks.synthesis.synthesize import SetWritten, synthetic_classifiers, write_synthetic_reports
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from db import models
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.models import Champion
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 Summary = TypeVar("Summary")
 

@@ -17,7 +17,7 @@ from db.schema import Moved
 from tasks.made_here import made_here, published_in
 from tasks.ml.sealed import MANIFEST
 from tasks.model_folders import models_folder
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 
 def open_database(settings: Settings) -> Engine:

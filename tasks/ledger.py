@@ -20,7 +20,7 @@ from db.engine import writing
 from db.errors import DatabaseFailure
 from db.ledger import Counts, EndState
 from tasks.errors import safe_form
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.step import prefect_run_id
 from tasks.stopping import signals_held
 

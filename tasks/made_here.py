@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from db import ledger, models
 from tasks.ml.errors import MlError
-from tasks.ml.published import FACTS
+from tasks.ml.network.published import FACTS
 from tasks.ml.sealed import manifest_sha_of, read_json
 
 

@@ -33,9 +33,9 @@ from db.errors import ConfigurationError
 from db.models import Champion, Model, Promotion
 from tasks.ml.errors import BrokenArtifact, ClosedArtifact
 from tasks.ml.faultpoints import reach
-from tasks.ml.published import verify
+from tasks.ml.network.published import verify
 from tasks.ml.sealed import manifest_sha_of
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 STUDENT = "student"  # below a <key>: of a distillation
 REMOVED = 'its folder was removed under the retention rules; "laudos models list" shows which are left'

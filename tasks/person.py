@@ -6,9 +6,9 @@ import getpass
 import os
 
 from db.errors import ConfigurationError
-from tasks.decisions import AUTOMATIC
 
 NAME_MAX, BECAUSE_MAX = 64, 500
+AUTOMATIC = "retrain"  # who decides where no person does
 STEPS = {AUTOMATIC, "distill", "classify", "laudos"}  # who acts where no person does
 
 

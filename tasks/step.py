@@ -25,7 +25,7 @@ from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFail
 from tasks.errors import DISK_FULL
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
-from tasks.settings import NAME
+from tasks.settings.settings import NAME
 from tasks.stopping import heed_stop
 
 P = ParamSpec("P")

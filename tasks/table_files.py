@@ -17,7 +17,7 @@ import pyarrow.parquet
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from db.errors import ConfigurationError
-from tasks.settings_errors import nearest
+from tasks.settings.errors import nearest
 
 # what spreadsheets in Brazil save: UTF-8 with or without a mark, or Windows-1252; Latin-1 reads any byte
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")

@@ -39,7 +39,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from db import schema  # noqa: E402
 from db.engine import open_engine  # noqa: E402
-from tasks.settings import Settings  # noqa: E402
+from tasks.settings.settings import Settings  # noqa: E402
 from tasks.torture.server import ADVICE, Server, find_binaries, scratch_server  # noqa: E402
 from tests.stand_in_hub import StandInHub, stand_in_hub  # noqa: E402
 
@@ -70,7 +70,7 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> Capable:
     """Say of this processor that it has arithmetic on bfloat16, or none; torch emulates what it lacks."""
     import torch
 
-    from tasks.ml.bfloat16 import PROCESSORS
+    from tasks.ml.network.bfloat16 import PROCESSORS
 
     really = torch.cpu.get_capabilities()
 

@@ -20,11 +20,11 @@ import typer.main
 
 from db import lock
 from db.engine import open_engine
-from flows.cli import app, main
-from flows.cli_session import plain, show
-from tasks import status
+from flows.cli.app import app, main
+from flows.cli.session import plain, show
+from tasks.night import status
 from tasks.progress import progress_bar
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def test_an_unforeseen_error_tells_type_and_place_but_no_message(
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "flows.cli", "predict", "-"]
+    program = [sys.executable, "-m", "flows.cli.app", "predict", "-"]
     environment = {**os.environ, "LAUDOS_FOLDER": str(tmp_path)}
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flows.cli import main
+from flows.cli.app import main
 from tests.learning.world import text_of
 from tests.test_cli import Ran, one_line
 
@@ -65,7 +65,7 @@ def build_hospital(folder: Path) -> None:
 def started(folder: Path, *words: str) -> Ran:
     """The command in a process of its own, as cron starts it: from elsewhere, nobody watching."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    program = [sys.executable, "-m", "flows.cli", "--config", str(folder / "laudos.toml"), *words]
+    program = [sys.executable, "-m", "flows.cli.app", "--config", str(folder / "laudos.toml"), *words]
     ended = subprocess.run(
         program, capture_output=True, text=True, timeout=280, env=environment | {"OMP_NUM_THREADS": "1"}
     )

@@ -15,30 +15,30 @@ import pytest
 from rich.console import Console
 
 import flows
-from flows import cli_behaviour, cli_console, cli_labels, cli_plan, cli_synth
-from flows.cli_console import table
-from flows.cli_encoder_words import tell_encoders
-from flows.cli_evidence_words import tell_marked, tell_places, tell_reproduced, tell_verified
-from flows.cli_model_words import tell_model
-from flows.cli_quarantine_words import tell_waiting
-from flows.cli_summary import print_night
-from flows.cli_words import tell_jobs, tell_models, tell_status
-from tasks.encoders import EncoderLine
-from tasks.exam_words import ExamCounted
-from tasks.explain import Explained
-from tasks.jobs import JobStatus
-from tasks.label_curve import LabelCurve
-from tasks.label_doubts import Doubts
-from tasks.label_next import LabelNext
+from flows.cli import behaviour, console, labels, plan, synth
+from flows.cli.console import table
+from flows.cli.encoder_words import tell_encoders
+from flows.cli.evidence_words import tell_marked, tell_places, tell_reproduced, tell_verified
+from flows.cli.model_words import tell_model
+from flows.cli.quarantine_words import tell_waiting
+from flows.cli.summary import print_night
+from flows.cli.words import tell_jobs, tell_models, tell_status
+from tasks.inspection.explain import Explained
+from tasks.inspection.reproduce import Reproduced
+from tasks.inspection.try_behaviour import Behaved
+from tasks.inspection.verify import Verified
+from tasks.intake.quarantine import Waiting
+from tasks.labels.curve import LabelCurve
+from tasks.labels.doubts import Doubts
+from tasks.labels.next import LabelNext
 from tasks.ml.audit.result import Audit
-from tasks.models import ModelLine, ModelStory
-from tasks.plan_check import PlanCheck
-from tasks.quarantine import Waiting
-from tasks.reproduce import Reproduced
-from tasks.status import Status
-from tasks.summary import FIGURES, Judged, NightTold
-from tasks.try_behaviour import Behaved
-from tasks.verify import Verified
+from tasks.models.encoders import EncoderLine
+from tasks.models.models import ModelLine, ModelStory
+from tasks.night.status import Status
+from tasks.night.summary import FIGURES, Judged, NightTold
+from tasks.promotion.plan_check import PlanCheck
+from tasks.scoring.jobs import JobStatus
+from tasks.synthesis.exam_words import ExamCounted
 
 NARROW = 80
 ZONE = ZoneInfo("America/Sao_Paulo")
@@ -101,20 +101,20 @@ TOLD: dict[str, Callable[[], object]] = {
         filled(ModelStory, config={"critical": ID}, training_set={}, decisions=[]), [judged()], ZONE
     ),
     "jobs list": lambda: tell_jobs([filled(JobStatus)], ZONE),
-    "labels doubt": lambda: cli_labels._tell(doubts()),
-    "labels next": lambda: cli_labels._tell_next(filled(LabelNext)),
-    "labels curve": lambda: cli_labels._tell_curve(filled(LabelCurve)),
+    "labels doubt": lambda: labels._tell(doubts()),
+    "labels next": lambda: labels._tell_next(filled(LabelNext)),
+    "labels curve": lambda: labels._tell_curve(filled(LabelCurve)),
     "quarantine list": lambda: tell_waiting(filled(Waiting), ZONE),
     "encoders": lambda: tell_encoders([filled(EncoderLine)]),
     "explain": lambda: tell_marked(filled(Explained), ID),
     "explain into a pipe": lambda: tell_places(filled(Explained)),
     "verify": lambda: tell_verified(filled(Verified, same=False), ZONE),
     "reproduce": lambda: tell_reproduced(filled(Reproduced)),
-    "behaviour": lambda: cli_behaviour._tell(filled(Behaved), failed=False),
-    "plan-check": lambda: cli_plan._tell(filled(PlanCheck)),
-    "synth count": lambda: cli_synth._tell_counts([filled(ExamCounted)]),
-    "synth audit": lambda: cli_synth.tell(filled(Audit)),
-    "nightly": lambda: print_night(night(), cli_console.console()),
+    "behaviour": lambda: behaviour._tell(filled(Behaved), failed=False),
+    "plan-check": lambda: plan._tell(filled(PlanCheck)),
+    "synth count": lambda: synth._tell_counts([filled(ExamCounted)]),
+    "synth audit": lambda: synth.tell(filled(Audit)),
+    "nightly": lambda: print_night(night(), console.console()),
 }
 
 
@@ -122,7 +122,7 @@ TOLD: dict[str, Callable[[], object]] = {
 def test_no_table_shortens_an_id_or_a_figure_where_the_terminal_is_narrow(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli_console, "FILE_WIDTH", NARROW)
+    monkeypatch.setattr(console, "FILE_WIDTH", NARROW)
     TOLD[command]()
     page = capsys.readouterr().out
     assert page
@@ -148,4 +148,4 @@ def test_a_table_breaks_its_headers_then_words_and_an_id_or_a_figure_last() -> N
 
 def test_all_tables_are_made_in_one_place() -> None:
     made = {one.name for one in Path(flows.__file__).parent.glob("*.py") if "rich.table" in one.read_text()}
-    assert made == {"cli_console.py", "cli_session.py"}
+    assert made == {"console.py", "cli_session.py"}

@@ -16,8 +16,8 @@ import pytest
 import typer.main
 
 from db.describe import describe
-from flows.cli import app
-from tasks.settings import BESIDE_SETTINGS, PREFIX, Settings
+from flows.cli.app import app
+from tasks.settings.settings import BESIDE_SETTINGS, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,6 +66,9 @@ def test_the_readme_tree_is_the_real_tree() -> None:
         if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored())
     }
     assert real == set(shown[""])
+    for room in ("tasks/", "tasks/ml/"):  # where every folder is a subject, none is left out
+        folders = {f"{path.parent.name}/" for path in (ROOT / room).glob("*/__init__.py")}
+        assert folders == {name for name in shown[room] if name.endswith("/")}
 
 
 # ------------------------------------------------------------------ commands

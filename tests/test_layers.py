@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -80,15 +81,46 @@ def test_every_import_follows_the_arrows() -> None:
     [
         ("flows.ingest", "from db.reports import take_in"),
         ("flows.retrain", "def f():\n    from tasks.ml import head"),
-        ("tasks.ml.head", "from tasks.settings import Settings"),
-        ("tasks.ml.head", "import prefect.runtime"),
-        ("tasks.ml.head", "from .. import settings"),
-        ("db.reports", "import tasks.ingest"),
+        ("tasks.ml.network.head", "from tasks.settings.settings import Settings"),
+        ("tasks.ml.network.head", "import prefect.runtime"),
+        ("tasks.ml.network.head", "from ... import settings"),
+        ("db.reports", "import tasks.intake.ingest"),
         ("db.reports", "import torch"),
     ],
 )
 def test_a_wrong_arrow_is_found_wherever_it_hides(module: str, source: str) -> None:
     assert wrong_arrows(source, module)
+
+
+def folder_of(module: str, room: str) -> str | None:
+    """The folder of a room that a module lies in, `room` for what lies on top; None for another room."""
+    parts, depth = module.split("."), len(room.split("."))
+    if ".".join(parts[:depth]) != room or (room == "tasks" and parts[1:2] == ["ml"]):
+        return None
+    return ".".join(parts[: depth + 1]) if (ROOT / "/".join(parts[: depth + 1])).is_dir() else room
+
+
+def needs(room: str, written: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Folder of a room -> the others that it imports, of sources as (text, module)."""
+    found: dict[str, set[str]] = {}
+    for source, module in written:
+        here = folder_of(module, room)
+        if here is not None:
+            there = {folder_of(imported, room) for imported, _ in imports(source, module)}
+            found.setdefault(here, set()).update(there - {None, here})
+    return found
+
+
+@pytest.mark.parametrize("room", ["tasks", "tasks.ml"])
+def test_no_two_folders_need_each_other(room: str) -> None:
+    """Of two subjects one can be read, and changed, without the other."""
+    written = [(path.read_text("utf-8"), module_of(path)) for path in sources()]
+    order = TopologicalSorter(needs(room, written)).static_order()
+    assert len(list(order)) > 10
+    back = ("from tasks.scoring.classify import cut_job", "tasks.settings.values")
+    if room == "tasks":
+        with pytest.raises(CycleError):
+            list(TopologicalSorter(needs(room, [*written, back])).static_order())
 
 
 def test_no_file_in_flows_bears_the_name_of_an_installed_module() -> None:
@@ -118,7 +150,7 @@ def reads_environment(source: str) -> bool:
 
 def test_only_the_settings_read_the_environment() -> None:
     readers = {module_of(path) for path in sources() if reads_environment(path.read_text("utf-8"))}
-    assert readers <= {"tasks.settings"}
+    assert readers <= {"tasks.settings.settings"}
     assert reads_environment("import os\nhome = os.environ['HOME']")
     assert not reads_environment("import os\nos.environ |= {'A': 'b'}\nos.environ['A'] = 'c'")
     assert not reads_environment("import os\nrun(env=os.environ | {'A': 'b'})")
@@ -150,7 +182,7 @@ def test_help_is_answered_without_loading_anything_heavy() -> None:
     program = (
         "import sys\n"
         "sys.argv = ['laudos', '--help']\n"
-        "from flows.cli import main\n"
+        "from flows.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code\n"
         "heavy = {'prefect', 'torch', 'transformers', 'sklearn', 'pandas', 'datasets', 'sqlalchemy'}\n"
         "print('loaded:', sorted(heavy & set(sys.modules)))\n"
@@ -164,10 +196,10 @@ def test_help_is_answered_without_loading_anything_heavy() -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        "tasks.models, tasks.approval",
-        "tasks.status, tasks.doctor, flows.cli_words",
-        "flows.cli_quarantine_words",
-        "tasks.encoders",
+        "tasks.models.models, tasks.promotion.approval",
+        "tasks.night.status, tasks.upkeep.doctor, flows.cli.words",
+        "flows.cli.quarantine_words",
+        "tasks.models.encoders",
     ],
 )
 def test_who_goes_back_to_a_model_or_asks_how_things_stand_waits_for_no_network_library(modules: str) -> None:

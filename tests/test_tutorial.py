@@ -28,7 +28,7 @@ def test_every_block_of_the_tutorial_runs_in_the_order_it_is_read() -> None:
 
 
 def test_the_tutorials_settings_are_settings_of_laudos() -> None:
-    from tasks.settings import ClassifierSettings
+    from tasks.settings.settings import ClassifierSettings
 
     for _, toml in blocks("toml"):
         for classifier in tomllib.loads(toml)["classifiers"].values():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tasks.ml.arrays import Ints
 from tasks.ml.audit.near_duplicates import similar_pairs
 from tasks.ml.audit.words import Words, plain
-from tasks.ml.baselines import tfidf
+from tasks.ml.judging.baselines import tfidf
 from tasks.ml.synthesis.chance import Stream, integer
 
 CONFIDENCE = 0.8  # of a judge fitted on the training split, in the label of the report that was continued

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from tasks.ml.quiet import quietly
-from tasks.ml.vocabulary import word_piece_tokenizer
+from tasks.ml.reading.vocabulary import word_piece_tokenizer
 
 POSITIONS = 384
 IGNORED = -100  # what cross-entropy leaves out

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import safe_form
-from tasks.settings import Settings, heeding_only
+from tasks.settings.settings import Settings, heeding_only
 
 # work(settings, tell, *arguments): `tell` sends the parent whatever it wants to know
 Work = Callable[..., None]

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from db import engine, ledger, quarantine, reports, scoring, sources, trial
-from tasks import ingest, intake
+from tasks.intake import ingest, intake
 from tasks.torture import ingesting
 from tasks.torture.patching import commit_half, replace
 

@@ -11,8 +11,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tasks import model_folders
-from tasks.ml import artifact, predictor
 from tasks.ml.faultpoints import reach
+from tasks.ml.network import artifact, predictor
 from tasks.torture.patching import replace
 
 

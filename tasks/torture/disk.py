@@ -7,13 +7,13 @@ from typing import Any
 
 from db import models
 from db.engine import reading
-from tasks.doctor import broken_promises, doctor
 from tasks.torture import controls_publishing, ingesting, learning, oracle, scoring
 from tasks.torture.children import Work
 from tasks.torture.disks import Disk, small_disk, within
 from tasks.torture.oracle_scores import answered
 from tasks.torture.scenario import Control, Load, Result, Scenario
 from tasks.torture.scratch import CLASSIFIER, Scratch
+from tasks.upkeep.doctor import broken_promises, doctor
 
 ARRIVE, TEACH = 80, 8
 FILLER = "Material processado e descrito conforme o protocolo do laboratorio. " * 20

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from db import full_disk
-from tasks import model_folders, train
+from tasks import model_folders
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.torture.children import Work
 from tasks.torture.patching import replace
 from tasks.torture.scratch import Scratch
+from tasks.training import train
 
 SIZE_MIB = 96
 # what a mount is of, and the process that it was made for: how one that was left behind is known

@@ -14,8 +14,8 @@ from db import careless
 from db.engine import reading, writing
 from db.trial import taken_in
 from tasks.ledger import Counts
-from tasks.ml.cleaning import clean
 from tasks.ml.errors import Unreadable
+from tasks.ml.reading.cleaning import clean
 from tasks.torture import controls, ingesting, oracle
 from tasks.torture.rubbish import rubbish, texts
 from tasks.torture.scenario import Control, Load, Result, Scenario, Violation

@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 from db import engine as database
 from db import scoring
 from db.errors import Busy
-from tasks import ledger, scorer
+from tasks import ledger
 from tasks.database import open_database
-from tasks.ingest import ingest_from
+from tasks.intake.ingest import ingest_from
 from tasks.ledger import Counts, recorded_run
 from tasks.ml import faultpoints
-from tasks.settings import Settings
+from tasks.scoring import scorer
+from tasks.settings.settings import Settings
 from tasks.torture.children import Work
 from tasks.torture.scratch import SOURCE
 

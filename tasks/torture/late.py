@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from db.engine import writing
 from db.trial import Hospital, TrialRow, put
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.torture import controls, ingesting, oracle
 from tasks.torture.scenario import Control, Load, Result, Scenario, Violation
 from tasks.torture.scratch import SOURCE, Scratch, source_keys

@@ -15,17 +15,17 @@ from sqlalchemy import Engine
 from db.errors import Busy
 from db.trial import TrialRow
 from tasks.database import open_database
-from tasks.evaluate import evaluate_on_holdout
 from tasks.ledger import recorded_run
 from tasks.ml.quiet import on_one_core
-from tasks.plan import How, plan
-from tasks.promote import Decided, decide
-from tasks.settings import Settings
-from tasks.synthesize import write_set
+from tasks.promotion.promote import Decided, decide
+from tasks.settings.settings import Settings
+from tasks.synthesis.synthesize import write_set
 from tasks.torture import ingesting, scoring
 from tasks.torture.scratch import CLASSIFIER, SOURCE, Scratch, source_keys
-from tasks.train import train_planned
-from tasks.training_set import freeze
+from tasks.training.evaluate import evaluate_on_holdout
+from tasks.training.plan import How, plan
+from tasks.training.train import train_planned
+from tasks.training.training_set import freeze
 
 T = TypeVar("T")
 

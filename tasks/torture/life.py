@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 
 from db.trial import Hospital, TrialRow
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.torture.scratch import SOURCE
 
 _WORDS = [

@@ -18,7 +18,7 @@ from typing import Any
 from db.engine import open_engine
 from db.errors import LaudosError
 from db.trial import TrialRow, locked
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.torture import controls, ingesting, learning, oracle, scoring
 from tasks.torture.children import Ended
 from tasks.torture.life import Life

@@ -14,20 +14,20 @@ from sqlalchemy import make_url
 
 from db import engine
 from db.errors import DatabaseFailure
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
-from tasks.evaluate import evaluate_model
-from tasks.ingest import ingest_source
+from tasks.intake.ingest import ingest_source
 from tasks.ledger import recorded_run
 from tasks.ml import faultpoints
 from tasks.ml.quiet import on_one_core
-from tasks.promote import promote_if_earned
-from tasks.settings import Settings
+from tasks.promotion.promote import promote_if_earned
+from tasks.scoring.classify import cut_backlog, score
+from tasks.settings.settings import Settings
 from tasks.torture.learning import patiently
 from tasks.torture.proxy import Proxy
 from tasks.torture.scratch import CLASSIFIER, SOURCE
-from tasks.train import train
-from tasks.training_set import freeze_training_set
+from tasks.training.evaluate import evaluate_model
+from tasks.training.train import train
+from tasks.training.training_set import freeze_training_set
 
 T = TypeVar("T")
 Command = Literal["ingest", "retrain", "classify"]

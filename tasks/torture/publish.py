@@ -7,15 +7,15 @@ import time
 
 from db import models
 from db.engine import reading
-from tasks.ml.artifact import verify
 from tasks.ml.errors import BrokenArtifact
+from tasks.ml.network.artifact import verify
 from tasks.model_folders import folder_of, models_folder, point_at_champion
-from tasks.retention import collect
 from tasks.torture import controls_publishing, learning, publishing, scoring
 from tasks.torture.children import Child
 from tasks.torture.scenario import Control, Load, Result, Scenario
 from tasks.torture.scoring import Doom
 from tasks.torture.scratch import CLASSIFIER, Scratch
+from tasks.upkeep.retention import collect
 
 PLACES = (
     "pointer.written",

@@ -14,20 +14,20 @@ from db import models
 from db.engine import reading, writing
 from db.errors import LaudosError
 from tasks.database import open_database
+from tasks.inspection.predict import load as load_as_predict_does
 from tasks.ledger import recorded_run
-from tasks.ml.artifact import publish
 from tasks.ml.errors import MlError
-from tasks.ml.head import Head, head_of
-from tasks.ml.predictor import Predictor
+from tasks.ml.judging.rules import Verdict
+from tasks.ml.network.artifact import publish
+from tasks.ml.network.head import Head, head_of
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.quiet import on_one_core
-from tasks.ml.rules import Verdict
 from tasks.model_folders import folder_of, models_folder, point_at_champion
-from tasks.predict import load as load_as_predict_does
-from tasks.promote import record
-from tasks.retention import collect
-from tasks.settings import Settings
+from tasks.promotion.promote import record
+from tasks.settings.settings import Settings
 from tasks.torture.learning import patiently
 from tasks.torture.scratch import CLASSIFIER
+from tasks.upkeep.retention import collect
 
 GC, PUBLISHED = "removing", "published"
 GC_SHARE = 0.3

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from db.errors import ConfigurationError
-from tasks.doctor import broken_promises, doctor
 from tasks.errors import safe_form
 from tasks.torture.registry import ALL
 from tasks.torture.scenario import (
@@ -24,6 +23,7 @@ from tasks.torture.scenario import (
 )
 from tasks.torture.scratch import Scratch, scratch
 from tasks.torture.server import Server, scratch_server
+from tasks.upkeep.doctor import broken_promises, doctor
 
 Progress = Callable[[str], None]
 # with other blows each time: on a busy machine a kill may fall beside what a protection guards

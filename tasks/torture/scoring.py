@@ -12,15 +12,15 @@ from sqlalchemy import Engine
 
 from db import models, scoring
 from db.engine import reading
-from tasks import claims, scorer
-from tasks.classify import cut_backlog
 from tasks.database import open_database
 from tasks.ledger import recorded_run
 from tasks.ml import faultpoints
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.quiet import on_one_core
 from tasks.model_folders import folder_of
-from tasks.settings import Settings
+from tasks.scoring import claims, scorer
+from tasks.scoring.classify import cut_backlog
+from tasks.settings.settings import Settings
 from tasks.torture.children import Work
 from tasks.torture.patching import replace
 from tasks.torture.scratch import CLASSIFIER

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from db import schema
 from db.engine import open_engine
 from db.trial import Hospital
-from tasks.settings import Settings, heeding_only, prepare_environment
+from tasks.settings.settings import Settings, heeding_only, prepare_environment
 from tasks.torture import children
 from tasks.torture.children import Child, Work
 from tasks.torture.scenario import Control, Database, Violation

@@ -18,7 +18,7 @@ from typing import Literal
 from sqlalchemy import make_url
 
 from db.errors import ConfigurationError, LaudosError
-from tasks.settings import postgres_bin
+from tasks.settings.settings import postgres_bin
 
 ROLE = "laudos"
 PORT = 5432  # of the socket's name only: the server listens on no network

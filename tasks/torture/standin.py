@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from tasks.ml.artifact import read_facts, verify
-from tasks.ml.familiarity import sketches_of
-from tasks.ml.features import Encoded, Progress
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.artifact import read_facts, verify
+from tasks.ml.network.familiarity import sketches_of
+from tasks.ml.network.features import Encoded, Progress
+from tasks.ml.network.predictor import Predictor
 
 TEXTS_A_BEAT = 64
 

@@ -17,12 +17,12 @@ from sqlalchemy import Engine, func, select
 from db.engine import reading
 from db.ledger import Counts
 from db.tables import run
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
-from tasks.ingest import ingest_from
+from tasks.intake.ingest import ingest_from
 from tasks.ledger import recorded_run
-from tasks.scorer import ScoreSummary
-from tasks.settings import Settings
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.scorer import ScoreSummary
+from tasks.settings.settings import Settings
 from tests.learning.retraining import Retrained, retrain
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, World, text_of
 

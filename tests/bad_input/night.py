@@ -20,7 +20,7 @@ def night(config: str, api: str, told: Path) -> None:
     import torch
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.cli import main
+    from flows.cli.app import main
 
     torch.set_num_threads(1)
     sys.argv = ["laudos", "--config", config, "nightly"]

@@ -21,10 +21,10 @@ from sqlalchemy import Engine, func, select
 from db import schema
 from db.engine import open_engine, reading
 from db.tables import prediction, report, run
-from tasks.doctor import doctor
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.step import flow
 from tasks.stopping import deliver_again, stop_on_signals
+from tasks.upkeep.doctor import doctor
 from tests.bad_input.night import QUIET, night
 from tests.flows import town
 from tests.test_layers import ROOT

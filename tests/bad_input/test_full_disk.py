@@ -18,11 +18,11 @@ from db.engine import failure_of, reading
 from db.errors import DatabaseFailure, LaudosError, StepFailed
 from db.full_disk import inserts_refused, pages_limited
 from db.tables import feature, model, prediction, report, run_batch, score_chunk
-from tasks.doctor import broken_promises, doctor
 from tasks.errors import safe_form
 from tasks.ml.disk import room_in
 from tasks.model_folders import models_folder, pointer_path
 from tasks.step import sealed
+from tasks.upkeep.doctor import broken_promises, doctor
 from tests.bad_input.conftest import House
 from tests.learning.world import CLASSIFIER
 
@@ -92,11 +92,11 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 PLACES = [
-    ("tasks.train_body.train_body", 100),
-    ("tasks.train_body.train_body", 100_000),
-    ("tasks.train.publish", 100),
-    ("tasks.train.publish", 2_000),
-    ("tasks.train.publish", 50_000),
+    ("tasks.training.train_body.train_body", 100),
+    ("tasks.training.train_body.train_body", 100_000),
+    ("tasks.training.train.publish", 100),
+    ("tasks.training.train.publish", 2_000),
+    ("tasks.training.train.publish", 50_000),
     ("tasks.model_folders.write_atomically", 10),
 ]
 

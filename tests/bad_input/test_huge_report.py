@@ -8,8 +8,8 @@ from sqlalchemy import select
 from db.engine import reading
 from db.ledger import Counts
 from db.tables import prediction, quarantine, report, report_version
-from tasks.doctor import doctor
-from tasks.ml.cleaning import CHARACTERS_MAX
+from tasks.ml.reading.cleaning import CHARACTERS_MAX
+from tasks.upkeep.doctor import doctor
 from tests.bad_input.conftest import House
 
 REPORTS = 100

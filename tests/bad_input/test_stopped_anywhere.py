@@ -20,7 +20,7 @@ from db.engine import open_engine, reading, writing
 from db.errors import LaudosError
 from db.tables import run
 from tasks.ledger import recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 OURS = {"db", "tasks", "contextlib"}  # a context manager of ours is both its own and the library's
 

@@ -21,18 +21,18 @@ from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError
 from db.tables import prediction, report, score_job
 from tasks import database as opened
-from tasks.backup import back_up, restore
-from tasks.backup_folders import copy_encoders
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
-from tasks.jobs import stop_job
 from tasks.ledger import recorded_run
 from tasks.ml.errors import BrokenArtifact
 from tasks.ml.sealed import manifest_sha_of, write_json, write_manifest
 from tasks.model_folders import encoders_folder, pretrained_folder
-from tasks.models import rollback
-from tasks.pretrain_record import record
-from tasks.settings import Settings
+from tasks.models.models import rollback
+from tasks.pretraining.record import record
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.jobs import stop_job
+from tasks.settings.settings import Settings
+from tasks.upkeep.backup import back_up, restore
+from tasks.upkeep.backup_folders import copy_encoders
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 

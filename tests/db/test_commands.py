@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 
 from db import schema
 from db.engine import writing
-from flows.cli import main
-from tasks.settings import Settings
+from flows.cli.app import main
+from tasks.settings.settings import Settings
 from tests.test_cli import Ran, one_line
 
 Laudos = Callable[..., Ran]

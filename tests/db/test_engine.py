@@ -14,8 +14,8 @@ from db.engine import open_engine, reading, shown, writing
 from db.errors import DatabaseFailure
 from db.source_schema import open_source
 from db.tables import run
-from tasks.settings import Settings
-from tasks.status import status
+from tasks.night.status import status
+from tasks.settings.settings import Settings
 
 
 def begin_a_run(engine: Engine) -> None:

@@ -21,7 +21,7 @@ from db.ledger import Counts
 from db.tables import run, source
 from tasks.database import open_database, upgrade_database
 from tasks.ledger import code_revision, recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.runs import begin
 
 

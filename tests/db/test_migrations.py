@@ -23,9 +23,9 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from db import lock, schema, sqlite_copy
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseFailure
-from tasks.doctor import doctor
 from tasks.model_folders import point_at_champion
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.db.rows_0001 import ROWS
 
 ROOT = Path(__file__).parents[2]

@@ -18,14 +18,14 @@ from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
 from db.tables import metadata
 from db.views import VIEWS
-from tasks.backup import back_up
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database, upgrade_database
-from tasks.doctor import doctor
-from tasks.ingest import ingest_from
-from tasks.roles import Granted, create_roles
-from tasks.settings import Settings
+from tasks.intake.ingest import ingest_from
+from tasks.scoring.classify import cut_backlog, score
+from tasks.settings.settings import Settings
 from tasks.torture.server import Server
+from tasks.upkeep.backup import back_up
+from tasks.upkeep.doctor import doctor
+from tasks.upkeep.roles import Granted, create_roles
 from tests.db.conftest import administrator, as_role
 from tests.db.history import PATIENT, SECRET, TONIGHT, two_days
 from tests.ingest.conftest import Hospital as Source

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from db.engine import writing
 from db.errors import LaudosError
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow, step
 from tests.flows import town
 

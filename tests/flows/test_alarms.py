@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from db.monitoring import Answers, Intake, Trouble
-from tasks import alarms
-from tasks.settings_house import MonitoringSettings
+from tasks.night import alarms
+from tasks.settings.house import MonitoringSettings
 
 LIMITS = MonitoringSettings()
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -17,13 +17,13 @@ from db.tables import prediction, shadow_prediction
 from deployments.schedules import deployments
 from flows.classify import classify
 from flows.monitor import monitor
-from tasks import form
-from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
-from tasks.ml.rules import Verdict
-from tasks.monitor import Measured
-from tasks.promote import record
-from tasks.settings import Settings
+from tasks.ml.judging.rules import Verdict
+from tasks.night.monitor import Measured
+from tasks.promotion import form
+from tasks.promotion.candidacy import plan_sha, rules_of
+from tasks.promotion.promote import record
+from tasks.settings.settings import Settings
 from tests.flows.test_approve import runs_of
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 

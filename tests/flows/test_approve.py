@@ -22,15 +22,15 @@ from db.engine import reading
 from deployments.schedules import deployments
 from flows.approve import approve
 from flows.retrain import retrain
-from tasks import form
-from tasks.approval import refuse_model
-from tasks.candidacy import plan_sha, rules_of
 from tasks.database import open_database
-from tasks.ml.rules import Verdict
+from tasks.ml.judging.rules import Verdict
 from tasks.model_folders import model_card_path, report_path
-from tasks.models import model_row
-from tasks.promote import record
-from tasks.settings import Settings
+from tasks.models.models import model_row
+from tasks.promotion import form
+from tasks.promotion.approval import refuse_model
+from tasks.promotion.candidacy import plan_sha, rules_of
+from tasks.promotion.promote import record
+from tasks.settings.settings import Settings
 from tests.learning.test_champions import bare_model
 from tests.learning.world import CLASSIFIER, TABLES, World, patient_key, text_of
 

@@ -14,7 +14,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments.schedules import deployments
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FLOWS = [

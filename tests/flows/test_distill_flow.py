@@ -14,7 +14,7 @@ from flows.distill import distill
 from tasks.database import open_database
 from tasks.errors import NothingToWorkOn
 from tasks.model_folders import report_path
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.retraining import retrain
 from tests.learning.world import CLASSIFIER, TABLES, TRAINING, World
 

@@ -29,16 +29,16 @@ from db.tables import (
     snapshot_item,
     source,
 )
-from tasks import alarms
 from tasks.database import open_database
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
-from tasks.ml.artifact import LaudosJson
-from tasks.ml.conformal import Thresholds
+from tasks.ml.network.artifact import LaudosJson
+from tasks.ml.network.conformal import Thresholds
 from tasks.model_folders import folder_of
-from tasks.monitor import Told, look_back, measure_champion
-from tasks.settings import Settings
-from tasks.tonight import tonight
+from tasks.night import alarms
+from tasks.night.monitor import Told, look_back, measure_champion
+from tasks.night.tonight import tonight
+from tasks.settings.settings import Settings
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
 from tests.runs import begin
 

@@ -19,9 +19,9 @@ from db.lessons import BEGUN
 from db.tables import prediction, run
 from flows.nightly import NightlySummary, nightly
 from tasks.database import open_database
-from tasks.doctor import doctor
-from tasks.nightly import Attempts
-from tasks.settings import Settings
+from tasks.night.nightly import Attempts
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.flows import town
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")

@@ -16,7 +16,7 @@ from db.tables import model, run
 from flows.pretrain import pretrain
 from tasks.database import open_database
 from tasks.errors import ConfigurationError, NothingToWorkOn
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.world import CLASSIFIER, TABLES, World
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")

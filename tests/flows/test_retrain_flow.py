@@ -17,7 +17,7 @@ from tasks.database import open_database
 from tasks.errors import Busy, NothingToWorkOn
 from tasks.ledger import recorded_run
 from tasks.model_folders import data_card_path, report_path
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.world import CLASSIFIER, TABLES, World
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")

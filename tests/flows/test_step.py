@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, StepFailed
 from tasks.ml.errors import UnfitData
-from tasks.nightly import Attempts
+from tasks.night.nightly import Attempts
 from tasks.step import Name, flow, sealed, step
 
 SECRET = "Paciente Fulana de Tal: carcinoma ductal"

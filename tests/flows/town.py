@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.demo import RESERVED_SHARE, make_hospital
+from tasks.demo.demo import RESERVED_SHARE, make_hospital
 
 CLASSIFIER = "malignidade"
 

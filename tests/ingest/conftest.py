@@ -26,8 +26,8 @@ from sqlalchemy import insert as insert_into
 from db.engine import reading, writing
 from db.ledger import Counts
 from db.tables import feature, label, patient_group, quarantine, report, report_version, source
-from tasks.ingest import ingest_from
-from tasks.settings import Settings
+from tasks.intake.ingest import ingest_from
+from tasks.settings.settings import Settings
 from tests.runs import begin
 
 PAAF = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from db import doctor
 from db.engine import reading
-from tasks.erase import Erasure, Request, erase
+from tasks.upkeep.erase import Erasure, Request, erase
 from tests.ingest.conftest import CANARY as CANARY
 from tests.ingest.conftest import Desk
 

@@ -19,9 +19,9 @@ from db.ledger import Counts
 from db.source_pages import PageSize
 from db.source_reader import SourceReader
 from db.tables import quarantine, report_version
-from tasks.ingest import source_table
-from tasks.quarantine import show_quarantine
-from tasks.settings import Settings
+from tasks.intake.ingest import source_table
+from tasks.intake.quarantine import show_quarantine
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 LAUDO = "Conclusão: punção de nódulo “benigno”"

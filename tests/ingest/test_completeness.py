@@ -14,11 +14,11 @@ from db.engine import reading
 from db.errors import LaudosError
 from db.ledger import Counts
 from db.tables import report, report_version
-from tasks import ingest
-from tasks.intake_rows import patient_key
+from tasks.intake import ingest
+from tasks.intake.rows import patient_key
 from tasks.ml.splits import split_of
-from tasks.settings import Settings
-from tasks.training_set import freeze
+from tasks.settings.settings import Settings
+from tasks.training.training_set import freeze
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 HOUR = timedelta(hours=1)

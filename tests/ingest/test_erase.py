@@ -13,7 +13,7 @@ from db.engine import writing
 from db.errors import Busy, ConfigurationError
 from db.ledger import Counts
 from db.tables import audit, feature, label, patient_group, quarantine, report, report_version, run
-from tasks.erase import Request, erase, lift, look
+from tasks.upkeep.erase import Request, erase, lift, look
 from tests.ingest.conftest import Desk, Hospital, row
 from tests.ingest.erasing import CANARY, WHY, go, silent, sound
 

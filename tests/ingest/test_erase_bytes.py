@@ -25,10 +25,10 @@ from db.errors import Busy
 from db.sqlite_copy import beside
 from db.tables import quarantine, report, report_version
 from db.wiping import wipe
-from tasks.doctor import doctor as examine
-from tasks.erase import finish_left
-from tasks.repair import repair
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor as examine
+from tasks.upkeep.erase import finish_left
+from tasks.upkeep.repair import repair
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 from tests.ingest.erasing import CANARY, WHY, go, silent
 from tests.test_layers import ROOT
@@ -154,7 +154,7 @@ def test_a_reader_that_keeps_old_pages_is_told_and_the_rest_is_done_by_a_repair(
 
 CHILD = """
 import os, signal, sys
-from flows.cli import app
+from flows.cli.app import app
 from tasks.ml import faultpoints
 
 point, *words = sys.argv[1:]

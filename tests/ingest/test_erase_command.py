@@ -10,7 +10,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from db.tables import audit, run
-from flows.cli import app
+from flows.cli.app import app
 from tests.ingest.conftest import Desk, Hospital, row
 
 WHY = ("--because", "request 17/2026")

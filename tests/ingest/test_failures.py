@@ -23,9 +23,9 @@ from db.errors import Busy, DatabaseFailure, LaudosError
 from db.ledger import Counts
 from db.source_reader import SourceReader, SourceRow
 from db.tables import report, run, source
-from tasks.ingest import source_table
+from tasks.intake.ingest import source_table
 from tasks.ledger import recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 HOUR = timedelta(hours=1)
@@ -157,9 +157,9 @@ import os, signal
 from datetime import UTC, datetime
 from db import ledger
 from tasks.database import open_database
-from tasks.ingest import ingest_from
+from tasks.intake.ingest import ingest_from
 from tasks.ledger import recorded_run
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 settings, pages, add_batch = Settings.load(), [], ledger.add_batch
 

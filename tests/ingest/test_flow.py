@@ -14,8 +14,8 @@ from db.errors import Busy, ConfigurationError, NothingToWorkOn
 from db.ledger import Counts
 from db.tables import run
 from flows.ingest import ingest
-from tasks.ingest import ingest_source
-from tasks.settings import Settings
+from tasks.intake.ingest import ingest_source
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 

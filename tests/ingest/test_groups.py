@@ -17,10 +17,10 @@ from db.groups import Groups, newest_values
 from db.ledger import Counts
 from db.source_reader import SourceRow
 from db.tables import patient_group, quarantine, report, report_version
-from tasks.intake_groups import groups_of
-from tasks.intake_rows import row_from, row_of
-from tasks.ml.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
-from tasks.settings import Settings
+from tasks.intake.groups import groups_of
+from tasks.intake.rows import row_from, row_of
+from tasks.ml.reading.patient_groups import age_band, age_band_at, institution_of, race_of, sex_of
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 # the hospital's table has few columns: two of them say here what those of a real one would

@@ -11,8 +11,8 @@ from sqlalchemy import select, text
 
 from db.ledger import Counts
 from db.tables import label
-from tasks.quarantine_retry import retry_quarantine
-from tasks.settings import Settings
+from tasks.intake.quarantine_retry import retry_quarantine
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 TWO = {"paaf": PAAF, "outro": {"labels": ["x", "y"], "critical": "y"}}

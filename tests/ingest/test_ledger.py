@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 from db import doctor, offenders
 from db.engine import reading, writing
 from db.tables import report_version, run
-from tasks.quarantine_retry import retry_quarantine
+from tasks.intake.quarantine_retry import retry_quarantine
 from tests.ingest.conftest import Desk, Hospital, row
 
 HOUR = timedelta(hours=1)

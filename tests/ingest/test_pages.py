@@ -11,8 +11,8 @@ from db.ledger import Counts
 from db.reports import Content
 from db.source_reader import SourceRow
 from db.tables import report, report_version, run, run_batch, source
-from tasks.intake_rows import row_of
-from tasks.settings import Settings
+from tasks.intake.rows import row_of
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 HOUR = timedelta(hours=1)

@@ -16,11 +16,9 @@ from db import lock
 from db.errors import Busy, ConfigurationError, NothingToWorkOn
 from db.ledger import Counts
 from db.tables import audit, quarantine
-from flows import cli_quarantine
-from flows.cli_quarantine import app
-from tasks import intake
-from tasks.ml import cleaning
-from tasks.quarantine import (
+from flows.cli.quarantine import app
+from tasks.intake import intake
+from tasks.intake.quarantine import (
     dismiss_group,
     dismiss_quarantine,
     export_quarantine,
@@ -28,8 +26,9 @@ from tasks.quarantine import (
     list_quarantine,
     show_quarantine,
 )
-from tasks.quarantine_retry import retry_quarantine
-from tasks.settings import Settings
+from tasks.intake.quarantine_retry import retry_quarantine
+from tasks.ml.reading import cleaning
+from tasks.settings.settings import Settings
 from tests.ingest.conftest import PAAF, Desk, Hospital, columns, row
 
 
@@ -152,7 +151,7 @@ def test_text_is_shown_on_a_terminal_only_and_only_when_asked(
     assert "--- 12 ---" not in told
     refused = ask("show", number, "--text")
     assert (refused.exit_code, "--- 12 ---" in refused.output) == (2, False)
-    monkeypatch.setattr(cli_quarantine, "on_a_terminal", lambda: True)
+    monkeypatch.setattr("flows.cli.quarantine.on_a_terminal", lambda: True)
     assert "--- 12 ---" in ask("show", number, "--text").output
     assert ask("show", number, "--text", "--json").exit_code == 2
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from db import schema
 from db.engine import open_engine
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.world import TABLES, World
 
 

@@ -9,14 +9,14 @@ from safetensors.numpy import load_file
 from db import models
 from db.engine import reading
 from db.models import Champion, Model, Promotion
-from tasks.distill import Distilled, make_student
-from tasks.evaluate import Evaluated, evaluate_on_holdout
-from tasks.ml.distillation import Recipe
+from tasks.ml.training.distillation import Recipe
 from tasks.model_folders import folder_of
-from tasks.plan import How, plan
-from tasks.promote import Decided, decide
-from tasks.train import Trained, train_planned
-from tasks.training_set import freeze
+from tasks.promotion.promote import Decided, decide
+from tasks.training.distill import Distilled, make_student
+from tasks.training.evaluate import Evaluated, evaluate_on_holdout
+from tasks.training.plan import How, plan
+from tasks.training.train import Trained, train_planned
+from tasks.training.training_set import freeze
 from tests.learning.world import CLASSIFIER, World
 
 RECIPE = Recipe()

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.ml.artifact import read_facts
-from tasks.ml.attentive import attention_of
-from tasks.ml.conclusions import ConclusionHeadings, shipped
-from tasks.ml.long_reports import LongReports
-from tasks.ml.predictor import Predictor
+from tasks.inspection.reproduce import reproduce
+from tasks.ml.network.artifact import read_facts
+from tasks.ml.network.attentive import attention_of
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.reading.conclusions import ConclusionHeadings, shipped
+from tasks.ml.reading.long_reports import LongReports
 from tasks.model_folders import folder_of
-from tasks.reproduce import reproduce
 from tests.learning.retraining import challenge, distilled, model_of, retrain
 from tests.learning.world import TRAINING, World
 
@@ -68,7 +68,7 @@ def test_a_long_reports_windows_are_those_that_the_model_was_trained_with(
     assert predictor.facts.long_reports == LongReports(shipped(), "max")
     before = predictor.predict([text])
     # headings that a later laudos adds are no concern of a model that was trained before
-    monkeypatch.setattr("tasks.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
+    monkeypatch.setattr("tasks.training.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
     assert loaded().predict([text]) == before
     plain = replace(predictor, facts=replace(predictor.facts, long_reports=LongReports()))
     assert not np.array_equal(plain.vectors([text]).vectors, predictor.vectors([text]).vectors)
@@ -81,7 +81,7 @@ def test_with_later_headings_a_head_a_student_and_a_model_made_again_cut_by_thos
     world.add(HOSPITAL)
     first = retrain(world).trained
     model = model_of(world, first.model_id)
-    monkeypatch.setattr("tasks.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
+    monkeypatch.setattr("tasks.training.train_body.shipped", lambda: ConclusionHeadings(("nota",), ()))
 
     world.add(range(60, 66))
     night, again = challenge(world, "head"), challenge(world, "head")

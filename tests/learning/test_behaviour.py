@@ -14,13 +14,13 @@ from db.engine import reading
 from db.metrics import Metric
 from db.models import Model
 from db.tables import feature
-from tasks import promote
-from tasks.behaviour import POPULATION, suite_of
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import Suite
 from tasks.model_folders import report_path
-from tasks.model_report import write_model_report
-from tasks.settings import ClassifierSettings, Settings
+from tasks.pages.model_report import write_model_report
+from tasks.promotion import promote
+from tasks.settings.settings import ClassifierSettings, Settings
+from tasks.training.behaviour import POPULATION, suite_of
 from tests.learning.retraining import decisions, retrain
 from tests.learning.world import World
 

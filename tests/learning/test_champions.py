@@ -16,15 +16,15 @@ from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit as audit_table
 from db.tables import snapshot
-from tasks.approval import approve_model, pending_of
-from tasks.candidacy import lapse
-from tasks.ml.model_report import STILL_WAITS
+from tasks.ml.pages.model_report import STILL_WAITS
 from tasks.ml.splits import split_of
 from tasks.model_folders import point_at_champion, pointer_path, report_path
-from tasks.model_report import write_model_report
-from tasks.models import list_models, reference, roll_back, rollback, show_model
-from tasks.plan_check import check_plan
-from tasks.promote import decide, look_at
+from tasks.models.models import list_models, reference, roll_back, rollback, show_model
+from tasks.pages.model_report import write_model_report
+from tasks.promotion.approval import approve_model, pending_of
+from tasks.promotion.candidacy import lapse
+from tasks.promotion.plan_check import check_plan
+from tasks.promotion.promote import decide, look_at
 from tests.learning.retraining import alter, challenge, champion_of, decisions, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, World, patient_key
 
@@ -104,7 +104,7 @@ def test_a_champion_that_changed_while_a_challenger_was_judged_stays(
             models.crown(c, CLASSIFIER, other, expected_epoch=1, now=world.now)
         return verdict_of(*given)
 
-    from tasks import promote
+    from tasks.promotion import promote
 
     verdict_of = promote._verdict
     monkeypatch.setattr(promote, "_verdict", judged_slowly)

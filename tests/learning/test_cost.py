@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from db.engine import reading
-from tasks.cost import budget_reasons
-from tasks.ml.budget import SIZE, SPEED, TIME
-from tasks.ml.rules import Rules
-from tasks.monitor import look_back
-from tasks.plan import How
-from tasks.promote import Decided, decide
-from tasks.tonight import tonight
+from tasks.ml.judging.rules import Rules
+from tasks.ml.network.budget import SIZE, SPEED, TIME
+from tasks.night.monitor import look_back
+from tasks.night.tonight import tonight
+from tasks.promotion.cost import budget_reasons
+from tasks.promotion.promote import Decided, decide
+from tasks.training.plan import How
 from tests.learning.retraining import challenge, champion_of, decisions, model_of
 from tests.learning.world import TRAINING, World
 

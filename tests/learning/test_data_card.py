@@ -13,11 +13,11 @@ from sqlalchemy import func, select, update
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.tables import report, report_version, snapshot_item, synthetic_set
-from tasks.data_card import card_of, write_data_card
 from tasks.ml.audit.result import Audit, Check
 from tasks.model_folders import data_card_path
-from tasks.synthesize import write_set
-from tasks.training_set import export_snapshot, freeze
+from tasks.synthesis.synthesize import write_set
+from tasks.training.data_card import card_of, write_data_card
+from tasks.training.training_set import export_snapshot, freeze
 from tests.learning.world import CLASSIFIER, World, patient_key, text_of
 
 MIXED = {
@@ -109,7 +109,7 @@ def test_a_card_says_where_its_synthetic_reports_are_not_those_of_one_whole_set(
     world: World, reconfigured: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = Audit(1, 1, {}, 1, True, (Check("words", "passed", "p"),))
-    monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
+    monkeypatch.setattr("tasks.synthesis.audit._audit", lambda *_: sound)
     mixed = reconfigured(world, **MIXED)
     mixed.add(range(40))
     for seed in (0, 1):

@@ -14,18 +14,18 @@ from db import metrics
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit, label, model, report, report_version
-from tasks import distill
-from tasks.distill import POPULATION, compare, teacher_of
-from tasks.evaluate import evaluate_on_holdout
-from tasks.learning_data import read_unlabelled
-from tasks.ml.distillation import Recipe
+from tasks.inspection.reproduce import reproduce
 from tasks.ml.splits import split_of
+from tasks.ml.training.distillation import Recipe
 from tasks.model_folders import checkpoints_of, folder_of
-from tasks.models import roll_back
-from tasks.plan import config_sha, plan
-from tasks.promote import decide
-from tasks.reproduce import reproduce
-from tasks.training_set import freeze
+from tasks.models.models import roll_back
+from tasks.promotion.promote import decide
+from tasks.training import distill
+from tasks.training.distill import POPULATION, compare, teacher_of
+from tasks.training.evaluate import evaluate_on_holdout
+from tasks.training.learning_data import read_unlabelled
+from tasks.training.plan import config_sha, plan
+from tasks.training.training_set import freeze
 from tests.learning.retraining import challenge, champion_of, distilled, model_of, retrain
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
 

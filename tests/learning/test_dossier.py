@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from db.errors import LaudosError
-from tasks.dossier import MANIFEST, write_dossier
-from tasks.model_report import write_model_report
+from tasks.inspection.dossier import MANIFEST, write_dossier
+from tasks.pages.model_report import write_model_report
 from tests.learning.retraining import decisions, model_of, retrain
 from tests.learning.world import World, patient_key, text_of
 

@@ -9,12 +9,12 @@ import pytest
 
 from db.engine import reading
 from db.errors import ConfigurationError
-from tasks import doctor_folders
-from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.encoders.folder import facts_of, seal, take_in
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
 from tasks.model_folders import encoders_folder
-from tasks.pretrain_learning import Asked
+from tasks.pretraining.learning import Asked
+from tasks.upkeep import doctor_folders
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.test_pretrain import pretrained
 from tests.learning.world import World

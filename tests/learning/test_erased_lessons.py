@@ -15,15 +15,15 @@ from db.engine import reading, writing
 from db.lessons import Taught
 from db.models import Model, State, Trained
 from db.tables import feature, report, report_version, run, snapshot_item
-from tasks import learning_data
-from tasks.doctor import examine
-from tasks.dossier import write_dossier
-from tasks.erase import Erasure, Request, erase
-from tasks.model_card import card_of, write_card
+from tasks.inspection.dossier import write_dossier
+from tasks.inspection.reproduce import _folder
 from tasks.model_folders import STUDENT, baselines_path, checkpoints_of, model_card_path
-from tasks.models import show_model
-from tasks.pretrain_record import record
-from tasks.reproduce import _folder
+from tasks.models.models import show_model
+from tasks.pages.model_card import card_of, write_card
+from tasks.pretraining.record import record
+from tasks.training import learning_data
+from tasks.upkeep.doctor import examine
+from tasks.upkeep.erase import Erasure, Request, erase
 from tests.learning.retraining import challenge, champion_of, model_of, retrain
 from tests.learning.world import CLASSIFIER, World
 

@@ -8,13 +8,13 @@ import pytest
 
 from db import synthetic_sets
 from db.engine import reading
-from tasks.ml import encoder
-from tasks.ml.conformal import decide
-from tasks.ml.predictor import Predictor
+from tasks.ml.network import encoder
+from tasks.ml.network.conformal import decide
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.splits import split_of
 from tasks.model_folders import folder_of
-from tasks.renewal import hard_reports
-from tasks.synthesize import write_set
+from tasks.synthesis.renewal import hard_reports
+from tasks.synthesis.synthesize import write_set
 from tests.learning.retraining import alter, champion_of, model_of, retrain
 from tests.learning.world import CLASSIFIER, World
 

@@ -24,7 +24,7 @@ CHILD = """
 import torch
 from datetime import UTC, datetime
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.retraining import challenge
 from tests.learning.world import World
 

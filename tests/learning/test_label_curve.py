@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from db.engine import writing
 from db.tables import label, report, report_version
-from flows.cli import main
+from flows.cli.app import main
 from tasks.ml.splits import split_of
 from tests.learning.retraining import retrain
 from tests.learning.world import World, patient_key

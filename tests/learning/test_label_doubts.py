@@ -13,12 +13,12 @@ from sqlalchemy import select, update
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, label, model, report, report_version
-from flows.cli import main
-from flows.cli_session import plain
-from tasks import train_body
-from tasks.label_doubts import Doubts, label_doubts
-from tasks.labelled_vectors import labels_of_body
+from flows.cli.app import main
+from flows.cli.session import plain
+from tasks.labels.doubts import Doubts, label_doubts
+from tasks.labels.vectors import labels_of_body
 from tasks.ml.splits import split_of
+from tasks.training import train_body
 from tests.learning.retraining import champion_of, distilled, model_of, retrain
 from tests.learning.world import CLASSIFIER, TRAINING, World, patient_key
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from db import snapshots
 from db.engine import reading
-from tasks.labelled_vectors import labelled_vectors
-from tasks.ml.linear_reader import FILE
-from tasks.ml.predictor import Predictor
+from tasks.inspection.recorded_training import as_recorded
+from tasks.labels.vectors import labelled_vectors
+from tasks.ml.network.linear_reader import FILE
+from tasks.ml.network.predictor import Predictor
 from tasks.model_folders import folder_of
-from tasks.models import show_model
-from tasks.plan import training_config
-from tasks.recorded_training import as_recorded
+from tasks.models.models import show_model
+from tasks.training.plan import training_config
 from tests.learning.retraining import champion_of, model_of, retrain
 from tests.learning.world import CLASSIFIER, TRAINING, World
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.ml.artifact import read_facts
-from tasks.ml.published import pretraining_facts
+from tasks.inspection.reproduce import reproduce
+from tasks.ml.network.artifact import read_facts
+from tasks.ml.network.published import pretraining_facts
 from tasks.model_folders import folder_of
-from tasks.model_report import report_of
-from tasks.models import show_model
-from tasks.plan import config_sha, training_config
-from tasks.reproduce import reproduce
+from tasks.models.models import show_model
+from tasks.pages.model_report import report_of
+from tasks.training.plan import config_sha, training_config
 from tests.conftest import Capable
 from tests.learning.retraining import challenge, distilled, model_of, retrain
 from tests.learning.test_pretrain import pretrained
@@ -59,7 +59,7 @@ def test_a_machine_without_bfloat16_says_that_it_cannot_come_to_the_same_weights
     capable(True)
     made = challenge(hospital)
     capable(False)
-    monkeypatch.setattr("tasks.reproduce.taught_by", None)  # nothing is trained to find that out
+    monkeypatch.setattr("tasks.inspection.reproduce.taught_by", None)  # nothing is trained to find that out
     again = reproduce(hospital.engine, hospital.settings, made.model_id)
     [told] = again.differences
     assert not again.same

@@ -10,9 +10,9 @@ import pytest
 from db.engine import writing
 from db.errors import LaudosError
 from db.tables import promotion
-from tasks.ml.card_words import LANGUAGES, Language, words
-from tasks.model_card import card_of, write_model_card
+from tasks.ml.pages.card_words import LANGUAGES, Language, words
 from tasks.model_folders import model_card_path
+from tasks.pages.model_card import card_of, write_model_card
 from tests.learning.retraining import challenge, retrain
 from tests.learning.world import World, patient_key, text_of
 

@@ -22,20 +22,21 @@ from db import snapshots
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import audit, label, metric, report, report_version
-from tasks import pretrain, pretrain_learning
-from tasks.leftovers import leftovers
-from tasks.ml.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
 from tasks.ml.errors import BrokenArtifact, TrainingDiverged, UnfitData
-from tasks.ml.published import pretraining_facts
+from tasks.ml.network.encoder import EncoderSpec, load_encoder, make_scratch, untrained_like
+from tasks.ml.network.published import pretraining_facts
 from tasks.ml.splits import split_of
 from tasks.model_folders import pretrained_folder, pretraining_of, pretraining_page_path
-from tasks.pretrain import PretrainedEncoder, make_encoder, starting
-from tasks.pretrain_corpus import draw_corpus, exam_texts, owned_texts, remember, remembered
-from tasks.pretrain_gain import Helped, compare
-from tasks.pretrain_learning import Asked
-from tasks.pretrain_record import unrecorded
-from tasks.retention import apply
-from tasks.training_set import freeze
+from tasks.pretraining import learning as pretrain_learning
+from tasks.pretraining import pretrain
+from tasks.pretraining.corpus import draw_corpus, exam_texts, owned_texts, remember, remembered
+from tasks.pretraining.gain import Helped, compare
+from tasks.pretraining.learning import Asked
+from tasks.pretraining.pretrain import PretrainedEncoder, make_encoder, starting
+from tasks.pretraining.record import unrecorded
+from tasks.training.training_set import freeze
+from tasks.upkeep.leftovers import leftovers
+from tasks.upkeep.retention import apply
 from tests.learning.retraining import retrain
 from tests.learning.world import CLASSIFIER, LABELS, TRAINING, World, patient_key, text_of
 
@@ -386,7 +387,7 @@ CHILD = """
 import torch
 from datetime import UTC, datetime
 from tasks.database import open_database
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.learning.test_pretrain import LONG, pretrained
 from tests.learning.world import World
 

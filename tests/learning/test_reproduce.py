@@ -15,11 +15,11 @@ from sqlalchemy import func, select, update
 from db import snapshots, sqlite_copy
 from db.engine import reading, writing
 from db.tables import metadata, model, report_version, snapshot_item
-from flows.cli_evidence_words import tell_reproduced
-from tasks import learning_data, train, train_body
-from tasks.plan import config_sha
-from tasks.reproduce import reproduce
-from tasks.training_set import content_sha, freeze
+from flows.cli.evidence_words import tell_reproduced
+from tasks.inspection.reproduce import reproduce
+from tasks.training import learning_data, train, train_body
+from tasks.training.plan import config_sha
+from tasks.training.training_set import content_sha, freeze
 from tests.learning.retraining import alter, challenge, model_of, retrain
 from tests.learning.world import CLASSIFIER, TRAINING, World
 
@@ -86,7 +86,9 @@ def test_a_network_and_a_head_come_out_the_same_and_nothing_is_left_behind(
 def test_a_setting_that_there_is_no_longer_is_told_before_anything_is_trained(
     taught: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.reproduce._train_again", lambda *_: pytest.fail("nothing may be trained here"))
+    monkeypatch.setattr(
+        "tasks.inspection.reproduce._train_again", lambda *_: pytest.fail("nothing may be trained here")
+    )
     config = model_of(taught, 1).config
     config["training"]["exercises"] = 24
     with writing(taught.engine) as c:
@@ -154,7 +156,7 @@ def test_what_is_missing_or_altered_is_told_before_anything_is_trained(
     def refuse(*_: object) -> None:
         raise AssertionError("nothing may be trained here")
 
-    monkeypatch.setattr("tasks.reproduce.taught_by", refuse)
+    monkeypatch.setattr("tasks.inspection.reproduce.taught_by", refuse)
 
     def told(number: int) -> dict[str, str]:
         found = reproduce(taught.engine, taught.settings, number)

@@ -7,10 +7,6 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from tasks.backup import back_up, restore
-from tasks.data_card import write_data_card
-from tasks.evaluate import baselines_on
-from tasks.learning_data import read_part
 from tasks.ml.splits import split_of
 from tasks.model_folders import (
     baselines_path,
@@ -20,8 +16,12 @@ from tasks.model_folders import (
     folder_of,
     report_path,
 )
-from tasks.model_report import write_model_report
-from tasks.retention import apply
+from tasks.pages.model_report import write_model_report
+from tasks.training.data_card import write_data_card
+from tasks.training.evaluate import baselines_on
+from tasks.training.learning_data import read_part
+from tasks.upkeep.backup import back_up, restore
+from tasks.upkeep.retention import apply
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import LABELS, World, patient_key
 

@@ -12,16 +12,16 @@ from transformers import pipeline
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, metric, model, promotion
-from tasks.evaluate import evaluate_model
-from tasks.ml import encoder
-from tasks.ml.predictor import Predictor
+from tasks.inspection.reproduce import reproduce
+from tasks.ml.network import encoder
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.splits import split_of, unit_interval
 from tasks.model_folders import folder_of, pointer_path
-from tasks.model_report import write_model_report
-from tasks.plan import How
-from tasks.promote import decide, promote_if_earned
-from tasks.reproduce import reproduce
-from tasks.train import train
+from tasks.pages.model_report import write_model_report
+from tasks.promotion.promote import decide, promote_if_earned
+from tasks.training.evaluate import evaluate_model
+from tasks.training.plan import How
+from tasks.training.train import train
 from tests.learning.retraining import (
     alter,
     challenge,

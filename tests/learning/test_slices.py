@@ -11,14 +11,14 @@ from db import slices
 from db.engine import reading, writing
 from db.slices import Kind
 from db.tables import metric, patient_group, report_version
-from tasks.finer_figures import holdout_fields
-from tasks.learning_data import read_part
-from tasks.ml.fairness import fairness_reasons, gaps_of
-from tasks.ml.measures import Sample
-from tasks.ml.rules import Rules
-from tasks.model_report import report_of
-from tasks.models import model_row
-from tasks.training_set import freeze
+from tasks.ml.judging.fairness import fairness_reasons, gaps_of
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.rules import Rules
+from tasks.models.models import model_row
+from tasks.pages.model_report import report_of
+from tasks.training.finer_figures import holdout_fields
+from tasks.training.learning_data import read_part
+from tasks.training.training_set import freeze
 from tests.learning.retraining import retrain
 from tests.learning.world import CLASSIFIER, World
 

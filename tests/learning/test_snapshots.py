@@ -15,9 +15,9 @@ from sqlalchemy import select, update
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import report, report_version, snapshot, snapshot_item
-from tasks.label_give import Said, label_give
+from tasks.labels.give import Said, label_give
 from tasks.ml.splits import split_of
-from tasks.training_set import export_snapshot, freeze
+from tasks.training.training_set import export_snapshot, freeze
 from tests.learning.world import CLASSIFIER, World, patient_key
 
 

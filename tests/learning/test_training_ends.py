@@ -10,14 +10,14 @@ from sqlalchemy import select
 
 from db.engine import reading
 from db.tables import metric
-from tasks import train_body
-from tasks.learning_data import read_part
-from tasks.ml.artifact import read_facts
-from tasks.ml.body_training import TrainLog
+from tasks.inspection.reproduce import reproduce
+from tasks.ml.network.artifact import read_facts
+from tasks.ml.training.body_training import TrainLog
 from tasks.model_folders import folder_of
-from tasks.model_report import report_of
-from tasks.models import show_model
-from tasks.reproduce import reproduce
+from tasks.models.models import show_model
+from tasks.pages.model_report import report_of
+from tasks.training import train_body
+from tasks.training.learning_data import read_part
 from tests.learning.retraining import challenge, model_of, retrain
 from tests.learning.world import LABELS, TRAINING, World
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from db.engine import reading, writing
 from db.tables import label, report, report_version, run, source
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 CLASSIFIER = "achado"
 LABELS = ["benigno", "maligno"]

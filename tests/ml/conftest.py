@@ -27,11 +27,11 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from tasks.ml.artifact import LaudosJson
-from tasks.ml.attentive import attentive
-from tasks.ml.conformal import Thresholds
-from tasks.ml.encoder import EncoderSpec, able_to_pad, encoder_sha, make_scratch
-from tasks.ml.vocabulary import word_piece_tokenizer
+from tasks.ml.network.artifact import LaudosJson
+from tasks.ml.network.attentive import attentive
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.encoder import EncoderSpec, able_to_pad, encoder_sha, make_scratch
+from tasks.ml.reading.vocabulary import word_piece_tokenizer
 
 Network = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.ml.artifact import FACTS, MANIFEST, LaudosJson, Published, publish, read_facts, verify
 from tasks.ml.errors import BrokenArtifact, DiskFull
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.artifact import FACTS, MANIFEST, LaudosJson, Published, publish, read_facts, verify
+from tasks.ml.network.predictor import Predictor
 from tests.ml.conftest import Network
 from tests.ml.killed import told_by
 
@@ -23,9 +23,9 @@ KILLED_EVERYWHERE = """
 import json, os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from tasks.ml.artifact import LaudosJson, publish, verify
-from tasks.ml.conformal import Thresholds
-from tasks.ml.encoder import EncoderSpec, make_scratch
+from tasks.ml.network.artifact import LaudosJson, publish, verify
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
 from tests.ml.conftest import LABELS, written
 from tests.ml.killed import in_child
 
@@ -241,7 +241,7 @@ def test_a_full_disk_publishes_nothing_and_says_so(tiny, facts_of, tmp_path: Pat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tasks.ml.artifact.os.fsync", full)
+    monkeypatch.setattr("tasks.ml.network.artifact.os.fsync", full)
     network = tiny()
     with pytest.raises(DiskFull, match="is full; free some space"):
         publish(tmp_path, "m1", *network, None, facts_of(network))

@@ -12,8 +12,14 @@ import torch
 from transformers import PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from tasks.ml.attentive import Attention, attentive
-from tasks.ml.distillation import (
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.network.attentive import Attention, attentive
+from tasks.ml.network.encoder import EncoderSpec, able_to_pad, encoder_sha, load_classifier, load_encoder
+from tasks.ml.network.features import encode, heard_by, last_linear
+from tasks.ml.network.head import head_of
+from tasks.ml.network.layers import layer_stack
+from tasks.ml.reading.windows import padded, windows_of
+from tasks.ml.training.distillation import (
     NO_LABEL,
     Recipe,
     distil,
@@ -22,13 +28,7 @@ from tasks.ml.distillation import (
     student_of,
     students_training,
 )
-from tasks.ml.encoder import EncoderSpec, able_to_pad, encoder_sha, load_classifier, load_encoder
-from tasks.ml.errors import UnfitEncoder
-from tasks.ml.features import encode, heard_by, last_linear
-from tasks.ml.head import head_of
-from tasks.ml.layers import layer_stack
-from tasks.ml.training import BodyTraining, train_body
-from tasks.ml.windows import padded, windows_of
+from tasks.ml.training.training import BodyTraining, train_body
 from tests.ml.conftest import LABELS, SHARED, STRIDE, WINDOW, Network, bare_network, choosy, deeper, save
 
 CONFIG = BodyTraining(

@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.ml.backends import BACKENDS, REFERENCE, Backend, Fidelity, compare, copied_to, reader_on, why_not
-from tasks.ml.conformal import Thresholds, fit_thresholds
 from tasks.ml.errors import BackendUnavailable
+from tasks.ml.network.backends import (
+    BACKENDS,
+    REFERENCE,
+    Backend,
+    Fidelity,
+    compare,
+    copied_to,
+    reader_on,
+    why_not,
+)
+from tasks.ml.network.conformal import Thresholds, fit_thresholds
 from tests.ml.conftest import Network
 
 here = pytest.mark.parametrize(

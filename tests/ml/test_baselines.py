@@ -8,8 +8,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from tasks.ml.baselines import baselines, keyword_rule
 from tasks.ml.errors import UnfitData
+from tasks.ml.judging.baselines import baselines, keyword_rule
 
 LABELS = ["benigno", "maligno"]
 SHARES = np.array([0.75, 0.25])

@@ -13,8 +13,8 @@ from tasks.ml import synthesis
 from tasks.ml.behaviour.run import SuiteRun, headline, run_suite
 from tasks.ml.behaviour.suite import Pair, UnknownSuite, bare, known_cues, load_suite, names_cue, shipped
 from tasks.ml.behaviour.suite_file import NEGATION
+from tasks.ml.checked_yaml import BadFile
 from tasks.ml.errors import UnfitData
-from tasks.ml.synthesis.checked_yaml import BadFile
 
 LANGUAGE = Path(synthesis.__file__).parent / "data"
 LABELS = ["benigno", "maligno"]

@@ -12,7 +12,7 @@ from tasks.ml.behaviour.gate import behaviour_reasons, lower_end_of_difference
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite import Suite, load_suite
 from tasks.ml.errors import UnfitData
-from tasks.ml.rules import Reason, Rules
+from tasks.ml.judging.rules import Reason, Rules
 
 RULES = Rules()
 PAAF = load_suite("paaf")

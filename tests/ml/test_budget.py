@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.ml.budget import (
+from tasks.ml.judging.rules import Rules, rules_sha
+from tasks.ml.network.budget import (
     MIB,
     REPORTS,
     ROUNDS,
@@ -22,7 +23,6 @@ from tasks.ml.budget import (
     time_reason,
     timed,
 )
-from tasks.ml.rules import Rules, rules_sha
 
 
 class Processor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tasks.ml.backends import OTHER_DECISIONS_MAX
-from tasks.ml.cascade import (
+from tasks.ml.network.backends import OTHER_DECISIONS_MAX
+from tasks.ml.network.cascade import (
     CRITICAL_LOST_MAX,
     ERROR,
     Agreement,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.ml import cleaning
-from tasks.ml.cleaning import CHARACTERS_MAX, RAW_MAX, clean, raw_sha
 from tasks.ml.errors import Unreadable
+from tasks.ml.reading import cleaning
+from tasks.ml.reading.cleaning import CHARACTERS_MAX, RAW_MAX, clean, raw_sha
 
 LAUDO = "CONCLUSÃO: punção de nódulo à direita – “benigno”. CLÍNICA: índice de É"
 

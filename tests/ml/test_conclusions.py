@@ -10,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.ml.conclusions import ConclusionHeadings, conclusions, shipped
-from tasks.ml.encoder import encoder_sha
-from tasks.ml.features import encode, reader_of
-from tasks.ml.long_reports import AS_EVER, LongReports
-from tasks.ml.sentences import ends_of
-from tasks.ml.spread import window_starts
+from tasks.ml.network.encoder import encoder_sha
+from tasks.ml.network.features import encode, reader_of
+from tasks.ml.reading.conclusions import ConclusionHeadings, conclusions, shipped
+from tasks.ml.reading.long_reports import AS_EVER, LongReports
+from tasks.ml.reading.sections import folded
+from tasks.ml.reading.sentences import ends_of
+from tasks.ml.reading.spread import window_starts
+from tasks.ml.reading.windows import padded, places_in, windows_of
 from tasks.ml.synthesis.exams import exams, generator
-from tasks.ml.variety.sections import folded
-from tasks.ml.windows import padded, places_in, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 KEPT = LongReports(conclusions=shipped())

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from tasks.ml.conformal import Thresholds, decide, fit_thresholds, prediction_sets, reports_needed
 from tasks.ml.errors import UnfitData
+from tasks.ml.network.conformal import Thresholds, decide, fit_thresholds, prediction_sets, reports_needed
 
 ERRORS = (0.05, 0.02)
 

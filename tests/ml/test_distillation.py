@@ -13,8 +13,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from tasks.ml.comparison import beside, share_kept
-from tasks.ml.distillation import (
+from tasks.ml.errors import UnfitEncoder
+from tasks.ml.judging.comparison import beside, share_kept
+from tasks.ml.network.layers import layer_stack
+from tasks.ml.training.distillation import (
     NO_LABEL,
     Recipe,
     Saved,
@@ -25,9 +27,7 @@ from tasks.ml.distillation import (
     student_of,
     turned,
 )
-from tasks.ml.errors import UnfitEncoder
-from tasks.ml.layers import layer_stack
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training.training import BodyTraining, train_body
 from tests.ml.conftest import STRIDE, WINDOW, Network, bare_network, deeper, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=2, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.ml.attentive import attention_of
-from tasks.ml.encoder import (
+from tasks.ml.errors import UnfitData, UnfitEncoder
+from tasks.ml.network.attentive import attention_of
+from tasks.ml.network.encoder import (
     EncoderSpec,
     check_window,
     encoder_sha,
@@ -23,8 +24,7 @@ from tasks.ml.encoder import (
     make_scratch,
     positions,
 )
-from tasks.ml.errors import UnfitData, UnfitEncoder
-from tasks.ml.features import encode
+from tasks.ml.network.features import encode
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, bare_network, save
 
 SMALL = EncoderSpec(window_tokens=WINDOW, hidden_size=32, layers=1, vocabulary=400)

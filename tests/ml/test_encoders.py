@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.encoder import EncoderSpec, encoder_sha, load_encoder
+from tasks.ml.checked_yaml import BadFile
 from tasks.ml.encoders.folder import FACTS, EncoderFacts, checked, found_in, read_encoder, seal, take_in
 from tasks.ml.encoders.folder import facts_of as encoder_facts
 from tasks.ml.encoders.hub import fetch
 from tasks.ml.encoders.presets import FILE, presets, read_presets
 from tasks.ml.errors import BrokenArtifact, UnfitEncoder
-from tasks.ml.features import encode
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.encoder import EncoderSpec, encoder_sha, load_encoder
+from tasks.ml.network.features import encode
+from tasks.ml.network.predictor import Predictor
 from tasks.ml.sealed import MANIFEST
-from tasks.ml.synthesis.checked_yaml import BadFile
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.training.training import BodyTraining, train_body
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, bare_network, written
 from tests.stand_in_hub import StandInHub
 

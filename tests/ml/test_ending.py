@@ -13,11 +13,11 @@ import pytest
 import torch
 from transformers import TrainerState
 
-from tasks.ml.body_training import BodyTraining, TrainLog
-from tasks.ml.checkpoints import COMPLETE, last_complete
 from tasks.ml.errors import UnfitData
-from tasks.ml.held_out import HeldOut
-from tasks.ml.training import train_body
+from tasks.ml.training.body_training import BodyTraining, TrainLog
+from tasks.ml.training.checkpoints import COMPLETE, last_complete
+from tasks.ml.training.held_out import HeldOut
+from tasks.ml.training.training import train_body
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 from tests.ml.killed import told_by
 
@@ -30,10 +30,10 @@ KILLED_AND_RESUMED = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from tasks.ml.body_training import BodyTraining
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.held_out import HeldOut
-from tasks.ml.training import train_body
+from tasks.ml.training.body_training import BodyTraining
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.training.held_out import HeldOut
+from tasks.ml.training.training import train_body
 from tests.ml.conftest import LABELS, written
 from tests.ml.killed import in_child, killed_at, sha_of
 

@@ -7,10 +7,10 @@ import pytest
 from sklearn import metrics
 
 from tasks.ml.errors import UnfitData
-from tasks.ml.evaluation import Figure, evaluate
-from tasks.ml.measures import ECE_BINS
-from tasks.ml.ranking import ranked_areas
-from tasks.ml.resampling import patient_weights
+from tasks.ml.judging.evaluation import Figure, evaluate
+from tasks.ml.judging.measures import ECE_BINS
+from tasks.ml.judging.ranking import ranked_areas
+from tasks.ml.judging.resampling import patient_weights
 
 Answers = tuple[np.ndarray, np.ndarray, list[str]]
 

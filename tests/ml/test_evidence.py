@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchmarks.attribution import attention, gradient_x_input, log_odds, occlusion, read, without
-from tasks.ml.encoder import able_to_pad
-from tasks.ml.evidence import Network, contributions, degrees, evidence, sentences
-from tasks.ml.long_reports import AS_EVER, LongReports
-from tasks.ml.windows import places_in, windows_of
+from tasks.ml.network.encoder import able_to_pad
+from tasks.ml.network.evidence import Network, contributions, degrees, evidence, sentences
+from tasks.ml.reading.long_reports import AS_EVER, LongReports
+from tasks.ml.reading.windows import places_in, windows_of
 from tests.ml.conftest import SHARED, STRIDE, WINDOW, bare_network, choosy
 from tests.ml.conftest import Network as Pair
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tasks.ml.fairness import fairness_reasons, gap_figures, gaps_of
-from tasks.ml.measures import Sample
-from tasks.ml.rules import Reason, Rules
-from tasks.ml.slice_fields import Field
+from tasks.ml.judging.fairness import fairness_reasons, gap_figures, gaps_of
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.rules import Reason, Rules
+from tasks.ml.judging.slice_fields import Field
 
 PATIENTS = 240
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.ml.errors import BrokenArtifact
-from tasks.ml.familiarity import (
+from tasks.ml.network.familiarity import (
     ERROR,
     LIMIT_MIN,
     PAIRS_MIN,

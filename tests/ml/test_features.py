@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.ml import windows
-from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.features import Heard, encode, last_linear
-from tasks.ml.head import head_of
-from tasks.ml.windows import windows_of
+from tasks.ml.network.encoder import encoder_sha
+from tasks.ml.network.features import Heard, encode, last_linear
+from tasks.ml.network.head import head_of
+from tasks.ml.reading import windows
+from tasks.ml.reading.windows import windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 

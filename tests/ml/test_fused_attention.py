@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.ml.encoder import encoder_sha, load_classifier
-from tasks.ml.fused_attention import FUSED, fused_attention
-from tasks.ml.training import BodyTraining, train_body
+from tasks.ml.network.encoder import encoder_sha, load_classifier
+from tasks.ml.network.fused_attention import FUSED, fused_attention
+from tasks.ml.training.training import BodyTraining, train_body
 from tests.ml.conftest import FAMILIES, STRIDE, WINDOW, Network, network_of, save, written
 
 # what each family calls the share of attention's weights that is dropped

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import UnfitData, UnfitEncoder
-from tasks.ml.features import encode, last_linear
-from tasks.ml.head import Head, fit_head, fold_in, probabilities
+from tasks.ml.network.encoder import encoder_sha
+from tasks.ml.network.features import encode, last_linear
+from tasks.ml.network.head import Head, fit_head, fold_in, probabilities
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 
 

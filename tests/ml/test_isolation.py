@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.ml.features import Encoded
-from tasks.ml.isolation import PROBE, read_each, readable
 from tasks.ml.memory import is_out_of_memory
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.features import Encoded
+from tasks.ml.network.isolation import PROBE, read_each, readable
+from tasks.ml.network.predictor import Predictor
 
 NO_MEMORY: dict[str, Callable[[], Any]] = {
     "python": lambda: bytearray(2**62),

@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tasks.ml.body_training import BodyTraining, Loss
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, head_of, probabilities, softmax_of
-from tasks.ml.held_out import drawn
-from tasks.ml.label_loss import label_loss
-from tasks.ml.training import train_body
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, head_of, probabilities, softmax_of
+from tasks.ml.training.body_training import BodyTraining, Loss
+from tasks.ml.training.held_out import drawn
+from tasks.ml.training.label_loss import label_loss
+from tasks.ml.training.training import train_body
 from tests.ml.conftest import SHARED, STRIDE, TELLING, WINDOW, Network
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=2, learning_rate=2e-3, batch_windows=8)

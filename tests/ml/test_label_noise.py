@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.ml.errors import UnfitData
-from tasks.ml.label_noise import Noise, find_noise, out_of_fold
+from tasks.ml.labels.label_noise import Noise, find_noise, out_of_fold
 
 REPORTS, LABELS, HIDDEN = 600, 3, 12
 WRONG = 0.10

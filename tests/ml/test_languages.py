@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from benchmarks.corpora import corpora_folder
-from tasks.ml.languages import language_of
-from tasks.ml.slice_fields import UNDETERMINED, fields_of
+from tasks.ml.judging.slice_fields import UNDETERMINED, fields_of
+from tasks.ml.reading.languages import language_of
 
 WRITTEN = {
     "pt": "Paciente com nódulo na mama direita, sem sinais de infiltração da pele. Foi realizada punção "

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.ml.errors import UnfitData
-from tasks.ml.features import Vectors
-from tasks.ml.learning_curve import Curve, forecast, learning_curve, measured, reports_max
+from tasks.ml.labels.learning_curve import Curve, forecast, learning_curve, measured, reports_max
+from tasks.ml.network.features import Vectors
 
 Part = tuple[Vectors, np.typing.NDArray[np.int64], list[str]]
 HIDDEN = 40

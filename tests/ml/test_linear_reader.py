@@ -11,19 +11,19 @@ import pytest
 import transformers
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from tasks.ml import linear_reader
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.calibration import Pool, calibrated_log_loss, fit_pool
-from tasks.ml.encoder import encoder_sha
 from tasks.ml.errors import BrokenArtifact, UnfitData
-from tasks.ml.evidence import Network as Explained
-from tasks.ml.evidence import evidence
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head_and_pool, head_of, probabilities, softmax_of
-from tasks.ml.linear_reader import FILE, PATIENTS_MIN, LinearReader, fit_linear_reader
-from tasks.ml.occurrences import Read, letters_in
-from tasks.ml.predictor import Predictor
-from tasks.ml.windows import windows_of
+from tasks.ml.network import linear_reader
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.calibration import Pool, calibrated_log_loss, fit_pool
+from tasks.ml.network.encoder import encoder_sha
+from tasks.ml.network.evidence import Network as Explained
+from tasks.ml.network.evidence import evidence
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head_and_pool, head_of, probabilities, softmax_of
+from tasks.ml.network.linear_reader import FILE, PATIENTS_MIN, LinearReader, fit_linear_reader
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.reading.occurrences import Read, letters_in
+from tasks.ml.reading.windows import windows_of
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, written
 
 TEXTS, TRUTH = written(160, seed=3)

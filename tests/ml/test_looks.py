@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.promotion import START, Chain, Holdout, regressions, stays, worse_by_the_margin
-from tasks.ml.looks import error_left, error_of, next_look, sure_lower_end
+from tasks.ml.judging.looks import error_left, error_of, next_look, sure_lower_end
 
 
 def test_all_looks_together_err_no_more_than_the_total() -> None:

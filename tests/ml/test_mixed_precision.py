@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.ml.bfloat16 import PROCESSORS, precision
-from tasks.ml.distillation import Recipe, distil, student_of
-from tasks.ml.encoder import EncoderSpec
-from tasks.ml.held_out import HeldOut
-from tasks.ml.masks import Masks
-from tasks.ml.pretraining import pretrain, speller
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining, TrainLog, train_body
+from tasks.ml.network.bfloat16 import PROCESSORS
+from tasks.ml.network.encoder import EncoderSpec
+from tasks.ml.pretraining.masks import Masks
+from tasks.ml.pretraining.pretraining import pretrain, speller
+from tasks.ml.training.distillation import Recipe, distil, student_of
+from tasks.ml.training.held_out import HeldOut
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining, TrainLog, precision, train_body
 from tests.conftest import Capable
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.ml import pictures
-from tasks.ml.body_training import Ending
-from tasks.ml.conformal import fit_thresholds
-from tasks.ml.document import as_markdown
-from tasks.ml.evaluation import Figure, evaluate
-from tasks.ml.familiarity import Limit
-from tasks.ml.loss_curve import Learnt
-from tasks.ml.model_report import Count, ModelReport, ReportFacts, model_report
-from tasks.ml.promotion import judge
-from tasks.ml.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
-from tasks.ml.rules import Rules
+from tasks.ml.judging.evaluation import Figure, evaluate
+from tasks.ml.judging.promotion import judge
+from tasks.ml.judging.rules import Rules
+from tasks.ml.network.conformal import fit_thresholds
+from tasks.ml.network.familiarity import Limit
+from tasks.ml.pages import pictures
+from tasks.ml.pages.document import as_markdown
+from tasks.ml.pages.loss_curve import Learnt
+from tasks.ml.pages.model_report import Count, ModelReport, ReportFacts, model_report
+from tasks.ml.pages.report_figures import SUBJECTS, behaviour_blocks, figure_blocks
+from tasks.ml.training.body_training import Ending
 
 LARGEST_BYTES = 200_000  # beyond this Prefect's UI gets slow to open
 

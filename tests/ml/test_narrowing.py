@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel
 
-from tasks.ml import narrowing
-from tasks.ml.distillation import student_of
-from tasks.ml.layers import layer_stack
-from tasks.ml.narrowing import narrow_config
+from tasks.ml.network import narrowing
+from tasks.ml.network.layers import layer_stack
+from tasks.ml.network.narrowing import narrow_config
+from tasks.ml.training.distillation import student_of
 from tests.ml.conftest import WINDOW, Network, bare_network
 from tests.ml.test_distillation import deeper
 

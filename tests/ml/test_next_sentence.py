@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tasks.ml.encoder import EncoderSpec, make_scratch
 from tasks.ml.errors import UnfitData, UnfitEncoder
-from tasks.ml.masks import NOT_ASKED, Masks
-from tasks.ml.next_sentence import FOLLOWS, FOREIGN, must_be_a_bert, pair_exam, pairs_in, pairs_of
-from tasks.ml.pretraining import pretrain, speller
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.pretraining.masks import NOT_ASKED, Masks
+from tasks.ml.pretraining.next_sentence import FOLLOWS, FOREIGN, must_be_a_bert, pair_exam, pairs_in, pairs_of
+from tasks.ml.pretraining.pretraining import pretrain, speller
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining
 from tests.ml.conftest import LABELS, SHARED, TELLING, WINDOW, Network, bare_network
 
 WORDS = [*SHARED, *TELLING[0], *TELLING[1]]

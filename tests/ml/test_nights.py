@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from matplotlib.figure import Figure
 
-from tasks.ml import nights as picture
+from tasks.ml.pages import nights as picture
 
 
 @pytest.mark.parametrize("letters", [1, 60])

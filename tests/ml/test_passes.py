@@ -12,15 +12,15 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.ml.attentive import attentive
-from tasks.ml.distillation import NO_LABEL, Recipe, distil, student_of
-from tasks.ml.encoder import EncoderSpec
-from tasks.ml.masks import Masks
-from tasks.ml.next_sentence import pairs_in
-from tasks.ml.pretraining import pretrain, speller
-from tasks.ml.token_store import write_store
-from tasks.ml.training import BodyTraining, TrainLog, train_body
-from tasks.ml.training_rows import in_passes
+from tasks.ml.network.attentive import attentive
+from tasks.ml.network.encoder import EncoderSpec
+from tasks.ml.pretraining.masks import Masks
+from tasks.ml.pretraining.next_sentence import pairs_in
+from tasks.ml.pretraining.pretraining import pretrain, speller
+from tasks.ml.training.distillation import NO_LABEL, Recipe, distil, student_of
+from tasks.ml.training.token_store import write_store
+from tasks.ml.training.training import BodyTraining, TrainLog, train_body
+from tasks.ml.training.training_rows import in_passes
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 
 ONE = BodyTraining(WINDOW, STRIDE, epochs=1, learning_rate=1e-3, batch_windows=16)

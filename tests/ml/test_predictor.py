@@ -13,14 +13,15 @@ import pytest
 import torch
 import transformers
 
-from tasks.ml import features, windows
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.backends import Backend
 from tasks.ml.errors import BrokenArtifact, UnfitData
-from tasks.ml.features import Heard, encode, last_linear, reader_of
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.predictor import Predictor
-from tasks.ml.windows import Windows
+from tasks.ml.network import features
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.backends import Backend
+from tasks.ml.network.features import Heard, encode, last_linear, reader_of
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.network.predictor import Predictor
+from tasks.ml.reading import windows
+from tasks.ml.reading.windows import Windows
 from tests.ml.conftest import LABELS, STRIDE, WINDOW, Network, written
 
 SHORT = "nódulo na mama com células atípicas"

@@ -13,14 +13,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from tasks.ml.encoder import EncoderSpec, able_to_pad, load_encoder
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
-from tasks.ml.masks import NOT_ASKED, Masks
-from tasks.ml.next_sentence import Pairs
-from tasks.ml.pretraining import exam, pretrain, share_back, speller
-from tasks.ml.token_store import FACTS, ROWS, TokenStore, kept_store, write_store
-from tasks.ml.training import BodyTraining
-from tasks.ml.windows import windows_of
+from tasks.ml.network.encoder import EncoderSpec, able_to_pad, load_encoder
+from tasks.ml.pretraining.masks import NOT_ASKED, Masks
+from tasks.ml.pretraining.next_sentence import Pairs
+from tasks.ml.pretraining.pretraining import exam, pretrain, share_back, speller
+from tasks.ml.reading.windows import windows_of
+from tasks.ml.training.token_store import FACTS, ROWS, TokenStore, kept_store, write_store
+from tasks.ml.training.training import BodyTraining
 from tests.ml.conftest import LABELS, WINDOW, Network, bare_network, save, written
 from tests.ml.killed import told_by
 
@@ -31,11 +31,11 @@ SCRATCH = EncoderSpec()
 KILLED_AND_RESUMED = """
 import json, sys
 from pathlib import Path
-from tasks.ml.encoder import EncoderSpec, make_scratch
-from tasks.ml.masks import Masks
-from tasks.ml.pretraining import pretrain, speller
-from tasks.ml.token_store import kept_store, write_store
-from tasks.ml.training import BodyTraining
+from tasks.ml.network.encoder import EncoderSpec, make_scratch
+from tasks.ml.pretraining.masks import Masks
+from tasks.ml.pretraining.pretraining import pretrain, speller
+from tasks.ml.training.token_store import kept_store, write_store
+from tasks.ml.training.training import BodyTraining
 from tests.ml.conftest import LABELS, written
 from tests.ml.killed import in_child, killed_at, sha_of
 

@@ -10,8 +10,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tasks.ml.errors import UnfitData
-from tasks.ml.promotion import judge
-from tasks.ml.rules import Rules, Verdict, rules_sha
+from tasks.ml.judging.promotion import judge
+from tasks.ml.judging.rules import Rules, Verdict, rules_sha
 
 LABELS = ["benigno", "maligno"]
 RULES = Rules(n_boot=400)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.ml.body_training import BodyTraining
-from tasks.ml.features import last_linear
-from tasks.ml.layers import layer_stack
-from tasks.ml.rates import rates_of, set_rates
-from tasks.ml.training import train_body
+from tasks.ml.network.features import last_linear
+from tasks.ml.network.layers import layer_stack
+from tasks.ml.training.body_training import BodyTraining
+from tasks.ml.training.rates import rates_of, set_rates
+from tasks.ml.training.training import train_body
 from tests.ml.conftest import STRIDE, WINDOW, Network, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=1, learning_rate=1e-3, batch_windows=8, layer_decay=0.5)

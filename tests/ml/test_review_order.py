@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.ml.review_order import review_order, uncertainty
+from tasks.ml.labels.review_order import review_order, uncertainty
 
 
 def answers(*sure: float) -> np.typing.NDArray[np.float64]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from tokenizers import normalizers
 
-from tasks.ml.attentive import attentive
-from tasks.ml.encoder import encoder_sha, load_classifier
-from tasks.ml.features import encode
-from tasks.ml.fused_attention import fused_attention
-from tasks.ml.sentences import ended_sentences, ends_of
-from tasks.ml.windows import padded, places_in, windows_of
+from tasks.ml.network.attentive import attentive
+from tasks.ml.network.encoder import encoder_sha, load_classifier
+from tasks.ml.network.features import encode
+from tasks.ml.network.fused_attention import fused_attention
+from tasks.ml.reading.sentences import ended_sentences, ends_of
+from tasks.ml.reading.windows import padded, places_in, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network, by_sentence, choosy, save
 
 FIRST, SECOND, THIRD = "nódulo com necrose.", "células coesas e uniformes;", "fundo de mitoses."

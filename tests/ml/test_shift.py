@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.ml import shift
-from tasks.ml.shift import Population, compare, label_mix, rings_from
+from tasks.ml.judging import shift
+from tasks.ml.judging.shift import Population, compare, label_mix, rings_from
 
 COLUMNS = 12
 SHARES = np.array([0.7, 0.3])

@@ -8,14 +8,14 @@ from datetime import date
 import numpy as np
 import pytest
 
-from tasks.ml.document import as_markdown
-from tasks.ml.evaluation import Figure, evaluate
-from tasks.ml.measures import Sample
-from tasks.ml.net_benefit import THRESHOLDS, net_benefit_figures
-from tasks.ml.recalibration import Calibration, clearly_better, compared, recalibrated
-from tasks.ml.report_slices import benefit_blocks, calibration_blocks, slice_blocks
-from tasks.ml.slice_fields import OTHERS, VALUES_MAX, Field, fields_of, length_of, months
-from tasks.ml.slices import SMALL_CRITICAL, slice_figures
+from tasks.ml.judging.evaluation import Figure, evaluate
+from tasks.ml.judging.measures import Sample
+from tasks.ml.judging.net_benefit import THRESHOLDS, net_benefit_figures
+from tasks.ml.judging.recalibration import Calibration, clearly_better, compared, recalibrated
+from tasks.ml.judging.slice_fields import OTHERS, VALUES_MAX, Field, fields_of, length_of, months
+from tasks.ml.judging.slices import SMALL_CRITICAL, slice_figures
+from tasks.ml.pages.document import as_markdown
+from tasks.ml.pages.report_slices import benefit_blocks, calibration_blocks, slice_blocks
 
 LABELS = ["benigno", "maligno"]
 REPORTS = 600

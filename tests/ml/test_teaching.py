@@ -12,9 +12,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from tasks.ml.errors import TrainingDiverged
-from tasks.ml.features import encode, last_linear
-from tasks.ml.teaching import teach
-from tasks.ml.training import BodyTraining
+from tasks.ml.network.features import encode, last_linear
+from tasks.ml.training.teaching import teach
+from tasks.ml.training.training import BodyTraining
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=6, learning_rate=2e-3, batch_windows=8)

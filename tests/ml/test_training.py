@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from transformers import BertForSequenceClassification
 
-from tasks.ml.attentive import attentive
-from tasks.ml.checkpoints import COMPLETE
-from tasks.ml.encoder import encoder_sha, load_classifier
 from tasks.ml.errors import TrainingDiverged, UnfitData, UnfitEncoder
-from tasks.ml.features import encode
-from tasks.ml.head import fit_head, probabilities
-from tasks.ml.layers import layer_stack
-from tasks.ml.training import BodyTraining, TrainLog, passes_over, train_body
-from tasks.ml.training_rows import LengthGrouped
+from tasks.ml.network.attentive import attentive
+from tasks.ml.network.encoder import encoder_sha, load_classifier
+from tasks.ml.network.features import encode
+from tasks.ml.network.head import fit_head, probabilities
+from tasks.ml.network.layers import layer_stack
+from tasks.ml.training.checkpoints import COMPLETE
+from tasks.ml.training.training import BodyTraining, TrainLog, passes_over, train_body
+from tasks.ml.training.training_rows import LengthGrouped
 from tests.ml.conftest import STRIDE, WINDOW, Network, save, written
 
 CONFIG = BodyTraining(WINDOW, STRIDE, epochs=3, learning_rate=2e-3, batch_windows=8, checkpoint_every_steps=4)

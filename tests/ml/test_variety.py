@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.ml.synthesis.checked_yaml import BadFile
+from tasks.ml.checked_yaml import BadFile
+from tasks.ml.reading.sections import clauses, folded, joined, sections
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.variety.augment import WAYS, Augmentation, augmented, course, moved
-from tasks.ml.variety.sections import clauses, folded, joined, sections
 from tasks.ml.variety.synonyms import Synonyms, shipped
 
 EVERYTHING = Augmentation(1.0, 1.0, 1.0, 1.0)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ml.errors import UnfitEncoder
-from tasks.ml.spread import whole_sentences, window_starts
-from tasks.ml.windows import PASS_SHARE, PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
+from tasks.ml.reading.spread import whole_sentences, window_starts
+from tasks.ml.reading.windows import PASS_SHARE, PIECE_CHARACTERS, pieces, token_budget_batches, windows_of
 from tests.ml.conftest import STRIDE, WINDOW, Network
 
 
@@ -87,8 +87,8 @@ def test_cutting_a_text_into_pieces_leaves_its_tokens_as_they_were(tiny, tiny_te
     _, tokenizer = tiny()
     text = "\n".join(tiny_texts)
     whole = windows_of(tokenizer, [text], WINDOW, STRIDE)
-    monkeypatch.setattr("tasks.ml.windows.BULK_CHARACTERS", 300)
-    monkeypatch.setattr("tasks.ml.windows.pieces", lambda text: pieces(text, 100))
+    monkeypatch.setattr("tasks.ml.reading.windows.BULK_CHARACTERS", 300)
+    monkeypatch.setattr("tasks.ml.reading.windows.pieces", lambda text: pieces(text, 100))
     cut = windows_of(tokenizer, [text, "não"], WINDOW, STRIDE)
     assert [ids.tolist() for ids in cut.ids[:-1]] == [ids.tolist() for ids in whole.ids]
 

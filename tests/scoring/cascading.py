@@ -9,10 +9,10 @@ from sqlalchemy import select, update
 from db import models
 from db.engine import reading, writing
 from db.tables import model, prediction
-from tasks.claims import work_on
-from tasks.ml.predictor import Predictor
-from tasks.scorer import ScoreSummary
-from tasks.settings import Settings
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring.claims import work_on
+from tasks.scoring.scorer import ScoreSummary
+from tasks.settings.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
 REPORTS = 60  # enough of their patients are in the calibration split

@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 
 from db import schema
 from db.engine import open_engine
-from tasks import cascade, cascade_trial
-from tasks.ml import cascade as promises
-from tasks.ml.predictor import Predictor
-from tasks.settings import Settings
+from tasks.ml.network import cascade as promises
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import cascade, cascade_trial
+from tasks.settings.settings import Settings
 from tests.scoring.hospital import TABLES, Hospital, text_of
 from tests.scoring.retaining import Configured
 

@@ -18,14 +18,14 @@ from db.ledger import Counts
 from db.scoring import Job
 from db.tables import prediction, report, report_version, run, snapshot, snapshot_item, source
 from tasks.ledger import code_revision
-from tasks.ml.artifact import LaudosJson, publish
-from tasks.ml.conformal import Thresholds
-from tasks.ml.encoder import EncoderSpec, encoder_sha, make_scratch
-from tasks.ml.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
-from tasks.ml.features import last_linear
-from tasks.ml.head import Head
+from tasks.ml.network.artifact import LaudosJson, publish
+from tasks.ml.network.conformal import Thresholds
+from tasks.ml.network.encoder import EncoderSpec, encoder_sha, make_scratch
+from tasks.ml.network.familiarity import Familiarity, fit_limit, known_pairs, sketches_of
+from tasks.ml.network.features import last_linear
+from tasks.ml.network.head import Head
 from tasks.model_folders import point_at_champion
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 CLASSIFIER = "achado"
 LABELS = ["benigno", "maligno"]

@@ -14,9 +14,9 @@ from typing import Any
 from distributed.cli.dask_scheduler import main as dask_scheduler
 from distributed.cli.dask_worker import main as dask_worker
 
-from tasks import scorer
-from tasks.ml.features import Encoded
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.features import Encoded
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import scorer
 
 
 def schedule(log: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from db import models
 from db.engine import reading, writing
 from db.tables import feature
-from tasks.retention import Removed, apply
+from tasks.upkeep.retention import Removed, apply
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
 Configured = Callable[..., Hospital]

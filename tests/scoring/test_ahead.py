@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 from db import scoring
 from db.engine import reading, writing
 from db.tables import feature, prediction, report_version, score_chunk
-from tasks import claims
-from tasks.doctor import doctor
-from tasks.ml import features
-from tasks.ml.predictor import Predictor
-from tasks.workers import worker_name
+from tasks.ml.network import features
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import claims
+from tasks.scoring.workers import worker_name
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import Hospital, text_of
 from tests.scoring.test_classify import classify, probabilities
 

@@ -13,10 +13,10 @@ from db import schema
 from db.engine import reading, writing
 from db.errors import ConfigurationError
 from db.tables import champion, model, promotion, run
-from tasks import doctor_folders
 from tasks.database import open_database
-from tasks.retention import collect
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep import doctor_folders
+from tasks.upkeep.retention import collect
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 from tests.scoring.retaining import NOW, Configured, age, tidied
 

@@ -13,7 +13,7 @@ from benchmarks.doctor import examined
 from db.engine import reading, writing
 from db.tables import feature, prediction, report, report_version, snapshot_item
 from tasks.model_folders import models_folder, point_at_champion
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 
 def test_the_archive_of_the_benchmark_is_sound_and_as_large_as_asked_for(

@@ -18,18 +18,18 @@ from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.models import Model, champion_of
 from db.tables import feature, prediction, snapshot_item
-from flows.cli import main
-from tasks import answering, backends
-from tasks.backends import Trial
-from tasks.claims import work_on
-from tasks.ml.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
-from tasks.ml.features import Heard, Reader
-from tasks.ml.isolation import PROBE
-from tasks.ml.predictor import Predictor
-from tasks.scorer import ScoreSummary, load_predictor, load_scorer
-from tasks.settings import Settings
-from tasks.settings_sections import ScoringSettings
-from tasks.verify import verify_prediction
+from flows.cli.app import main
+from tasks.inspection.verify import verify_prediction
+from tasks.ml.network.backends import BACKENDS, REFERENCE, Backend, reader_on, why_not
+from tasks.ml.network.features import Heard, Reader
+from tasks.ml.network.isolation import PROBE
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import answering, backends
+from tasks.scoring.backends import Trial
+from tasks.scoring.claims import work_on
+from tasks.scoring.scorer import ScoreSummary, load_predictor, load_scorer
+from tasks.settings.sections import ScoringSettings
+from tasks.settings.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital, text_of
 
 here = pytest.mark.parametrize(
@@ -52,7 +52,9 @@ def champion(hospital: Hospital) -> Model:
 def as_torch_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every back end is here, and reads as the reference does."""
     monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE))
+    monkeypatch.setattr(
+        "tasks.ml.network.predictor.reader_on", lambda model, backend: reader_on(model, REFERENCE)
+    )
 
 
 def calibrated(hospital: Hospital) -> int:
@@ -114,7 +116,7 @@ def test_a_back_end_that_answers_otherwise_is_refused(
     assert champion is not None
     predictor = load_predictor(hospital.engine, hospital.settings, CLASSIFIER, champion.model)
     right = reader_on(predictor.model, REFERENCE)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", wrong)
+    monkeypatch.setattr("tasks.ml.network.predictor.reader_on", wrong)
     monkeypatch.setattr(backends, "why_not", lambda backend: None)
     with pytest.raises(NothingToWorkOn, match="it missed 6 critical reports"):
         score(hospital, model_id, asking_for(hospital, "openvino-fp32"))
@@ -134,7 +136,7 @@ def test_a_back_end_that_fails_while_it_reads_is_refused_without_its_words(
     def failing(ids: object, mask: object) -> torch.Tensor:
         raise RuntimeError("of patient Maria")
 
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", lambda model, backend: failing)
+    monkeypatch.setattr("tasks.ml.network.predictor.reader_on", lambda model, backend: failing)
     monkeypatch.setattr(backends, "why_not", lambda backend: None)
     with pytest.raises(
         NothingToWorkOn, match=r"fails on reports that torch-fp32 reads \(RuntimeError\)"
@@ -164,10 +166,10 @@ def test_memory_that_another_program_has_refuses_a_back_end_for_now_and_not_for_
 ) -> None:
     model_id = calibrated(hospital)
     monkeypatch.setattr(backends, "why_not", lambda backend: None)
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", of_little_memory(0))
+    monkeypatch.setattr("tasks.ml.network.predictor.reader_on", of_little_memory(0))
     with pytest.raises(NothingToWorkOn, match="too little memory"):
         score(hospital, model_id, asking_for(hospital, "cuda-fp32"))
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", of_little_memory(10**6))
+    monkeypatch.setattr("tasks.ml.network.predictor.reader_on", of_little_memory(10**6))
     told = work_on(hospital.engine, asking_for(hospital, "cuda-fp32"), hospital.cut(model_id))
     assert told.written == 12
 
@@ -185,7 +187,7 @@ def test_what_auto_chose_and_fails_at_night_leaves_the_reports_to_torch(
     def refused(model: object, backend: Backend) -> Reader:
         raise torch.OutOfMemoryError("of patient Maria")
 
-    monkeypatch.setattr("tasks.ml.predictor.reader_on", broken if at == "reading" else refused)
+    monkeypatch.setattr("tasks.ml.network.predictor.reader_on", broken if at == "reading" else refused)
     told = score(hospital, model_id, hospital.settings)
     assert (told.written, told.quarantined) == (12, 0)
     with reading(hospital.engine) as c:

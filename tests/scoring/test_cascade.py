@@ -13,13 +13,13 @@ import torch
 
 from db.predictions import Scored
 from db.tables import feature
-from flows.cli import main
-from tasks import apart, cascade, cascade_trial, estimate
-from tasks.answering import Read
-from tasks.ml.predictor import Predictor
-from tasks.retention import collect
-from tasks.scorer import load_scorer
-from tasks.verify import verify_prediction
+from flows.cli.app import main
+from tasks.inspection.verify import verify_prediction
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import apart, cascade, cascade_trial, estimate
+from tasks.scoring.answering import Read
+from tasks.scoring.scorer import load_scorer
+from tasks.upkeep.retention import collect
 from tests.scoring.cascading import REPORTS, recorded, score, with_cascade, with_student
 from tests.scoring.hospital import Hospital
 
@@ -103,7 +103,7 @@ def test_the_command_tells_what_was_found_or_what_is_lacking(
     half_sure: Callable[[Hospital, int], None],
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr("tasks.try_backends.trials", lambda *_: [])
+    monkeypatch.setattr("tasks.scoring.try_backends.trials", lambda *_: [])
 
     def ran() -> str:
         monkeypatch.setattr(sys, "argv", ["laudos", "backends", "--cascade"])

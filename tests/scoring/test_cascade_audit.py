@@ -10,12 +10,12 @@ from sqlalchemy import select, update
 
 from db.engine import reading, writing
 from db.tables import prediction, report_version
-from tasks import cascade, cascade_audit
-from tasks.cascade_audit import audit_cascade
-from tasks.ml import cascade as promises
-from tasks.ml.predictor import Predictor
-from tasks.monitor import look_back
-from tasks.tonight import tonight
+from tasks.ml.network import cascade as promises
+from tasks.ml.network.predictor import Predictor
+from tasks.night.monitor import look_back
+from tasks.night.tonight import tonight
+from tasks.scoring import cascade, cascade_audit
+from tasks.scoring.cascade_audit import audit_cascade
 from tests.scoring.cascading import REPORTS, score, with_cascade, with_student
 from tests.scoring.hospital import CLASSIFIER, Hospital
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from db.predictions import Scored
-from tasks import cascade, cascade_trial
-from tasks.ml import cascade as promises
-from tasks.ml.predictor import Predictor
+from tasks.ml.network import cascade as promises
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import cascade, cascade_trial
 from tests.scoring.cascading import REPORTS, champion_of, score, with_cascade, with_student
 from tests.scoring.hospital import Hospital
 

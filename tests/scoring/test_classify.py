@@ -15,18 +15,18 @@ from db import models
 from db.engine import reading, writing
 from db.errors import LaudosError, NothingToWorkOn
 from db.tables import audit, feature, model, prediction, quarantine, report_version, score_chunk, score_job
-from flows.cli_words import tell_status
-from tasks import claims
-from tasks.classify import cut_backlog, export_predictions, score
-from tasks.doctor import checkup, doctor
-from tasks.ml.predictor import Predictor
+from flows.cli.words import tell_status
+from tasks.inspection.predict import predict_text
+from tasks.ml.network.predictor import Predictor
 from tasks.model_folders import intact
-from tasks.models import roll_back
-from tasks.nightly import Attempts
-from tasks.predict import predict_text
-from tasks.scorer import Scorer, ScoreSummary, load_scorer
-from tasks.settings import Settings
-from tasks.status import status
+from tasks.models.models import roll_back
+from tasks.night.nightly import Attempts
+from tasks.night.status import status
+from tasks.scoring import claims
+from tasks.scoring.classify import cut_backlog, export_predictions, score
+from tasks.scoring.scorer import Scorer, ScoreSummary, load_scorer
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import checkup, doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 

@@ -26,13 +26,13 @@ from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError
 from db.scoring import Job
 from db.tables import prediction, score_chunk, score_job
-from tasks import cluster, cluster_member
-from tasks.claims import work_on
-from tasks.classify import cut_backlog, score
-from tasks.cluster_hand import LOADING_S, Hand
-from tasks.cluster_member import Answer, greet
-from tasks.doctor import doctor
-from tasks.scorer import ScoreSummary
+from tasks.scoring import cluster, cluster_member
+from tasks.scoring.claims import work_on
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.cluster_hand import LOADING_S, Hand
+from tasks.scoring.cluster_member import Answer, greet
+from tasks.scoring.scorer import ScoreSummary
+from tasks.upkeep.doctor import doctor
 from tests.scoring import member
 from tests.scoring.hospital import CLASSIFIER, Hospital
 

@@ -8,8 +8,8 @@ from dataclasses import astuple, replace
 import pytest
 
 from db.tables import model, prediction
-from tasks import cluster_member
-from tasks.cluster_member import Answer, Asked, greet, help_with
+from tasks.scoring import cluster_member
+from tasks.scoring.cluster_member import Answer, Asked, greet, help_with
 from tests.scoring.hospital import Hospital
 
 # an invented word

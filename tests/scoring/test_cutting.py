@@ -18,7 +18,7 @@ from db import backlog, doctor, scoring
 from db.cutting import FEW, MANY, levels
 from db.engine import reading, writing
 from db.tables import prediction, report_version, score_chunk, score_job, shift_test
-from tasks.claims import work_on
+from tasks.scoring.claims import work_on
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.test_takeover import claim, finish, take_over
 

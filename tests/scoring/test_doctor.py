@@ -31,10 +31,10 @@ from db.tables import (
     snapshot_item,
     source,
 )
-from tasks.classify import cut_backlog, score
 from tasks.database import open_database
-from tasks.doctor import checkup, doctor, examine
-from tasks.ml.artifact import MANIFEST
+from tasks.ml.network.artifact import MANIFEST
+from tasks.scoring.classify import cut_backlog, score
+from tasks.upkeep.doctor import checkup, doctor, examine
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
 

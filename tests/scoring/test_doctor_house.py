@@ -19,11 +19,11 @@ import pytest
 
 from db import models, scoring
 from db.engine import reading
-from tasks.doctor import doctor, examine
+from tasks.inspection.predict import load
 from tasks.ml.errors import MlError
 from tasks.model_folders import intact, pointer_path
-from tasks.predict import load
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor, examine
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 

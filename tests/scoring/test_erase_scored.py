@@ -7,9 +7,9 @@ from sqlalchemy import insert, text
 
 from db.engine import reading, writing
 from db.tables import evidence, feature, prediction
-from tasks.classify import cut_backlog, score
-from tasks.doctor import examine
-from tasks.erase import Erasure, Request, erase
+from tasks.scoring.classify import cut_backlog, score
+from tasks.upkeep.doctor import examine
+from tasks.upkeep.erase import Erasure, Request, erase
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
 EVIDENCE = {"begins": 0, "ends": 5, "score": 1.0, "method": "integrated-1"}

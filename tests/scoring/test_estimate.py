@@ -20,17 +20,17 @@ from db.cutting import levels
 from db.engine import reading, writing
 from db.errors import NothingToWorkOn
 from db.tables import feature, metadata, prediction, report_version, score_chunk, score_job
-from flows.cli import main
-from tasks import estimate as estimated
-from tasks.backends import on_its_backend
-from tasks.claims import each_chunk, work_on
-from tasks.doctor import doctor
-from tasks.estimate import as_cut, estimate
+from flows.cli.app import main
 from tasks.ml.forecast import Reading, by_turns, forecast, groups
-from tasks.ml.predictor import Predictor
-from tasks.ml.shift import PATIENTS_MIN
-from tasks.scorer import ScoreSummary
-from tasks.settings import Settings
+from tasks.ml.judging.shift import PATIENTS_MIN
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import estimate as estimated
+from tasks.scoring.backends import on_its_backend
+from tasks.scoring.claims import each_chunk, work_on
+from tasks.scoring.estimate import as_cut, estimate
+from tasks.scoring.scorer import ScoreSummary
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 NORMAL = "Laudo normal. exame sem alteracoes."

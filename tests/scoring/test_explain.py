@@ -18,15 +18,15 @@ from db import audit, tables
 from db.engine import reading, writing
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
 from db.tables import evidence, prediction, report_version
-from flows.cli import main
-from flows.cli_evidence_words import marked
-from tasks.claims import work_on
-from tasks.explain import explain
+from flows.cli.app import main
+from flows.cli.evidence_words import marked
+from tasks.inspection.explain import explain
+from tasks.inspection.marked_page import write_page
+from tasks.inspection.verify import verify_prediction, verify_report
 from tasks.ledger import code_revision
-from tasks.marked_page import write_page
-from tasks.ml.evidence import sentences
-from tasks.ml.predictor import Predictor
-from tasks.verify import verify_prediction, verify_report
+from tasks.ml.network.evidence import sentences
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring.claims import work_on
 from tests.scoring.hospital import CLASSIFIER, LABELS, Hospital
 
 CANARY = "zqxvwlaudo"

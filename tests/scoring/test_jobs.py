@@ -22,14 +22,14 @@ from db.scoring import Chunk, Job
 from db.status import JobStatus
 from db.tables import audit, prediction, score_chunk, score_job
 from flows.classify import ClassifySummary
-from flows.cli import main
-from tasks import claims
-from tasks.classify import cut_backlog, score
-from tasks.doctor import doctor
-from tasks.jobs import list_jobs, resume_job, stop_job
-from tasks.ml.predictor import Predictor
-from tasks.monitor import look_back
-from tasks.settings import Settings
+from flows.cli.app import main
+from tasks.ml.network.predictor import Predictor
+from tasks.night.monitor import look_back
+from tasks.scoring import claims
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.jobs import list_jobs, resume_job, stop_job
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 LEASE = timedelta(minutes=1)
@@ -405,7 +405,7 @@ def test_only_unfinished_jobs_are_in_the_status_and_all_in_the_list(
 def test_the_list_shows_the_last_jobs_unless_all_are_asked_for(
     both: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.jobs.LISTED", 2)
+    monkeypatch.setattr("tasks.scoring.jobs.LISTED", 2)
     model_id = both.crown_row()
     for _ in range(3):
         both.receive(4)

@@ -24,11 +24,11 @@ from db import scoring
 from db.engine import reading, writing
 from db.errors import LaudosError
 from db.tables import feature, prediction, quarantine, score_chunk, score_job
-from tasks import apart
-from tasks.claims import work_on
-from tasks.classify import cut_backlog, score
-from tasks.doctor import doctor
-from tasks.worker import work
+from tasks.scoring import apart
+from tasks.scoring.claims import work_on
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.worker import work
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.worker import KILLS, killed_by_a_report, plain, slow, worker
 

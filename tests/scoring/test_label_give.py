@@ -15,7 +15,7 @@ from db import audit
 from db.engine import reading, writing
 from db.tables import audit as audit_table
 from db.tables import label, prediction, report, report_version
-from flows.cli import app
+from flows.cli.app import app
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.test_classify import classify
 

@@ -11,8 +11,8 @@ from sqlalchemy import insert, select, update
 
 from db.engine import reading, writing
 from db.tables import feature, label, prediction, report, report_version
-from flows.cli import main
-from tasks.label_next import label_next
+from flows.cli.app import main
+from tasks.labels.next import label_next
 from tasks.ml.splits import split_of
 from tests.scoring.hospital import CLASSIFIER, Hospital
 from tests.scoring.test_classify import classify

@@ -15,10 +15,10 @@ from db.features import Feature
 from db.lessons import ERASED_SHA
 from db.tables import feature, prediction, quarantine, report_version, score_chunk
 from db.takeover import TakenOver
-from tasks.doctor import doctor
-from tasks.ml.predictor import Predictor
-from tasks.settings import Settings
-from tasks.worker import score_job
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring.worker import score_job
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import TABLES, Hospital, text_of
 from tests.scoring.test_classify import classify, fail_on
 

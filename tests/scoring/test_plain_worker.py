@@ -13,9 +13,9 @@ from sqlalchemy import select, update
 from db.engine import reading, writing
 from db.errors import ConfigurationError
 from db.tables import audit, champion, model, prediction, promotion, run, score_chunk, score_job
-from tasks import worker
-from tasks.settings import Settings
-from tasks.worker import work
+from tasks.scoring import worker
+from tasks.scoring.worker import work
+from tasks.settings.settings import Settings
 from tests.scoring.hospital import CLASSIFIER, LABELS, TABLES, Hospital
 
 OTHER = "outro"

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from db.errors import ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.inspection.predict import predict_file, predict_text
 from tasks.ml.errors import BrokenArtifact
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.predictor import Predictor
 from tasks.model_folders import point_at_champion
-from tasks.predict import predict_file, predict_text
 from tests.scoring.hospital import CLASSIFIER, Hospital, text_of
 
 
@@ -137,7 +137,7 @@ def test_a_parquet_file_keeps_its_types_and_bytes_are_read(ready: Hospital, tmp_
 
 
 def test_pieces_follow_each_other(ready: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.predict.ROWS_A_PIECE", 2)
+    monkeypatch.setattr("tasks.inspection.predict.ROWS_A_PIECE", 2)
     pd.DataFrame({"text": [text_of(n) for n in range(7)]}).to_csv(tmp_path / "in.csv", index=False)
     assert predict_file(ready.settings, tmp_path / "in.csv", tmp_path / "out.csv").rows == 7
     whole = Predictor.load(ready.folder_of(1)).predict([text_of(n) for n in range(7)])

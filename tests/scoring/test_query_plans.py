@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from db import features, scoring
 from db.engine import reading, writing
-from tasks.scorer import load_scorer
+from tasks.scoring.scorer import load_scorer
 from tests.scoring.hospital import Hospital
 
 # what grows with the backlog; a job's few hundred chunks do not

@@ -15,12 +15,12 @@ from db import audit, lock
 from db.engine import reading, writing
 from db.tables import audit as audit_table
 from db.tables import feature, model, prediction, run, score_chunk, score_job
-from tasks.classify import cut_backlog, score
-from tasks.doctor import doctor
-from tasks.ml.published import PRETRAINING
+from tasks.ml.network.published import PRETRAINING
 from tasks.ml.sealed import write_json, write_manifest
 from tasks.model_folders import pointer_path, pretrained_folder
-from tasks.repair import repair
+from tasks.scoring.classify import cut_backlog, score
+from tasks.upkeep.doctor import doctor
+from tasks.upkeep.repair import repair
 from tests.scoring.hospital import CLASSIFIER, Hospital
 
 
@@ -153,7 +153,7 @@ def test_folders_wait_while_a_model_is_being_trained(sound: Hospital) -> None:
 def test_the_command_says_what_it_does_and_what_is_left(
     sound: Hospital, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from flows.cli_questions import doctor as command
+    from flows.cli.questions import doctor as command
 
     a_run_whose_process_is_gone(sound)
     command(repair=True, as_json=True)

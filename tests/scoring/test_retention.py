@@ -14,10 +14,10 @@ from db.engine import reading, writing
 from db.errors import Busy, LaudosError
 from db.tables import audit, model, run, score_job
 from tasks.database import open_database
-from tasks.doctor import doctor
 from tasks.model_folders import point_at_champion, pointer_path
-from tasks.retention import Removed, collect
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
+from tasks.upkeep.retention import Removed, collect
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 from tests.scoring.retaining import Configured, champions, refused, states, tidied, vectors
 
@@ -84,7 +84,7 @@ def test_a_model_with_an_unfinished_job_or_named_as_an_encoder_stays(
 
 
 def test_a_removed_model_is_listed_and_cannot_be_rolled_back_to(kept: Configured) -> None:
-    from tasks.models import list_models, rollback
+    from tasks.models.models import list_models, rollback
 
     hospital = kept(models=0, rollbacks=1)
     _, second, _, fourth = champions(hospital, 4)
@@ -99,7 +99,7 @@ def test_a_rollback_at_the_same_moment_wins_or_is_refused_but_never_answers_from
     kept: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows decide: whoever locks the model's row first. The folder is checked before that, too early."""
-    from tasks import models as asked
+    from tasks.models import models as asked
 
     hospital = kept(models=0)
     (target,) = refused(hospital, 1)
@@ -169,7 +169,7 @@ def test_after_it_the_doctor_is_content(both: Hospital, kept: Configured) -> Non
 def test_the_command_prints_one_document_with_json(
     kept: Configured, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.cli_models import gc
+    from flows.cli.models import gc
 
     hospital = kept(models=0)
     refused(hospital, 1)

@@ -11,12 +11,12 @@ from sqlalchemy import insert, select, update
 from db import retention
 from db.engine import reading, writing
 from db.tables import feature, model, report_version, snapshot_item
-from tasks import doctor_folders
-from tasks.ml.published import PRETRAINING
+from tasks.ml.network.published import PRETRAINING
 from tasks.ml.sealed import write_json, write_manifest
 from tasks.model_folders import encoders_folder, note_use, pretrained_folder, trials_folder
-from tasks.retention import look
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
+from tasks.upkeep import doctor_folders
+from tasks.upkeep.retention import look
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 from tests.scoring.retaining import NOW, Configured, age, champions, refused, tidied, vectors
 

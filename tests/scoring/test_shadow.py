@@ -15,21 +15,22 @@ from db.engine import reading, writing
 from db.errors import Busy, ConfigurationError, LaudosError
 from db.tables import audit as audit_table
 from db.tables import feature, prediction, report_version, shadow_prediction
-from tasks import candidacy, shadow
-from tasks.approval import approve_model, decide_on, refuse_model
-from tasks.candidacy import lapse, plan_sha, rules_of
-from tasks.classify import cut_backlog, score
-from tasks.doctor import doctor
-from tasks.ml.rules import Reason, Rules, Verdict
-from tasks.ml.shadow import cut_short_reason, shadow_reason
-from tasks.ml.synthesis.checked_yaml import BadFile
-from tasks.models import list_models, reference, roll_back
-from tasks.monitor import look_back
-from tasks.promote import Decided, look_at, record
-from tasks.settings import Settings
-from tasks.shadow import ScoredAlong, along
-from tasks.status import candidate_told
-from tasks.tonight import tonight
+from tasks.ml.checked_yaml import BadFile
+from tasks.ml.judging.rules import Reason, Rules, Verdict
+from tasks.ml.judging.shadow import cut_short_reason, shadow_reason
+from tasks.models.models import list_models, reference, roll_back
+from tasks.night.monitor import look_back
+from tasks.night.status import candidate_told
+from tasks.night.tonight import tonight
+from tasks.promotion import candidacy
+from tasks.promotion.approval import approve_model, decide_on, refuse_model
+from tasks.promotion.candidacy import lapse, plan_sha, rules_of
+from tasks.promotion.promote import Decided, look_at, record
+from tasks.scoring import shadow
+from tasks.scoring.classify import cut_backlog, score
+from tasks.scoring.shadow import ScoredAlong, along
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 MET = Reason("a rule", True, "found", "asked")

@@ -15,16 +15,17 @@ from db.engine import reading, writing
 from db.shift import Because, Told, Verdict
 from db.tables import feature, prediction, shift_test
 from db.views import VIEWS
-from tasks import alarms, classify, shift_apart
-from tasks import shift as tested
-from tasks.claims import work_on
-from tasks.doctor import doctor
-from tasks.monitor import look_back
-from tasks.scorer import ScoreSummary, load_scorer
-from tasks.settings import Settings
-from tasks.tonight import tonight
-from tasks.verify import verify_prediction
-from tasks.workers import worker_name
+from tasks.inspection.verify import verify_prediction
+from tasks.night import alarms
+from tasks.night.monitor import look_back
+from tasks.night.tonight import tonight
+from tasks.scoring import classify, shift_apart
+from tasks.scoring import shift as tested
+from tasks.scoring.claims import work_on
+from tasks.scoring.scorer import ScoreSummary, load_scorer
+from tasks.scoring.workers import worker_name
+from tasks.settings.settings import Settings
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, WORDS, Hospital
 
 PATIENTS = 44

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.ml.errors import BrokenArtifact
-from tasks.ml.predictor import Predictor
+from tasks.ml.network.predictor import Predictor
 from tasks.torture.standin import StandIn
 from tests.scoring.hospital import Hospital, text_of
 

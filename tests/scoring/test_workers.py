@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.workers import is_dead, worker_name
+from tasks.scoring.workers import is_dead, worker_name
 
-NAMES_ITSELF = "from tasks.workers import worker_name; print(worker_name(), flush=True); input()"
+NAMES_ITSELF = "from tasks.scoring.workers import worker_name; print(worker_name(), flush=True); input()"
 
 
 @pytest.fixture

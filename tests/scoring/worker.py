@@ -13,13 +13,13 @@ from typing import Any
 
 from db import scoring
 from db.engine import open_engine, reading
-from tasks import apart
-from tasks.claims import work_on
-from tasks.ml.features import Encoded
-from tasks.ml.predictor import Predictor
-from tasks.settings import Settings
+from tasks.ml.network.features import Encoded
+from tasks.ml.network.predictor import Predictor
+from tasks.scoring import apart
+from tasks.scoring.claims import work_on
+from tasks.scoring.worker import work
+from tasks.settings.settings import Settings
 from tasks.stopping import stop_on_signals
-from tasks.worker import work
 
 
 def worker(config: str, job_id: int, tell: Connection) -> None:
@@ -82,6 +82,6 @@ def plain(config: str, tell: Connection) -> None:
 
 
 if __name__ == "__main__":
-    # in the place of `python -m tasks.apart`
+    # in the place of `python -m tasks.scoring.apart`
     let_reports_kill()
     apart.main(int(sys.argv[1]))

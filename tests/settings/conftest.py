@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 
 SOURCE = """
 [sources.his]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from db.errors import ConfigurationError
-from tasks.settings import Settings, overrule_environment, prepare_environment
+from tasks.settings.settings import Settings, overrule_environment, prepare_environment
 from tests.settings.conftest import CLASSIFIER, Configured
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from db.errors import ConfigurationError
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.settings.conftest import CLASSIFIER, SOURCE, Configured
 
 

@@ -13,9 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from db.errors import ConfigurationError
-from tasks.settings import ClassifierSettings, Settings, write_template
-from tasks.settings_errors import keys_of
-from tasks.settings_sources import SourceSettings
+from tasks.settings.errors import keys_of
+from tasks.settings.settings import ClassifierSettings, Settings, write_template
+from tasks.settings.sources import SourceSettings
 from tests.settings.conftest import Configured
 
 

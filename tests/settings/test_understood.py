@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from db.errors import ConfigurationError
-from tasks.settings_values import expanded, rooted_url
+from tasks.settings.values import expanded, rooted_url
 from tests.settings.conftest import CLASSIFIER, SOURCE, Configured
 
 

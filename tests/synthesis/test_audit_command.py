@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from flows.cli import main
+from flows.cli.app import main
 from tasks.database import open_database
 from tasks.ml.synthesis.reports import synthesize
-from tasks.settings import Settings
-from tasks.synthesize import write_set
+from tasks.settings.settings import Settings
+from tasks.synthesis.synthesize import write_set
 from tests.runs import begin
 from tests.synthesis.test_synthesize import asked
 from tests.test_cli import Ran, one_line

@@ -15,9 +15,9 @@ from sqlalchemy import Engine
 from tasks.ml import synthesis
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.reports import synthesize
-from tasks.settings import ClassifierSettings
-from tasks.synthesize import write_set
-from tasks.synthetic_audit import audit_exam
+from tasks.settings.settings import ClassifierSettings
+from tasks.synthesis.audit import audit_exam
+from tasks.synthesis.synthesize import write_set
 from tests.runs import begin
 
 PAGE = Path(__file__).parents[2] / "docs" / "exams.md"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.ml.checked_yaml import BadFile
 from tasks.ml.synthesis import exam_mammography
 from tasks.ml.synthesis.chance import Stream
-from tasks.ml.synthesis.checked_yaml import BadFile
 from tasks.ml.synthesis.exams import exams, generator
 from tasks.ml.synthesis.grammar import Grammar, load
 from tasks.ml.synthesis.phrases import Speaker, parse

@@ -18,14 +18,14 @@ from db.errors import ConfigurationError
 from db.hospital import HospitalRow
 from db.ledger import Counts
 from tasks.database import open_database
-from tasks.demo import RESERVED_SHARE, make_hospital, write_demo_settings
-from tasks.ingest import ingest_from
-from tasks.mishaps import MISHAPS
-from tasks.ml.cleaning import clean
+from tasks.demo.demo import RESERVED_SHARE, make_hospital, write_demo_settings
+from tasks.demo.mishaps import MISHAPS
+from tasks.intake.ingest import ingest_from
+from tasks.ml.reading.cleaning import clean
 from tasks.ml.splits import is_reserved
 from tasks.ml.synthesis.exams import generator
 from tasks.ml.synthesis.reports import synthesize
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.runs import begin
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

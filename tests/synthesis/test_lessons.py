@@ -8,9 +8,9 @@ import pytest
 
 from tasks.ml.synthesis.lessons import LISTS, lessons, statements
 from tasks.ml.synthesis.wording import Wording
-from tasks.ml.teaching import LESSONS
-from tasks.settings import ClassifierSettings
-from tasks.train_body import augment_for, lessons_for, pooling_for
+from tasks.ml.training.teaching import LESSONS
+from tasks.settings.settings import ClassifierSettings
+from tasks.training.train_body import augment_for, lessons_for, pooling_for
 
 EXAMS = ("paaf", "mammography")
 

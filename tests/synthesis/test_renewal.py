@@ -14,14 +14,14 @@ from db.engine import reading
 from db.synthetic_sets import RecordedSet
 from db.tables import report, report_version, synthetic_set
 from tasks.ml.audit.result import Audit, Check
-from tasks.ml.renewal import RENEWALS_MAX, Candidate, Recipe, grammar_sha, hardest, renewed, sampled
-from tasks.ml.report_ids import parsed
 from tasks.ml.splits import split_of
 from tasks.ml.synthesis import exam_paaf
 from tasks.ml.synthesis.exams import Row, generator
+from tasks.ml.synthesis.renewal import RENEWALS_MAX, Candidate, Recipe, grammar_sha, hardest, renewed, sampled
+from tasks.ml.synthesis.report_ids import parsed
 from tasks.ml.synthesis.reports import synthesize
-from tasks.settings import ClassifierSettings
-from tasks.synthesize import SetWritten, write_set
+from tasks.settings.settings import ClassifierSettings
+from tasks.synthesis.synthesize import SetWritten, write_set
 from tests.runs import begin
 
 PLAIN = Recipe("paaf", "findings", 4, 0.0)
@@ -123,7 +123,7 @@ Write = Callable[..., SetWritten]
 def write(engine: Engine, now: datetime, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Sets on which everything in force is hard; the audit, which has tests of its own, is not run."""
     sound = Audit(1, 1, {}, 1, True, (Check("words", "passed", "p"),))
-    monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
+    monkeypatch.setattr("tasks.synthesis.audit._audit", lambda *_: sound)
 
     def hard(standing: RecordedSet) -> list[Candidate]:
         with reading(engine) as c:
@@ -197,7 +197,7 @@ def test_a_changed_recipe_keeps_nothing(
     assert kept[:2] == [0, 0]
     assert kept[2] > 0  # nothing had changed
     with monkeypatch.context() as reworded:
-        reworded.setattr("tasks.synthesize.grammar_sha", lambda *_: "0" * 64)
+        reworded.setattr("tasks.synthesis.synthesize.grammar_sha", lambda *_: "0" * 64)
         told = write(asked(**fewer), days=32)
         assert (told.seed, told.kept) == (4, 0)
         assert {parsed(name).seed for name in present(engine)} == {4}
@@ -223,7 +223,7 @@ def test_a_set_that_is_sound_only_without_its_kept_reports_goes_without(
         state = "failed" if len(seen) == 1 else "passed"
         return Audit(1, 1, {}, 1, True, (Check("words", state, "p"),))  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tasks.synthetic_audit._audit", strict)
+    monkeypatch.setattr("tasks.synthesis.audit._audit", strict)
     told = write(days=8)
     assert (told.kept, told.retired, len(seen)) == (0, first.counts.read, 2)
     with reading(engine) as c:

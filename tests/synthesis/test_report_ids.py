@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.ml.report_ids import ReportId, institution_of, parsed
 from tasks.ml.synthesis.exams import generator
+from tasks.ml.synthesis.report_ids import ReportId, institution_of, parsed
 from tasks.ml.synthesis.reports import synthesize
 from tasks.ml.synthesis.wording import Wording
 

@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 
 from tasks.ml import synthesis
 from tasks.ml.errors import MlError, UnfitData
-from tasks.ml.report_ids import parsed
 from tasks.ml.splits import is_reserved, split_of
 from tasks.ml.synthesis import exam_mammography, exam_paaf, reports
 from tasks.ml.synthesis.chance import Stream, stray
@@ -23,6 +22,7 @@ from tasks.ml.synthesis.exam_paaf import Paaf
 from tasks.ml.synthesis.exams import Row, exams, generator, training_rows
 from tasks.ml.synthesis.grammar import load
 from tasks.ml.synthesis.observer import PercentileObserver
+from tasks.ml.synthesis.report_ids import parsed
 from tasks.ml.synthesis.reports import SyntheticReport, synthesize
 from tasks.ml.synthesis.variety import word_runs
 from tasks.ml.synthesis.wording import EVERYTHING, Wording

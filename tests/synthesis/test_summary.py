@@ -12,11 +12,11 @@ from rich.console import Console
 from db.monitoring import Cleared, Decision, Refusal
 from db.night import Read, Scored
 from db.status import ClassifierStatus
-from flows.cli_summary import next_commands, print_night
+from flows.cli.summary import next_commands, print_night
 from tasks.errors import NothingToWorkOn
-from tasks.ml.evaluation import Figure
-from tasks.settings import Settings
-from tasks.summary import Answering, Judged, NightTold, tell_last_night
+from tasks.ml.judging.evaluation import Figure
+from tasks.night.summary import Answering, Judged, NightTold, tell_last_night
+from tasks.settings.settings import Settings
 
 
 @pytest.fixture

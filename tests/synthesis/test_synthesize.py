@@ -21,9 +21,9 @@ from tasks.ml.audit.result import Audit, Check
 from tasks.ml.splits import SPLITS
 from tasks.ml.synthesis.reports import SyntheticReport
 from tasks.ml.synthesis.reports import synthesize as generate
-from tasks.settings import ClassifierSettings, Settings
-from tasks.synthesize import SetWritten, write_set, write_synthetic_reports
-from tasks.training_set import freeze
+from tasks.settings.settings import ClassifierSettings, Settings
+from tasks.synthesis.synthesize import SetWritten, write_set, write_synthetic_reports
+from tasks.training.training_set import freeze
 from tests.runs import begin
 
 
@@ -154,8 +154,8 @@ CUTS = (FIRST_PAGES, "synthesize.set.amended", "synthesize.set.swapped")  # the 
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Stop a piece of work at a place: between pages after the second. No audit: it has tests of its own."""
     sound = Audit(1, 1, {}, 1, True, (Check("words", "passed", "p"),))
-    monkeypatch.setattr("tasks.synthetic_audit._audit", lambda *_: sound)
-    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 20)
+    monkeypatch.setattr("tasks.synthesis.audit._audit", lambda *_: sound)
+    monkeypatch.setattr("tasks.synthesis.synthesize.PAGE_REPORTS", 20)
 
     def stopped(point: str, work: Callable[[], object]) -> None:
         reached = iter((point,) if point != FIRST_PAGES else (None, point))
@@ -240,9 +240,9 @@ def test_a_retrain_beside_a_running_synthesis_takes_the_set_before(
     write(classifier)
     taught = frozen(engine, classifier, now)
     seen = []
-    monkeypatch.setattr("tasks.synthesize.PAGE_REPORTS", 50)
+    monkeypatch.setattr("tasks.synthesis.synthesize.PAGE_REPORTS", 50)
     monkeypatch.setattr(
-        "tasks.synthesize.progress_bar",
+        "tasks.synthesis.synthesize.progress_bar",
         lambda _: nullcontext(lambda *_: seen.append(frozen(engine, classifier, now))),
     )
     write(classifier, seed=1)
@@ -273,7 +273,7 @@ def leaking(*args: object, **asked: object) -> Iterator[SyntheticReport]:
 def test_a_set_that_fails_the_audit_is_refused_and_the_one_before_stays(
     engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.ml.renewal.synthesize", leaking)
+    monkeypatch.setattr("tasks.ml.synthesis.renewal.synthesize", leaking)
     write(seed=0)
     before = present(engine)
     for _ in range(2):  # the second time it is known already, and refused again
@@ -306,8 +306,8 @@ def test_what_was_audited_is_recorded_once(engine: Engine, write: Callable[..., 
 def test_of_a_large_set_a_sample_is_audited(
     engine: Engine, write: Callable[..., SetWritten], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.synthetic_audit.GROUPS_MAX", 40)
-    monkeypatch.setattr("tasks.synthetic_audit.REPORTS_MAX", 40)
+    monkeypatch.setattr("tasks.synthesis.audit.GROUPS_MAX", 40)
+    monkeypatch.setattr("tasks.synthesis.audit.REPORTS_MAX", 40)
     told = write()
     with reading(engine) as c:
         audited = c.execute(select(synthetic_set.c.audit)).scalar_one()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.app import main
 from tasks.ml import synthesis
-from tasks.settings import Settings
+from tasks.settings.settings import Settings
 from tests.test_cli import Ran, one_line
 
 SMALL = Path(__file__).parent / "grammar"

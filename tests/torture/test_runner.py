@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from db.errors import ConfigurationError, LaudosError
 from db.trial import TrialRow
-from flows.cli import app
-from tasks.settings import Settings
+from flows.cli.app import app
+from tasks.settings.settings import Settings
 from tasks.torture import ingesting, oracle, registry, runner
 from tasks.torture.life import Life
 from tasks.torture.scenario import CannotRun, Control, Load, Outcome, Result, Scenario, Violation

@@ -49,7 +49,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 @pytest.mark.postgres
 @pytest.mark.usefixtures("postgres_server")  # for its skip: torture starts a server of its own
 def test_ctrl_c_leaves_nothing_behind(place: Path) -> None:
-    command = [sys.executable, "-m", "flows.cli", "torture", "kill", "--load", "full", "--on", "postgres"]
+    command = [sys.executable, "-m", "flows.cli.app", "torture", "kill", "--load", "full", "--on", "postgres"]
     environment = os.environ | {"TMPDIR": str(place)}
     running = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

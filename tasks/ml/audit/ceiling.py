@@ -8,8 +8,8 @@ from tasks.ml.audit.family import LEVEL, MEASURE
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.result import Check, untested, verdict
 from tasks.ml.audit.shortcuts import mean_auroc
-from tasks.ml.ranking import ranked_areas
-from tasks.ml.resampling import lower_end, patient_weights
+from tasks.ml.judging.ranking import ranked_areas
+from tasks.ml.judging.resampling import lower_end, patient_weights
 
 DRAWS = 1000
 ONE_SIDED = 0.005

@@ -18,7 +18,7 @@ from tasks.ml.audit.family import LEVEL, MEASURE, Family, Nulls, of_properties
 from tasks.ml.audit.ground import Ground
 from tasks.ml.audit.measured import out_of_fold
 from tasks.ml.audit.result import Check
-from tasks.ml.ranking import ranked_areas
+from tasks.ml.judging.ranking import ranked_areas
 
 AUROC_MIN = 0.65  # without measurements, a shortcut that answers worse than this is let pass
 

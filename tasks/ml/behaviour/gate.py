@@ -9,7 +9,7 @@ from tasks.ml.arrays import Bools
 from tasks.ml.behaviour.run import SuiteRun
 from tasks.ml.behaviour.suite_file import NEGATION
 from tasks.ml.errors import UnfitData
-from tasks.ml.rules import Reason, Rules
+from tasks.ml.judging.rules import Reason, Rules
 
 Z_ONE_SIDED_95: Final = 1.6448536269514722
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from tasks.ml.arrays import Bools, Floats
 from tasks.ml.behaviour.suite import Pair, Suite
 from tasks.ml.errors import UnfitData
-from tasks.ml.resampling import wilson
+from tasks.ml.judging.resampling import wilson
 
 
 @dataclass(frozen=True)

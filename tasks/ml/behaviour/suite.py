@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from tasks.ml.behaviour.suite_file import NEGATION, Cues, Effect, Group, Says, SuiteFile, Typed
+from tasks.ml.checked_yaml import CheckedFile, Place
 from tasks.ml.errors import MlError
-from tasks.ml.synthesis.checked_yaml import CheckedFile, Place
 
 DATA: Final = Path(__file__).parent / "data"
 CUES: Final = Path(__file__).parent / "cues.yaml"

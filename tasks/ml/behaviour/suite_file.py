@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tasks.ml.synthesis.checked_yaml import Strict
+from tasks.ml.checked_yaml import Strict
 
 NEGATION: Final = "negation"  # the kind whose changes are named by their cue
 

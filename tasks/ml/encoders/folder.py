@@ -58,7 +58,7 @@ def facts_of(folder: Path, name: str, hub: str, revision: str, licence: str | No
     would draw a part of it at random. A head that does not fit is no fault: each training draws its own.
     """
     # torch comes with it: who lists encoders or copies their folders need not wait
-    from tasks.ml.encoder import load_classifier, positions
+    from tasks.ml.network.encoder import load_classifier, positions
 
     model, _ = load_classifier(str(folder), local_files_only=True, ignore_mismatched_sizes=True)
     body = sum(tensor.numel() for tensor in model.base_model.parameters())
@@ -100,7 +100,7 @@ def take_in(folder: Path, root: Path, name: str | None = None) -> tuple[EncoderF
     whole or not at all. The same one twice is no error; another one under a name that is taken is.
     Raises BrokenArtifact, UnfitEncoder or DiskFull, with nothing left behind.
     """
-    from tasks.ml.encoder import load_classifier
+    from tasks.ml.network.encoder import load_classifier
 
     sha = checked(folder)
     facts = read_encoder(folder)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.ml.synthesis.checked_yaml import CheckedFile, Strict
+from tasks.ml.checked_yaml import CheckedFile, Strict
 
 FILE: Final = Path(__file__).with_name("presets.yaml")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

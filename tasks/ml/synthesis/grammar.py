@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.ml.synthesis.checked_yaml import BadFile, CheckedFile, Place
+from tasks.ml.checked_yaml import BadFile, CheckedFile, Place
 from tasks.ml.synthesis.language import AGREES, LISTED, Language
 from tasks.ml.synthesis.medicine import Exam
 from tasks.ml.synthesis.phrases import SYMBOL, Phrase

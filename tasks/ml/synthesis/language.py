@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tasks.ml.synthesis.checked_yaml import Strict
+from tasks.ml.checked_yaml import Strict
 from tasks.ml.synthesis.medicine import Chance, Names
 from tasks.ml.synthesis.phrases import Phrases
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasks.ml.synthesis.checked_yaml import Strict
+from tasks.ml.checked_yaml import Strict
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 

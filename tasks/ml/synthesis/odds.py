@@ -13,8 +13,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from tasks.ml.checked_yaml import CheckedFile, Place, Strict
 from tasks.ml.synthesis.chance import Rng
-from tasks.ml.synthesis.checked_yaml import CheckedFile, Place, Strict
 from tasks.ml.synthesis.medicine import Chance, Exam
 
 KINDS = ("negativa", "benigna", "incompleta", "conhecida", "lesao")  # of examinations

@@ -16,8 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from tasks.ml.arrays import Ints
+from tasks.ml.reading.sections import Section, clauses, joined, sections
 from tasks.ml.synthesis.chance import Rng, Stream, happens, integer, pick, shuffled
-from tasks.ml.variety.sections import Section, clauses, joined, sections
 from tasks.ml.variety.synonyms import shipped
 
 Way = Literal["clauses", "synonyms", "noise", "sections"]

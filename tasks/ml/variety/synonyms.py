@@ -1,17 +1,18 @@
-"""Words of one meaning, from data/synonyms.yaml, and their exchange in a text."""
+"""Words of one meaning, from synonyms.yaml, and their exchange in a text."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from tasks.ml.checked_yaml import CheckedFile, Strict
 from tasks.ml.synthesis.chance import Rng, happens, pick
-from tasks.ml.synthesis.checked_yaml import CheckedFile, Strict
-from tasks.ml.variety.sections import DATA
+
+FILE: Final = Path(__file__).with_suffix(".yaml")
 
 
 class Group(Strict):
@@ -29,7 +30,7 @@ class Groups(Strict):
 class Synonyms:
     """Raises BadFile, with the line, for a word in two groups or in capitals, and an unknown key."""
 
-    def __init__(self, path: Path = DATA / "synonyms.yaml") -> None:
+    def __init__(self, path: Path = FILE) -> None:
         file = CheckedFile(path, Groups)
         self.groups = file.content.groups
         self._others: dict[str, tuple[str, ...]] = {}

@@ -1,0 +1,67 @@
+"""What the nightly run needs besides its flows: one part's failure does not stop the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec, TypeVar
+
+from tasks.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.settings.settings import Settings, config_shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def require_something_to_do(settings: Settings) -> None:
+    """Raises ConfigurationError where neither a source nor a classifier is named: a night that does nothing
+    would end as one in which nothing was new, and whoever started it in the wrong folder would never know."""
+    if not settings.sources and not settings.classifiers:
+        raise ConfigurationError(
+            f"neither a source nor a classifier is configured, so there is nothing to do; read was "
+            f"{config_shown()}; name the right file with --config or LAUDOS_CONFIG, or write one: "
+            '"laudos init"'
+        )
+
+
+@dataclass
+class Attempts:
+    """Runs the parts of a night one after the other, and remembers what could not be done.
+
+    skipped: a part lacked its input, such as labels that have not come yet; normal on the first nights.
+    failed: anything else. Both hold whole sentences, safe to show.
+    """
+
+    patience_s: float = 600.0  # an hourly ingest may still be at work: wait for it
+    pause_s: float = 15.0
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def each(
+        self,
+        what: str,
+        part: Callable[Concatenate[str, P], R],
+        names: Iterable[str],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> list[R]:
+        """The part once a name: the results of those that could be done."""
+        return [done for name in names for done in self(f"{what} {name}", part, name, *args, **kwargs)]
+
+    def __call__(self, what: str, part: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
+        """The part's result as a list of one; of none where it was skipped or failed."""
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return [part(*args, **kwargs)]
+            except NothingToWorkOn as lacking:
+                self.skipped.append(f"{what}: {lacking}")
+            except Busy as busy:
+                if time.monotonic() < deadline:
+                    time.sleep(self.pause_s)
+                    continue
+                self.failed.append(f"{what}: {busy}")
+            except LaudosError as failure:
+                self.failed.append(f"{what}: {failure}")
+            return []
