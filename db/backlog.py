@@ -10,13 +10,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, select, text, update
+from sqlalchemy import (
+    Connection,
+    ScalarSelect,
+    Select,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from db.cutting import levels, seq_of
 from db.quarantine import SCORING_FAILED, Refused, add, scoring_failed
 from db.reports import CURRENT, PRESENT
 from db.tables import (
     champion,
+    model,
     prediction,
     quarantine,
     report,
@@ -37,8 +50,8 @@ def waiting(
 ) -> Select[Any]:
     """Current versions (id, text) without a prediction by the model, of these hospital sources (None: all).
 
-    `within` two version ids, both included. Left out: what is gone or erased, and what made the model
-    fail before and still lies in quarantine.
+    `within` two version ids, both included. Left out: what is gone or erased, and what made a model of its
+    classifier fail before and still lies in quarantine.
     """
     predicted = exists().where(
         prediction.c.model_id == model_id, prediction.c.report_version_id == report_version.c.id
@@ -56,7 +69,7 @@ def waiting(
             PRESENT,
             source.c.kind == "database",
             ~predicted,
-            ~scoring_failed(),
+            ~scoring_failed(classifier_of(model_id)),
         )
     )
     if within is not None:
@@ -64,6 +77,11 @@ def waiting(
     # an expression, which no index answers: given a name, SQLite would go through all reports of that
     # source for every chunk, and not from the chunk's versions to their reports
     return query if sources is None else query.where((source.c.name + literal("")).in_(sources))
+
+
+def classifier_of(model_id: int) -> ScalarSelect[str]:
+    """The classifier that a model is of, as a part of a query."""
+    return select(model.c.classifier).where(model.c.id == model_id).scalar_subquery()
 
 
 def count(c: Connection, model_id: int, sources: Sequence[str] | None) -> int:
@@ -144,9 +162,15 @@ def erased(c: Connection, first: int, last: int) -> set[int]:
 
 
 def give_up(
-    c: Connection, version_ids: Sequence[int], run_id: int, now: datetime, *, because: str = FAILED
+    c: Connection,
+    classifier: str,
+    version_ids: Sequence[int],
+    run_id: int,
+    now: datetime,
+    *,
+    because: str = FAILED,
 ) -> None:
-    """Quarantine report versions that the model cannot read; the payload says why and holds no text."""
+    """Quarantine report versions that the classifier's model cannot read; the payload says why, no text."""
     query = (
         select(report_version.c.id, report.c.source_id, report.c.external_id, report_version.c.raw_sha)
         .join(report, report.c.id == report_version.c.report_id)
@@ -155,7 +179,8 @@ def give_up(
     )
     for row in c.execute(query).all():
         payload = {"report_version_id": row.id, "because": because}
-        add(c, run_id, row.source_id, [Refused(row.external_id, row.raw_sha, SCORING_FAILED, payload)], now)
+        refused = Refused(row.external_id, row.raw_sha, SCORING_FAILED, payload, classifier)
+        add(c, run_id, row.source_id, [refused], now)
 
 
 def try_again(c: Connection, source_id: int, now: datetime) -> int:

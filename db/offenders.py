@@ -287,6 +287,7 @@ def left_behind(model_id: int, sources: Sequence[str] | None) -> Select[Any]:
         quarantine.c.external_id == waiting.c.external_id,
         quarantine.c.raw_sha == waiting.c.raw_sha,
         quarantine.c.reason == SCORING_FAILED,
+        quarantine.c.classifier.in_(("", backlog.classifier_of(model_id))),
         quarantine.c.closed_at >= score_job.c.created_at,
     )
     covered = (

@@ -1,7 +1,7 @@
 """Rows that could not be taken in, with why and as they were read; nothing is dropped.
 
-`unknown_label` and `scoring_failed` stand beside a report that was taken in; every other reason
-stands in its place.
+`unknown_label` and `scoring_failed` stand beside a report that was taken in, each for one classifier; every
+other reason stands in its place.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ BESIDE_A_REPORT = (UNKNOWN_LABEL, SCORING_FAILED)
 
 @dataclass(frozen=True)
 class Refused:
-    """A row that could not be taken in; `payload` is the row as read, None ids are empty."""
+    """A row that could not be taken in; `payload` is the row as read, None ids are empty.
+
+    `classifier`: whose label or model it is about, empty where it is about the row itself.
+    """
 
     external_id: str
     raw_sha: str
     reason: str
     payload: dict[str, Any] = field(repr=False)
+    classifier: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Entry:
     source: str
     external_id: str
     reason: str
+    classifier: str
     state: str
     seen: int
     first_seen_at: datetime
@@ -69,6 +74,7 @@ def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now
             "external_id": one.external_id,
             "raw_sha": one.raw_sha,
             "reason": one.reason,
+            "classifier": one.classifier,
             "payload": json.dumps(one.payload).encode("ascii"),
             "first_run_id": run_id,
             "first_seen_at": now,
@@ -78,7 +84,8 @@ def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now
     ]
     if not values:
         return
-    key = [quarantine.c.source_id, quarantine.c.external_id, quarantine.c.raw_sha, quarantine.c.reason]
+    q = quarantine.c
+    key = [q.source_id, q.external_id, q.raw_sha, q.reason, q.classifier]
     again = quarantine.c.state == "resolved"
     c.execute(
         insert_into(c, quarantine).on_conflict_do_update(
@@ -95,13 +102,15 @@ def add(c: Connection, run_id: int, source_id: int, rows: Iterable[Refused], now
     )
 
 
-def scoring_failed() -> ColumnElement[bool]:
-    """Whether a report's version is one that a model failed on and that nobody let try again."""
+def scoring_failed(classifier: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a report's version is one that the classifier's model failed on and nobody let try again."""
     return exists().where(
         quarantine.c.source_id == report.c.source_id,
         quarantine.c.external_id == report.c.external_id,
         quarantine.c.raw_sha == report_version.c.raw_sha,
         quarantine.c.reason == SCORING_FAILED,
+        # empty: an earlier laudos did not keep whose model it was
+        quarantine.c.classifier.in_(("", classifier)),
         quarantine.c.state != "resolved",
     )
 
@@ -249,6 +258,7 @@ def _entries() -> Select[Any]:
         source.c.name,
         q.external_id,
         q.reason,
+        q.classifier,
         q.state,
         q.seen,
         q.first_seen_at,

@@ -230,6 +230,13 @@ quarantine = Table(
     Column("external_id", Text, nullable=False, comment="empty where the row had no id"),
     Column("raw_sha", String(64), nullable=False, comment="sha256 of what was read"),
     Column("reason", String(64), nullable=False, comment="a fixed word, such as no_letters"),
+    Column(
+        "classifier",
+        String(64),
+        nullable=False,
+        server_default="",
+        comment="whose label or model it is about; empty where it is about the row, or every classifier",
+    ),
     Column("payload", LargeBinary, nullable=False, comment="the row as read (JSON), kept for a retry"),
     Column(
         "state",
@@ -244,7 +251,7 @@ quarantine = Table(
     Column("last_seen_at", Instant, nullable=False, comment="when it was read last"),
     Column("closed_at", Instant, comment="when it was resolved or dismissed"),
     Column("closed_because", Text, comment="why it was dismissed or how it was resolved"),
-    UniqueConstraint("source_id", "external_id", "raw_sha", "reason"),
+    UniqueConstraint("source_id", "external_id", "raw_sha", "reason", "classifier"),
     _one_of("state", "waiting", "resolved", "dismissed"),
     comment="what could not be taken in, and why; nothing is dropped",
 )

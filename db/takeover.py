@@ -121,7 +121,7 @@ def take_over(
             _halve(c, chunk, waiting)
             halved += 1
         else:
-            backlog.give_up(c, waiting, job.run_id, now, because=backlog.KILLED)
+            backlog.give_up(c, job.classifier, waiting, job.run_id, now, because=backlog.KILLED)
             _end(c, chunk, len(waiting), now)
             given_up += waiting
     scoring.end_if_complete(c, job.id, now)

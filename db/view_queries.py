@@ -144,7 +144,11 @@ def backlog_coverage() -> Select[Any]:
     mine = and_(
         prediction.c.report_version_id == report_version.c.id, prediction.c.model_id == champion.c.model_id
     )
-    failed_here = and_(report_version.c.id.is_not(None), prediction.c.model_id.is_(None), scoring_failed())
+    failed_here = and_(
+        report_version.c.id.is_not(None),
+        prediction.c.model_id.is_(None),
+        scoring_failed(champion.c.classifier),
+    )
     reports, predicted = func.count(report_version.c.id), func.count(prediction.c.model_id)
     failed = func.count(case((failed_here, 1)))
     present = and_(report.c.source_id == source.c.id, PRESENT)

@@ -134,7 +134,7 @@ VIEWS = (
             "reports": "reports that are present and can be read",
             "predicted": "of these: answered by the champion in their current version",
             "waiting": "of these: not answered yet",
-            "scoring_failed": "of these: given up because the model fails on them; they lie in quarantine",
+            "scoring_failed": "of these: given up because its model fails on them; they lie in quarantine",
             "share": "predicted / reports, 0 to 1; null without reports",
         },
         queries.backlog_coverage(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flows.cli.console import console, heading, moment, table, title
-from tasks.intake.quarantine import MEANINGS, NEXT, QuarantinedRow, Waiting
+from tasks.intake.quarantine import MEANINGS, NEXT, Entry, QuarantinedRow, Waiting
 
 if TYPE_CHECKING:
     from tasks.intake.quarantine_retry import RetrySummary
@@ -40,7 +40,7 @@ def tell_waiting(found: Waiting, zone: ZoneInfo) -> None:
                 str(one.id),
                 one.source,
                 one.external_id or "-",
-                one.reason,
+                _reason(one),
                 f"{one.seen}",
                 moment(one.first_seen_at, zone),
                 moment(one.last_seen_at, zone),
@@ -67,7 +67,7 @@ def tell_row(found: QuarantinedRow, zone: ZoneInfo) -> None:
     hidden = found.content is None
     for name, value in (
         ("its id there", entry.external_id or "-"),
-        ("reason", f"{entry.reason}: {found.meaning}"),
+        ("reason", f"{_reason(entry)}: {found.meaning}"),
         ("times read", f"{entry.seen:,}"),
         (f"first ({zone.key})", moment(entry.first_seen_at, zone)),
         ("last", moment(entry.last_seen_at, zone)),
@@ -78,6 +78,11 @@ def tell_row(found: QuarantinedRow, zone: ZoneInfo) -> None:
         ("next", found.next),
     ):
         out.print(f"{name:26} {value}", soft_wrap=True, markup=False)
+
+
+def _reason(one: Entry) -> str:
+    """Why, and of which classifier's label or model."""
+    return f"{one.reason} ({one.classifier})" if one.classifier else one.reason
 
 
 def tell_retry(done: RetrySummary) -> None:

@@ -279,4 +279,4 @@ def refused_label(external_id: str, classifier: str, value: str) -> Refused:
     """A label that is none of the classifier's; its report was taken in without it."""
     sha = hashlib.sha256(f"{classifier}\0{value}".encode("utf-8", "surrogatepass")).hexdigest()
     payload = {"external_id": external_id, "classifier": classifier, "value": value}
-    return Refused(external_id, sha, UNKNOWN_LABEL, payload)
+    return Refused(external_id, sha, UNKNOWN_LABEL, payload, classifier)

@@ -34,7 +34,7 @@ MEANINGS: Final = {
     "binary": "a file (Word, picture, archive) or damaged bytes",
     "conflicting_content": "one id with several texts at once: only the source can tell",
     "unknown_label": "taken in, but its label is not in label_values (laudos.toml)",
-    "scoring_failed": "taken in, but the champion could not read it",
+    "scoring_failed": "taken in, but the champion of a classifier could not read it",
 }
 _AT_THE_SOURCE = "repair it at the source; the next ingest takes it in and closes the row"
 NEXT: Final = {
@@ -154,7 +154,8 @@ def export_quarantine(
 ) -> Export:
     """The ids of what waits as .csv or .parquet, for whoever keeps the source: no content.
 
-    Columns: row, source, external_id, reason, times_read, first_seen. The file appears whole or not at all.
+    Columns: row, source, external_id, reason, classifier, times_read, first_seen. The file appears whole or
+    not at all.
     """
     if not list_quarantine(settings, source, reason, limit=0).waiting:
         raise NothingToWorkOn("nothing of that kind waits in quarantine: no file was written")
@@ -172,6 +173,7 @@ _SCHEMA = pa.schema(
         ("source", pa.string()),
         ("external_id", pa.string()),
         ("reason", pa.string()),
+        ("classifier", pa.string()),
         ("times_read", pa.int64()),
         ("first_seen", pa.timestamp("s", tz="UTC")),
     ]
@@ -185,6 +187,7 @@ def _flat(rows: Sequence[Entry]) -> list[dict[str, Any]]:
             "source": one.source,
             "external_id": one.external_id,
             "reason": one.reason,
+            "classifier": one.classifier,
             "times_read": one.seen,
             "first_seen": one.first_seen_at.replace(microsecond=0),
         }

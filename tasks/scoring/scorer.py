@@ -146,7 +146,7 @@ class Scorer:
             reach("score.finish.features")
             scoring.finish(c, chunk, predictions, encoded=encoded, backend=backend, now=now)
             reach("score.finish.predictions")
-            backlog.give_up(c, failed, self.job.run_id, now)
+            backlog.give_up(c, self.job.classifier, failed, self.job.run_id, now)
         reach("score.finish.committed")
         for version in failed:
             log.warning("report version %d makes the model fail; it is in quarantine", version)

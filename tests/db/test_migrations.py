@@ -189,6 +189,42 @@ def test_of_two_that_wait_the_first_stays_and_from_then_on_none_comes_in_beside_
     assert states() == [(1, "waiting"), (2, "overtaken"), (3, "waiting")]
 
 
+def test_whose_model_or_label_a_row_is_about_is_found_and_of_two_classifiers_one_row_stays_on_the_way_down(
+    oldest: Engine, database_url: str
+) -> None:
+    def waits(number: int, reason: str, payload: dict[str, str], run_id: int, **more: str) -> None:
+        row = {
+            "id": number, "source_id": 1, "external_id": "L2", "raw_sha": "a", "reason": reason,
+            "payload": json.dumps(payload).encode(), "first_run_id": run_id, "first_seen_at": "2026-03-02",
+            "last_seen_at": "2026-03-02", **more,
+        }  # fmt: skip
+        names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+        with writing(oldest) as c:
+            c.execute(text(f"INSERT INTO quarantine ({names}) VALUES ({values})"), row)
+
+    def rows(*columns: str) -> list[tuple[Any, ...]]:
+        asked = f"SELECT {', '.join(columns)} FROM quarantine WHERE external_id = 'L2' ORDER BY id"
+        with reading(oldest) as c:
+            return [tuple(row) for row in c.execute(text(asked))]
+
+    scored = next(row["run_id"] for row in ROWS["score_job"])
+    schema.upgrade(database_url)
+    schema.downgrade(database_url, "0010")
+    waits(10, "scoring_failed", {}, scored)
+    waits(11, "unknown_label", {"classifier": "birads", "value": "\x00"}, 2)
+    waits(12, "pdf", {"text": "x"}, 2)
+    waits(13, "scoring_failed", {}, 2, raw_sha="b")  # of no scoring job that is known
+    schema.upgrade(database_url)
+    assert rows("id", "classifier") == [(10, "paaf"), (11, "birads"), (12, ""), (13, "")]
+    waits(14, "scoring_failed", {}, scored, classifier="birads")
+    with writing(oldest) as c:
+        c.execute(text("UPDATE quarantine SET state = 'resolved', closed_because = 'x' WHERE id = 10"))
+    schema.downgrade(database_url, "0010")
+    assert rows("id", "state") == [(number, "waiting") for number in (10, 11, 12, 13)]
+    with pytest.raises(DatabaseFailure):
+        waits(15, "scoring_failed", {}, scored)
+
+
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(
     oldest: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, inspect, select, text
 from db import backlog, predictions, quarantine, review_queue, schema, status, views
 from db.engine import open_engine, reading, writing
 from db.errors import ConfigurationError
-from db.tables import source
+from db.tables import report_version, source
 from tests.db.history import DAY_ONE, PATIENT, SECRET, TONIGHT, History, at, two_days
 
 # names and columns are promised to people's dashboards: add at the end of a line, change nothing
@@ -228,8 +228,35 @@ def test_coverage_counts_what_is_there_what_is_answered_and_what_waits(history: 
     with reading(history.engine) as c:  # what waits is what the next scoring job will take
         assert [backlog.count(c, model_id, None) for model_id in (2, 3)] == [1, 1]
     with writing(history.engine) as c:
-        backlog.give_up(c, [history.versions["clinica", "L9", 1]], 1, at(9, TONIGHT))
+        backlog.give_up(c, "birads", [history.versions["clinica", "L9", 1]], 1, at(9, TONIGHT))
     assert history.rows(told)[0] == ("birads", "clinica", 3, 2, 0, 1, pytest.approx(2 / 3))
+
+
+def test_what_the_model_of_one_classifier_fails_on_waits_for_the_other_all_the_same(history: History) -> None:
+    told = "SELECT waiting, scoring_failed FROM backlog_coverage WHERE source = 'clinica' ORDER BY classifier"
+
+    def stands() -> tuple[list[tuple[int, int]], list[int]]:
+        with reading(history.engine) as c:
+            return history.rows(told), [backlog.count(c, model_id, None) for model_id in (2, 3)]
+
+    new = history.receive("clinica", "L8", TONIGHT)
+    with writing(history.engine) as c:
+        of = c.execute(select(source.c.id).where(source.c.name == "clinica")).scalar_one()
+        backlog.give_up(c, "birads", [new], 1, at(9, TONIGHT))
+    assert stands() == ([(1, 1), (2, 0)], [1, 2])
+    with writing(history.engine) as c:
+        backlog.give_up(c, "paaf", [new], 1, at(9, TONIGHT))
+        backlog.give_up(c, "paaf", [new], 1, at(10, TONIGHT))
+    assert stands() == ([(1, 1), (1, 1)], [1, 1])
+    with writing(history.engine) as c:
+        assert backlog.try_again(c, of, at(11, TONIGHT)) == 2
+    assert stands() == ([(2, 0), (2, 0)], [2, 2])
+    # of a row that an earlier laudos wrote it may not be known: it is withheld from both
+    with writing(history.engine) as c:
+        sha = c.execute(select(report_version.c.raw_sha).where(report_version.c.id == new)).scalar_one()
+        refused = quarantine.Refused("L8", sha, quarantine.SCORING_FAILED, {})
+        quarantine.add(c, 1, of, [refused], at(12, TONIGHT))
+    assert stands() == ([(1, 1), (1, 1)], [1, 1])
 
 
 def test_the_champions_history_says_who_answered_from_when_until_when_and_why(history: History) -> None:

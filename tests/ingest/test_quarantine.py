@@ -83,7 +83,15 @@ def test_the_export_holds_ids_and_reasons_and_no_text(waiting: Desk, tmp_path: P
         ("his", "1", "no_letters"),
         ("his", "2", "unknown_label"),
     ]
-    assert set(rows[0]) == {"row", "source", "external_id", "reason", "times_read", "first_seen"}
+    assert set(rows[0]) == {
+        "row",
+        "source",
+        "external_id",
+        "reason",
+        "classifier",
+        "times_read",
+        "first_seen",
+    }
     assert "--- 12 ---" not in written.file.read_text()
 
 

@@ -299,6 +299,7 @@ def test_a_report_that_makes_the_model_fail_is_quarantined_and_the_rest_written(
     with reading(hospital.engine) as c:
         row = c.execute(select(quarantine)).one()
     assert (row.external_id, row.reason, row.state) == ("L7", "scoring_failed", "waiting")
+    assert row.classifier == CLASSIFIER
     assert b"derruba" not in row.payload
     assert classify(hospital) is None
     assert doctor(hospital.settings) == []

@@ -251,7 +251,7 @@ def test_what_was_not_in_the_backlog_when_a_job_was_cut_is_the_next_jobs(both: H
     both.crown()
     both.change("L2", deleted_at=both.now)
     with writing(both.engine) as c:
-        backlog.give_up(c, [5], 1, both.now)
+        backlog.give_up(c, CLASSIFIER, [5], 1, both.now)
     job_id = cut_backlog.fn(both.run("classify"), CLASSIFIER)
     assert job_id is not None
     assert score.fn(job_id).written == 6

@@ -186,9 +186,9 @@ def test_a_chunk_given_back_is_free_at_once(both: Hospital, job: Job) -> None:
 def test_a_report_given_up_waits_for_a_person_and_not_for_the_model(both: Hospital, job: Job) -> None:
     with writing(both.engine) as c:
         for _ in range(2):
-            backlog.give_up(c, [1], both.run_id(c), both.now)
+            backlog.give_up(c, CLASSIFIER, [1], both.run_id(c), both.now)
         row = c.execute(select(quarantine)).one()
-        assert (row.reason, row.seen) == ("scoring_failed", 2)
+        assert (row.reason, row.classifier, row.seen) == ("scoring_failed", CLASSIFIER, 2)
         assert json.loads(row.payload) == {"report_version_id": 1, "because": "the model failed on it"}
         assert backlog.count(c, job.model_id, None) == 11
         assert backlog.try_again(c, row.source_id, both.now) == 1

@@ -83,7 +83,8 @@ def test_a_report_that_kills_its_worker_is_given_up_and_all_others_written(
     assert both.count(prediction) == REPORTS - 1
     with reading(both.engine) as c:
         row = c.execute(select(quarantine)).one()
-    assert (row.external_id, row.reason, row.state) == (f"L{killer - 1}", "scoring_failed", "waiting")
+    found = (row.external_id, row.reason, row.classifier, row.state)
+    assert found == (f"L{killer - 1}", "scoring_failed", job.classifier, "waiting")
     told = {"report_version_id": killer, "because": "each process that read it was killed"}
     assert json.loads(row.payload) == told
     assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges(both)))
