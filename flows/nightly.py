@@ -13,7 +13,7 @@ from flows.synthesize import SynthesizeSummary, synthesize
 from tasks.database import open_database
 from tasks.errors import DoneInPart
 from tasks.ledger import recorded_run
-from tasks.night.nightly import Attempts, require_something_to_do
+from tasks.night.nightly import Attempts, answered_for, require_something_to_do
 from tasks.settings.settings import Settings
 from tasks.step import flow
 from tasks.synthesis.synthesize import synthetic_classifiers
@@ -53,7 +53,8 @@ def nightly(full: bool = False) -> NightlySummary:
         # the same set again changes nothing; one that is too old, unfinished or of other settings is renewed
         synthesized = attempt.each("synthesize", synthesize, synthetic_classifiers(settings))
         retrained = attempt.each("retrain", retrain, settings.classifiers, how)
-        classified = attempt.each("classify", classify, settings.classifiers)
+        answered = attempt.each("classify", answered_for, settings.classifiers, settings)
+        classified = attempt.each("classify", classify, answered)
         attempt("finish erasures", finish_left, settings)
         removed = attempt("tidy up", tidy_up, run.id)
         monitored = attempt("monitor", monitor)

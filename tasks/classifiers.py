@@ -30,6 +30,12 @@ def the_champion(c: Connection, classifier: str) -> Champion:
     """Who answers now. Raises NothingToWorkOn where nobody does."""
     champion = models.champion_of(c, classifier)
     if champion is None:
+        tried = models.of_classifier(c, classifier)
+        if tried:
+            raise NothingToWorkOn(
+                f'no promoted model for {classifier!r}; "laudos models show {tried[0].id}" says what the '
+                'last one lacks, and "laudos retrain" tries another'
+            )
         raise NothingToWorkOn(f'no promoted model for {classifier!r}; run "laudos retrain" first')
     return champion
 

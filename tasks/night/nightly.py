@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
+from db.engine import reading
+from tasks.classifiers import the_champion
+from tasks.database import open_database
 from tasks.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from tasks.settings.settings import Settings, config_shown
 
@@ -23,6 +26,14 @@ def require_something_to_do(settings: Settings) -> None:
             f"{config_shown()}; name the right file with --config or LAUDOS_CONFIG, or write one: "
             '"laudos init"'
         )
+
+
+def answered_for(classifier: str, settings: Settings) -> str:
+    """The classifier again, where a model answers for it: without one a scoring fails, which is no failure
+    of a first night whose challenger was refused. Raises NothingToWorkOn where none does."""
+    with reading(open_database(settings)) as c:
+        the_champion(c, classifier)
+    return classifier
 
 
 @dataclass

@@ -18,6 +18,7 @@ from db.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
 from db.lessons import BEGUN
 from db.tables import prediction, run
 from flows.nightly import NightlySummary, nightly
+from tasks.classifiers import the_champion
 from tasks.database import open_database
 from tasks.night.nightly import Attempts
 from tasks.settings.settings import Settings
@@ -159,6 +160,26 @@ def test_a_night_before_any_label_came_says_what_it_waits_for(
         f"classify {town.CLASSIFIER}",
     ]
     assert told.monitored is not None
+
+
+def test_a_first_night_that_refuses_its_challenger_has_nothing_to_score_and_no_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = town.build(tmp_path, patients=8)
+    path.write_text(path.read_text().replace("sensitivity_floor = 0.3", "sensitivity_floor = 1.0"))
+    monkeypatch.setenv("LAUDOS_CONFIG", str(path))
+    told = nightly()
+    [trained] = told.retrained
+    assert (trained.decision, trained.champion_id, told.classified) == ("refused", None, [])
+    assert [one.split(":")[0] for one in told.skipped] == [f"classify {town.CLASSIFIER}"]
+    assert f'"laudos models show {trained.model_id}"' in told.skipped[0]
+    assert told.monitored is not None
+    assert not any("failed" in alarm for alarm in told.monitored.alarms)
+    settings = Settings.load()
+    with reading(open_database(settings)) as c:
+        assert set(c.scalars(select(run.c.state))) == {"completed"}
+        with pytest.raises(NothingToWorkOn, match=f'"laudos models show {trained.model_id}" says what'):
+            the_champion(c, town.CLASSIFIER)
 
 
 def test_two_nights_at_once_are_refused(settings: Settings, second: NightlySummary) -> None:
