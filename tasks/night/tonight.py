@@ -97,7 +97,10 @@ def _came_in(night: Night) -> str:
         )
         for one in night.intake
     ]
-    return f"## What came in\n\n{_table(header, rows)}\n\n*read = new + updated + unchanged + quarantined*"
+    balance = (
+        "*read = new + updated + unchanged + quarantined, each row as often as an ingest of these 24 hours"
+    )
+    return f"## What came in\n\n{_table(header, rows)}\n\n{balance} read it*"
 
 
 def _trained(night: Night) -> str:
@@ -194,7 +197,7 @@ def _compared(classifier: str, last: Told) -> str:
         told = "**another population**, of which no sure answer is given"
     by = found.seen_in or "vectors"
     least = rings_from(by, found.calibration_patients or 1, found.patients or 1, found.level or 1e-4)
-    seen = f"AUROC {found.auroc:.2f} by {by}; so many ring from {least:.2f} on"
+    seen = f"AUROC {found.auroc:.2f} by {by}, 0.50 is chance; so many ring from {least:.2f} on"
     return f"{of}, {sides} the champion: {told} ({seen})"
 
 

@@ -69,6 +69,18 @@ def test_a_conversion_that_fails_leaves_logging_as_it_was(network: Network) -> N
     assert (root.level, root.filters, root.handlers) == before
 
 
+@pytest.mark.skipif(why_not("openvino-fp32") is not None, reason=str(why_not("openvino-fp32")))
+def test_a_conversion_says_nothing_of_a_loss(
+    tiny: Callable[[], Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    logger = logging.getLogger("transformers.modeling_utils")
+    monkeypatch.setattr(type(logger), "warning_once", lambda self, *said: self.warning(*said), raising=False)
+    monkeypatch.setattr(logger, "handle", lambda record: told.append(record.getMessage()))
+    reader_on(tiny()[0].eval(), "openvino-fp32")
+    assert told == []
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_copy_in_another_precision_reads_alike_and_leaves_the_network_as_it_was(
     network: Network, precision: torch.dtype

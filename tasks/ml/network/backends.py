@@ -25,6 +25,7 @@ from tasks.ml.errors import BackendUnavailable
 from tasks.ml.network.bfloat16 import no_bfloat16
 from tasks.ml.network.conformal import Thresholds, decide
 from tasks.ml.network.features import Heard, Reader, heard_by, last_read, reader_of
+from tasks.ml.quiet import quietly
 
 Backend = Literal["torch-fp32", "torch-bf16", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-bf16"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -131,7 +132,7 @@ def _compiled(model: PreTrainedModel, precision: str) -> Reader:
 def converted(model: PreTrainedModel) -> Any:
     """The body of a network as OpenVINO's own."""
     ov = openvino()
-    with _logging_kept(), warnings.catch_warnings():
+    with _logging_kept(), quietly(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, for those who write networks
         return ov.convert_model(
             _Body(model),

@@ -51,7 +51,7 @@ def nights(
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_ylim(0, max([*base, 1]) * 1.05)
-    axes.set_ylabel("reports answered")
+    axes.set_ylabel("answers")
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     figure.legend(ncols=columns, frameon=False, fontsize=9, loc="outside lower left", columnspacing=1.2)
