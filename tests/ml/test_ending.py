@@ -148,7 +148,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that somebody else moves."""
     now = [0.0]
     for module in ("training", "trainer"):
-        monkeypatch.setattr(f"tasks.ml.{module}.monotonic", lambda: now[0])
+        monkeypatch.setattr(f"tasks.ml.training.{module}.monotonic", lambda: now[0])
     return now
 
 
