@@ -113,6 +113,12 @@ MISTAKES = [
     ),
     ("norte.yaml", '["lesão benigna"]', '"lesão benigna"', r"categories.benigno: a list is wanted here"),
     ("norte.yaml", '["lesão benigna"]', "&a [*a]", r"contains itself"),
+    (
+        "norte.yaml",
+        '["lesão benigna"]',
+        f'["{"[a|b]" * 40}"]',
+        r"said in 1,099,511,627,776 ways, and 100,000",
+    ),
     ("norte.yaml", '["lesão benigna"]', "!!python/name:os.system []", r"could not determine a constructor"),
     ("norte.yaml", "lesão benigna", "les\0ão", r"a character that no text holds"),
 ]

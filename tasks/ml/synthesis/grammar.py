@@ -5,7 +5,7 @@ A physician can add a phrase or a whole institution; every error is told with it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ EXAM_FILE = "exam.yaml"
 _NOUNS: Place = ("listings", "findings")
 _FORMS = (("listings", "denied"), ("listings", "affirmed"))
 _NEVER_BLANK = ("findings", "conclusion")
+WORDINGS_MAX = 100_000  # of one phrase: all of them are held at once where they are counted or audited
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,13 @@ def _check_language(file: CheckedFile[Language], exam: Exam) -> None:
             if symbol not in (LISTED, AGREES) or place[:2] not in _FORMS:
                 file.refuse_unknown(place, symbol, language.symbols)
     _refuse_circles(file)
+    ways = _ways(language.symbols)
     for place, phrase in _phrases(language):
+        if phrase.wordings(ways) > WORDINGS_MAX:
+            what = f"this can be said in {phrase.wordings(ways):,} ways, and {WORDINGS_MAX:,} are counted and"
+            raise file.complaint(
+                place, f"{what} audited at most: make fewer choices, or several phrases of it"
+            )
         if (place[0] in _NEVER_BLANK or place[:2] == _NOUNS) and phrase.may_be_blank(language.symbols):
             raise file.complaint(place, "this can come out without a word; leave nothing unsaid")
     _refuse_two_levels(file)
@@ -196,6 +203,20 @@ def _refuse_circles(file: CheckedFile[Language]) -> None:
 
     for name in symbols:
         visit(name, ())
+
+
+def _ways(symbols: Mapping[str, Sequence[Phrase]]) -> dict[str, int]:
+    """How many ways there are to say each symbol, none of which contains itself."""
+    ways = {LISTED: 1, AGREES: 1}
+
+    def count(name: str) -> None:
+        for inner in {inner for phrase in symbols[name] for inner in phrase.symbols()} - ways.keys():
+            count(inner)
+        ways[name] = sum(phrase.wordings(ways) for phrase in symbols[name])
+
+    for name in symbols:
+        count(name)
+    return ways
 
 
 def _clauses(file: CheckedFile[Language]) -> Iterator[Clause]:

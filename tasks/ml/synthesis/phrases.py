@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -64,6 +65,10 @@ class Phrase:
         """Whether it can come out without a letter or a digit."""
         return all(_may_be_blank(part, symbols) for part in self.parts)
 
+    def wordings(self, of_symbols: Mapping[str, int]) -> int:
+        """How many ways there are to say it, the same words counted each time; a number is one."""
+        return prod(_count(part, of_symbols) for part in self.parts)
+
     def realisations(self, symbols: Mapping[str, Sequence[Phrase]]) -> Iterator[str]:
         """Everything it can say, a number standing as "#"; the same words may come more than once."""
         yield from map("".join, product(*(_ways(part, symbols) for part in self.parts)))
@@ -76,6 +81,12 @@ def _may_be_blank(part: str | Number | Symbol | Choice, symbols: Mapping[str, Se
         return False
     options = part.options if isinstance(part, Choice) else symbols[part.name]
     return any(option.may_be_blank(symbols) for option in options)
+
+
+def _count(part: str | Number | Symbol | Choice, of_symbols: Mapping[str, int]) -> int:
+    if isinstance(part, Symbol):
+        return of_symbols[part.name]
+    return sum(option.wordings(of_symbols) for option in part.options) if isinstance(part, Choice) else 1
 
 
 def _ways(part: str | Number | Symbol | Choice, symbols: Mapping[str, Sequence[Phrase]]) -> Sequence[str]:
