@@ -1,5 +1,5 @@
 """The sections of laudos.toml that say how models are made and how they score; sources stand in
-settings_sources.py, the rest in settings_house.py: every key, what it means, and what it is by default.
+sources.py, the rest in house.py: every key, what it means, and what it is by default.
 
 `laudos init` writes the same keys with longer words (deployments/laudos.template.toml); a test holds
 the two together.

@@ -1,16 +1,16 @@
 """Whether a night's reports, taken together, are still like those that the promise was calibrated on.
 
-`conformal.py` promises a miss rate "as long as new reports are like the calibration ones". Each report of a
-night may look familiar and the night still be another population: another institution's way of writing,
-another kind of case. A classifier two-sample test tells (Friedman 2003, "On multivariate goodness of fit and
-two-sample testing"; Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests"): one half of both sides
-teaches a logistic regression to tell night from calibration, the other half is ranked by it. Of alike
-populations no ranking is better than chance, whatever was learnt, for a half is judged by what the other
-half taught. Both halves are judged, and the smaller of the two p-values counts twice (Bonferroni).
+`network/conformal.py` promises a miss rate "as long as new reports are like the calibration ones". Each
+report of a night may look familiar and the night still be another population: another institution's way of
+writing, another kind of case. A classifier two-sample test tells (Friedman 2003, "On multivariate goodness of
+fit and two-sample testing"; Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests"): one half of
+both sides teaches a logistic regression to tell night from calibration, the other half is ranked by it. Of
+alike populations no ranking is better than chance, whatever was learnt, for a half is judged by what the
+other half taught. Both halves are judged, and the smaller of the two p-values counts twice (Bonferroni).
 
 A trained network's vectors hold what its labels need and forget how a report is worded. So the share of word
-pairs that no training report held (`familiarity.py`) is ranked beside them, with nothing to be learnt and
-no half to be spared; of the two tests the smaller p-value counts, twice again.
+pairs that no training report held (`network/familiarity.py`) is ranked beside them, with nothing to be learnt
+and no half to be spared; of the two tests the smaller p-value counts, twice again.
 
 Another mix of labels breaks no promise that is made of each label, so it must not ring: the night's mix is
 estimated from its probabilities (Saerens, Latinne & Decaestecker 2002, "Adjusting the outputs of a classifier

@@ -6,8 +6,8 @@ the softmax of what one learnt linear layer says of its last hidden state, and t
 mean (attention-based multiple-instance pooling: Ilse, Tomczak & Welling 2018, "Attention-based deep multiple
 instance learning", with a single linear score). Before it has learnt, that is the plain mean of all tokens.
 
-A network from scratch may read each sentence by itself below that (sentences.py): then attention is all that
-brings the sentences of a report together.
+A network from scratch may read each sentence by itself below that (reading/sentences.py): then attention is
+all that brings the sentences of a report together.
 
 A window's part of the mean and its weight are computed apart, so that windows need not be in memory
 together: sum(weight * part) / sum(weight) over the windows is the softmax over all tokens.

@@ -50,7 +50,7 @@ class EncoderSpec:
     attention_heads: int = 2
     vocabulary: int = 1500  # of 4000, words that another institution makes of known stems were read worse
     attention: bool = False  # the head reads all tokens of a report, by their weight (see attentive.py)
-    sentences: bool = False  # scratch, with attention: each token sees those of its sentence (sentences.py)
+    sentences: bool = False  # scratch, with attention: a token sees its own sentence (reading/sentences.py)
 
 
 def make_scratch(
@@ -64,7 +64,7 @@ def make_scratch(
     """A small BERT with its own WordPiece vocabulary, learnt from `texts`: give the training split only.
 
     `patients`: one key a text, so that no word of a single patient's reports enters the vocabulary
-    (see vocabulary.py). The same input and seed give the same weights and vocabulary.
+    (see reading/vocabulary.py). The same input and seed give the same weights and vocabulary.
     """
     if spec.hidden_size % spec.attention_heads:
         raise UnfitEncoder(

@@ -3,7 +3,8 @@
 Where every token of a report sees every other, the rest of the report tells a network what a denial is about,
 and it need not learn to read the denial: cues that lessons had taught to the last one were lost among reports
 (docs/behaviour.md). Here tokens see their own sentence alone, as if it were the whole text, and attention
-over all tokens (attentive.py) brings sentences together. A sentence in a report is then what a lesson was.
+over all tokens (network/attentive.py) brings sentences together. A sentence in a report is then what a lesson
+was.
 
 A sentence that is cut in two loses what its beginning denies, and two that are read as one lose nothing: in
 doubt it goes on.

@@ -59,9 +59,9 @@ def student_of(
     """A network of the teacher's family with so many of its layers (None: half), in evaluation mode.
 
     Evenly spread, the first one always among them: of 12 layers, 0, 2, 4, 6, 8 and 10. Of each layer's inner
-    neurons that share which weighs most, where the family's are known (narrowing.py). Embeddings, pooler,
-    attention over whole reports and head are the teacher's, too. Raises UnfitEncoder where the stack of
-    layers cannot be found, or is too low to leave any out.
+    neurons that share which weighs most, where the family's are known (network/narrowing.py). Embeddings,
+    pooler, attention over whole reports and head are the teacher's, too. Raises UnfitEncoder where the stack
+    of layers cannot be found, or is too low to leave any out.
     """
     name, stack = layer_stack(teacher)
     chosen = _chosen(type(teacher).__name__, len(stack), layers)

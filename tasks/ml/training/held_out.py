@@ -2,7 +2,7 @@
 
 They are of training patients. The calibration split would do as well, were it not for what is promised of it:
 a network that was chosen because it answers these reports well is surer of them than of others, and limits
-that are fitted on them (conformal.py) would promise too much.
+that are fitted on them (network/conformal.py) would promise too much.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The loss of labels, and how it listens to rare ones: weights by label, and the focal loss.
 
 Either bends the probabilities that the network itself gives. That does no harm here: the published head is
-fitted afterwards on the network's vectors, unweighted, and calibrated (head.py), so that what is left of the
-weights is how far apart the vectors of rare reports lie from the others.
+fitted afterwards on the network's vectors, unweighted, and calibrated (network/head.py), so that what is left
+of the weights is how far apart the vectors of rare reports lie from the others.
 """
 
 from __future__ import annotations

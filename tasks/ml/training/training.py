@@ -97,7 +97,8 @@ def train_body(
 ) -> TrainLog:
     """Train every weight of `model` in place; each window of a report carries the report's label.
 
-    A network with attention (attentive.py) is asked once for a whole report, and a batch is of reports.
+    A network with attention (network/attentive.py) is asked once for a whole report, and a batch is of
+    reports.
 
     `objective`: what is made small instead of the labels' cross-entropy, of the same batches. `held_out`:
     reports by which the best weights are told; the network ends with those, and config.patience decides
