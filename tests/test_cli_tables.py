@@ -35,7 +35,7 @@ from tasks.ml.audit.result import Audit
 from tasks.models.encoders import EncoderLine
 from tasks.models.models import ModelLine, ModelStory
 from tasks.night.status import Status
-from tasks.night.summary import FIGURES, Judged, NightTold
+from tasks.night.summary import FIRST_FIGURES, Judged, NightTold
 from tasks.promotion.plan_check import PlanCheck
 from tasks.scoring.jobs import JobStatus
 from tasks.synthesis.exam_words import ExamCounted
@@ -71,7 +71,7 @@ def _value(hint: Any) -> Any:
 
 
 def judged() -> Judged:
-    figure = {name: replace(_figure(), name=name) for name in FIGURES}
+    figure = {name: replace(_figure(), name=name) for name in FIRST_FIGURES}
     return filled(Judged, population="holdout", figures={"model": figure, "tfidf": figure})
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flows.cli.console import heading, table
 from tasks.intake.quarantine import MEANINGS
-from tasks.night.summary import FIGURES, SUBJECTS, Answering, Cleared, Figure, Judged, NightTold
+from tasks.night.summary import FIRST_FIGURES, SUBJECTS, Answering, Cleared, Figure, Judged, NightTold
 
 _WIDTH = 100
 _POPULATIONS = {
@@ -123,11 +123,11 @@ def print_judged(judged: Judged, critical: str, out: Console, before: str = "") 
     rows = [
         [
             SUBJECTS.get(subject, f"model {judged.model_id}"),
-            *(_figure(figures.get(name)) for name in FIGURES),
+            *(_figure(figures.get(name)) for name in FIRST_FIGURES),
         ]
         for subject, figures in judged.figures.items()
     ]
-    out.print(table(["", *FIGURES.values()], rows))
+    out.print(table(["", *FIRST_FIGURES.values()], rows))
     for sentence in judged.better:
         out.print(f"[bold]{escape(sentence)}[/]")
     out.print(f"[dim]{escape(_stands_on(judged, critical))}[/]")

@@ -18,6 +18,7 @@ from tasks.database import open_database
 from tasks.errors import NothingToWorkOn
 from tasks.ml.judging.evaluation import Figure as Figure
 from tasks.ml.network.artifact import CAVEAT
+from tasks.ml.pages.report_figures import FIRST_FIGURES as FIRST_FIGURES
 from tasks.ml.pages.report_figures import SUBJECTS as SUBJECTS
 from tasks.ml.pages.report_figures import by_name, where_baselines_win
 from tasks.models.figures import figures_of
@@ -25,12 +26,6 @@ from tasks.night.status import candidate_told
 from tasks.settings.settings import Settings, config_shown
 
 POPULATIONS = ("holdout", "source")
-FIGURES = {
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "auroc_report": "AUROC per report",
-    "auroc_patient": "AUROC per patient",
-}
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def _judged(rows: Sequence[Metric], population: str, model_id: int, champion: in
         if theirs := figures_of(subject, rows):
             found[subject] = by_name(theirs)
     figures = {
-        subject: {name: theirs[name, "all"] for name in FIGURES if (name, "all") in theirs}
+        subject: {name: theirs[name, "all"] for name in FIRST_FIGURES if (name, "all") in theirs}
         for subject, theirs in found.items()
     }
     better = where_baselines_win(found, f"model {model_id}") if len(found) > 1 else []

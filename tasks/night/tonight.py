@@ -19,16 +19,10 @@ from tasks.ml.network.artifact import CAVEAT
 from tasks.ml.network.budget import SIZE, SPEED, TIME
 from tasks.ml.network.cascade import Agreement
 from tasks.ml.pages.nights import nights
-from tasks.ml.pages.report_figures import BEHAVIOUR
+from tasks.ml.pages.report_figures import BEHAVIOUR, FIRST_FIGURES
 from tasks.night.status import candidate_told
 
 PICTURED_DAYS = 14
-FIGURES = {
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "auroc_report": "AUROC, reports",
-    "auroc_patient": "AUROC, patients",
-}
 # (population, subject) -> who is judged on what; the baselines keep the champion honest
 SUBJECTS = {
     ("source", "model"): "hospital's labels",
@@ -142,14 +136,14 @@ def _judged(classifier: str, figures: Sequence[Metric]) -> Iterator[str]:
     found = {(one.population, one.subject, one.name): one for one in figures if one.slice == "all"}
     rows = []
     for (population, subject), words in SUBJECTS.items():
-        measured = [found.get((population, subject, name)) for name in FIGURES]
+        measured = [found.get((population, subject, name)) for name in FIRST_FIGURES]
         known = [one for one in measured if one is not None and one.value is not None]
         if known:
             # what a figure per report that is no share of one label stands on: every report
             on = f" ({found[population, subject, 'brier'].n:,})" if subject == "model" else ""
             rows.append((words + on, *map(_figure, measured)))
     if rows:
-        yield _table((classifier, *FIGURES.values()), rows)
+        yield _table((classifier, *FIRST_FIGURES.values()), rows)
     behaved = [one for one in figures if one.population == "behaviour" and one.slice in BEHAVIOUR]
     if behaved:
         yield f"{classifier}, pairs of reports that differ in one thing: " + "; ".join(map(_behaved, behaved))

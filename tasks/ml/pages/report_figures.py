@@ -9,10 +9,10 @@ from tasks.ml.judging.evaluation import Figure
 from tasks.ml.pages.document import Block, Bullets, Heading, Paragraph, Table
 
 FIRST_FIGURES: Final = {
-    "auroc_report": "AUROC, report",
-    "auroc_patient": "AUROC, patient",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
+    "auroc_report": "AUROC per report",
+    "auroc_patient": "AUROC per patient",
 }
 MORE_FIGURES: Final = {
     "auprc_report": "AUPRC",
