@@ -139,7 +139,7 @@ INVARIANTS = (
     ),
     Invariant(
         "champion_is_last_promotion",
-        "the champion is the model of the last promotion or rollback",
+        "the champion is the model of the last promotion or rollback, and none where a classifier was ended",
         "classifier",
         'somebody changed it by hand; see "laudos models list", then "laudos models rollback CLASSIFIER"',
         offenders.champions_nobody_promoted,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from db.engine import insert_into
 from db.errors import Busy, LaudosError
@@ -15,7 +15,7 @@ from db.tables import champion, model, promotion
 
 Trained = Literal["full", "head"]
 State = Literal["ready", "retired", "tainted", "removed"]
-Decision = Literal["promoted", "refused", "rolled_back"]
+Decision = Literal["promoted", "refused", "rolled_back", "ended"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def crown(c: Connection, classifier: str, model_id: int, *, expected_epoch: int 
     Returns the new epoch. Raises Busy when another process changed the champion in between.
     """
     if expected_epoch is None:
-        epoch = 1
+        epoch = _next_epoch(c, classifier)
         change: Any = (
             insert_into(c, champion)
             .values(classifier=classifier, model_id=model_id, epoch=epoch, since=now)
@@ -191,6 +191,20 @@ def crown(c: Connection, classifier: str, model_id: int, *, expected_epoch: int 
             'run "laudos retrain" again to compare with the new one'
         )
     return epoch
+
+
+def uncrown(c: Connection, classifier: str, *, expected_epoch: int) -> int:
+    """Let no model answer any more; the epoch of that change. Raises Busy as `crown` does."""
+    mine = (champion.c.classifier == classifier, champion.c.epoch == expected_epoch)
+    if c.execute(delete(champion).where(*mine)).rowcount != 1:
+        raise Busy(f"the champion of {classifier!r} changed meanwhile; try again")
+    return expected_epoch + 1
+
+
+def _next_epoch(c: Connection, classifier: str) -> int:
+    """1 for a first champion; a classifier that was ended goes on counting."""
+    last = select(func.max(promotion.c.epoch)).where(promotion.c.classifier == classifier)
+    return int(c.scalar(last) or 0) + 1
 
 
 def add_promotion(

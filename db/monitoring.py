@@ -184,7 +184,7 @@ def waiting_in_quarantine(c: Connection) -> list[Refusal]:
 
 
 def decisions(c: Connection, since: datetime) -> list[Decision]:
-    """Every promotion, refusal and rollback since, in order."""
+    """Every promotion, refusal, rollback and end since, in order."""
     query = (
         select(
             promotion.c.classifier,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -174,7 +175,10 @@ def classifiers_with_two_open_jobs() -> Select[Any]:
 
 
 def champions_nobody_promoted() -> Select[Any]:
-    """The champion must be what the last promotion (or rollback) of its classifier says, epoch included."""
+    """The champion must be what the last promotion (or rollback) of its classifier says, epoch included.
+
+    Where the last decision ended the classifier there must be none.
+    """
     epochs = (
         select(
             promotion.c.classifier, func.max(promotion.c.epoch).label("epoch"), func.count().label("changes")
@@ -184,12 +188,12 @@ def champions_nobody_promoted() -> Select[Any]:
         .subquery()
     )
     last = promotion.alias()
-    unlike = or_(
-        champion.c.model_id.is_(None),
-        champion.c.model_id != last.c.model_id,
-        champion.c.epoch != last.c.epoch,
-        epochs.c.changes != epochs.c.epoch,
+    answers = and_(champion.c.model_id == last.c.model_id, champion.c.epoch == last.c.epoch)
+    as_decided = case(
+        (last.c.decision == "ended", champion.c.model_id.is_(None)),
+        else_=and_(champion.c.model_id.is_not(None), answers),
     )
+    unlike = or_(not_(as_decided), epochs.c.changes != epochs.c.epoch)
     changed = and_(last.c.classifier == epochs.c.classifier, last.c.epoch == epochs.c.epoch)
     promised = (
         select(epochs.c.classifier)

@@ -140,11 +140,11 @@ def _job(c: Connection, query: Select[Any], **values: int) -> Job | None:
     return None if row is None else Job(**row._mapping)
 
 
-def stop_former(c: Connection, classifier: str, champion_id: int, now: datetime) -> list[int]:
+def stop_former(c: Connection, classifier: str, champion_id: int | None, now: datetime) -> list[int]:
     """End unfinished jobs of models that are champion no more, as `stop` does, but for good; their ids."""
     former = select(score_job.c.id).where(
         score_job.c.classifier == classifier,
-        score_job.c.model_id != champion_id,
+        score_job.c.model_id.is_distinct_from(champion_id),
         score_job.c.state.in_(UNFINISHED),
     )
     ended = [int(job_id) for job_id in c.scalars(former.order_by(score_job.c.id))]

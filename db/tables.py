@@ -234,7 +234,7 @@ quarantine = Table(
         "classifier",
         String(64),
         nullable=False,
-        server_default="",
+        server_default=text("''"),
         comment="whose label or model it is about; empty where it is about the row, or every classifier",
     ),
     Column("payload", LargeBinary, nullable=False, comment="the row as read (JSON), kept for a retry"),
@@ -402,12 +402,17 @@ promotion = Table(
     metadata,
     Column("id", Id, primary_key=True, comment="its number, in the order of decisions"),
     Column("classifier", String(64), nullable=False, comment="the question: a name in laudos.toml"),
-    Column("decision", String(16), nullable=False, comment="promoted, refused or rolled_back"),
+    Column(
+        "decision",
+        String(16),
+        nullable=False,
+        comment="promoted, refused, rolled_back or ended (no model answers since)",
+    ),
     Column(
         "model_id",
         ForeignKey("model.id"),
         nullable=False,
-        comment="the challenger, or what was rolled back to",
+        comment="the challenger, what was rolled back to, or what answered until it was ended",
     ),
     Column("previous_model_id", ForeignKey("model.id"), comment="the champion at that moment"),
     Column("epoch", Integer, comment="the champion's new epoch; null for a refusal"),
@@ -422,7 +427,7 @@ promotion = Table(
     Column("run_id", ForeignKey("run.id"), comment="the run that decided; null for a rollback"),
     Column("at", Instant, nullable=False, comment="when it was decided"),
     UniqueConstraint("classifier", "epoch"),
-    _one_of("decision", "promoted", "refused", "rolled_back"),
+    _one_of("decision", "promoted", "refused", "rolled_back", "ended"),
     comment="the whole chain of how each champion got there, refusals included",
 )
 

@@ -204,7 +204,7 @@ def shadow_answer() -> Select[Any]:
 
 def champion_history() -> Select[Any]:
     until = func.lead(promotion.c.at).over(partition_by=promotion.c.classifier, order_by=promotion.c.epoch)
-    return select(
+    changes = select(
         promotion.c.classifier,
         promotion.c.epoch,
         promotion.c.model_id,
@@ -216,6 +216,8 @@ def champion_history() -> Select[Any]:
         promotion.c.previous_model_id,
         promotion.c.id.label("promotion_id"),
     ).where(promotion.c.epoch.is_not(None))  # a refused challenger never answered
+    every = changes.subquery("changes")
+    return select(every).where(every.c.decision != "ended")
 
 
 def _predictions() -> FromClause:

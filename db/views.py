@@ -147,7 +147,7 @@ VIEWS = (
             "epoch": "1, 2, 3...: rises by one with every change",
             "model_id": "which model answered; joins model.id",
             "answered_from": "since when",
-            "answered_until": "until when; null for the one that answers now",
+            "answered_until": "until when: another answers since, or none; null for the one that answers now",
             "decision": "promoted (it earned it) or rolled_back (a person went back to it)",
             "actor": "who decided: retrain, or a person's login",
             "why": "the rules it met, each with what was found",

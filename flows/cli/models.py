@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.session import AsJson, ClassifierName, a_number, ready, show
 
-app = typer.Typer(no_args_is_help=True, help="List, show, approve, roll back and clear away models.")
+app = typer.Typer(no_args_is_help=True, help="List, show, approve, roll back, end and clear away models.")
 
 
 @app.command("list", epilog="Example: laudos models list --classifier paaf")
@@ -77,6 +77,20 @@ def rollback(
     from tasks.models.models import rollback as roll_back
 
     show(roll_back(settings, classifier, to), as_json)
+
+
+@app.command("end", epilog='Example: laudos models end paaf --because "is called puncao now"')
+def end(
+    classifier: Annotated[str, typer.Argument(help="Its name, which laudos.toml holds no longer.")],
+    because: Annotated[str, typer.Option("--because", help="Why, for the audit; nothing of a patient.")],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a classifier: its answers leave the views of what is current; nothing is deleted."""
+    settings = ready()
+    from tasks.models.ending import end_classifier
+
+    show(end_classifier(settings, classifier, by, because), as_json)
 
 
 @app.command("gc", epilog="Example: laudos models gc --dry-run")

@@ -46,6 +46,7 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
         out.print(escape(_stands(one, zone)))
     for name in status.classifiers_ended:
         told = f"{name}: has a champion and is not in laudos.toml; its answers stay in the views as they are"
+        told += f' until "laudos models end {name}"'
         out.print(escape(told))
     if status.candidates:
         heading(out, "Models that wait")

@@ -116,7 +116,12 @@ def _trained(night: Night) -> str:
     return "## What was trained\n\n" + "\n\n".join(part for part in parts if part)
 
 
-_FATE = {"promoted": "was promoted", "refused": "was refused", "rolled_back": "was rolled back to"}
+_FATE = {
+    "promoted": "was promoted",
+    "refused": "was refused",
+    "rolled_back": "was rolled back to",
+    "ended": "answers no more: a person ended the classifier",
+}
 _HOW = {"full": "the whole network", "head": "the last layer"}
 
 

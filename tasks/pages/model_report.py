@@ -59,8 +59,9 @@ def _verdict_on(engine: Engine, model: Model) -> tuple[Promotion | None, Candida
     with reading(engine) as c:
         history = models.promotions(c, model.classifier)
         pending = candidates.pending(c, model.classifier)
-    # a rollback to this model was no verdict on it
-    verdicts = (past for past in history if past.model_id == model.id and past.decision != "rolled_back")
+    # a rollback to this model, or the end of its classifier, was no verdict on it
+    judged = ("promoted", "refused")
+    verdicts = (past for past in history if past.model_id == model.id and past.decision in judged)
     return next(verdicts, None), next((one for one in pending if one.model_id == model.id), None)
 
 

@@ -81,7 +81,7 @@ def _ended(c: Connection, settings: Settings) -> Finding:
     ended = ", ".join(sorted(set(promises.champions(c)) - set(settings.classifiers)))
     notice = (
         f"{ended}: a champion, and not in laudos.toml; nothing new is scored, and current_prediction and "
-        "review_queue still hold its answers (docs/operating.md, Another name for a classifier)"
+        "review_queue still hold its answers; if it is done for good: laudos models end NAME"
     )
     kept = "every classifier that has a champion is in laudos.toml"
     return Finding("champions_are_configured", True, notice if ended else kept, "", "house")

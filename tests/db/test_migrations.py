@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from db import lock, schema, sqlite_copy
+from db.doctor import INVARIANTS, violations
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseFailure
 from tasks.model_folders import point_at_champion
@@ -223,6 +224,38 @@ def test_whose_model_or_label_a_row_is_about_is_found_and_of_two_classifiers_one
     assert rows("id", "state") == [(number, "waiting") for number in (10, 11, 12, 13)]
     with pytest.raises(DatabaseFailure):
         waits(15, "scoring_failed", {}, scored)
+
+
+def test_an_ended_classifier_answers_again_on_the_way_down_for_an_earlier_version_knows_no_end(
+    oldest: Engine, database_url: str
+) -> None:
+    end = (
+        "INSERT INTO promotion (id, classifier, decision, model_id, epoch, reasons, plan_sha, actor, at) "
+        "VALUES (50, 'paaf', 'ended', 1, 2, '[]', '', 'dra. Lima', '2026-03-09')"
+    )
+
+    def rows(asked: str) -> list[tuple[Any, ...]]:
+        with reading(oldest) as c:
+            return [tuple(row) for row in c.execute(text(asked))]
+
+    schema.upgrade(database_url)
+    with writing(oldest) as c:
+        c.execute(text("DELETE FROM champion"))
+        c.execute(text(end))
+    assert doctor_says_nothing_of_champions(oldest)
+    schema.downgrade(database_url, "0011")
+    assert rows("SELECT classifier, model_id, epoch FROM champion") == [("paaf", 1, 2)]
+    assert rows("SELECT decision, epoch FROM promotion WHERE id = 50") == [("rolled_back", 2)]
+    with pytest.raises(DatabaseFailure), writing(oldest) as c:
+        c.execute(text(end.replace("50", "51").replace("1, 2, ", "1, 3, ")))
+    schema.upgrade(database_url)
+    assert doctor_says_nothing_of_champions(oldest)
+
+
+def doctor_says_nothing_of_champions(engine: Engine) -> bool:
+    [promise] = [one for one in INVARIANTS if one.name == "champion_is_last_promotion"]
+    with reading(engine) as c:
+        return violations(c, promise.query()) is None
 
 
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(

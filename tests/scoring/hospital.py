@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, func, insert, select, update
 
-from db import backlog, ledger, models, scoring
+from db import backlog, doctor, ledger, models, scoring
 from db.engine import reading, writing
 from db.ledger import Counts
 from db.scoring import Job
@@ -170,6 +170,11 @@ class Hospital:
     def count(self, table: Any = prediction, *where: Any) -> int:
         with reading(self.engine) as c:
             return int(c.scalar(select(func.count()).select_from(table).where(*where)) or 0)
+
+    def broken_promises(self) -> set[str]:
+        """The names of the doctor's invariants that do not hold."""
+        with reading(self.engine) as c:
+            return {one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())}
 
     def folder_of(self, model_id: int) -> Path:
         with reading(self.engine) as c:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from db import backlog, doctor, scoring
+from db import backlog, scoring
 from db.cutting import FEW, MANY, levels
 from db.engine import reading, writing
 from db.tables import prediction, report_version, score_chunk, score_job, shift_test
@@ -87,11 +87,6 @@ def ranges(hospital: Hospital) -> list[tuple[int, int, int]]:
         return [tuple(row) for row in c.execute(select(*columns).order_by(score_chunk.c.seq))]
 
 
-def broken_promises(hospital: Hospital) -> set[str]:
-    with reading(hospital.engine) as c:
-        return {one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())}
-
-
 def cut(hospital: Hospital, model_id: int) -> int | None:
     asked: dict[str, Any] = {"sources": None, "chunk_reports_min": 4, "chunk_reports_max": 4}
     with writing(hospital.engine) as c:
@@ -129,7 +124,7 @@ def test_what_arrives_while_a_backlog_is_cut_waits_for_the_next(
     monkeypatch.setattr(backlog, "count", count_and_receive)
     job = both.cut(model_id, 2, 16)
     assert job.reports == sum(reports for reports, _, _ in ranges(both)) == 20
-    assert not broken_promises(both)
+    assert not both.broken_promises()
     assert both.count(report_version) == (60 if both.engine.dialect.name == "postgresql" else 20)
 
 
@@ -154,7 +149,7 @@ def test_a_backlog_that_went_while_it_was_cut_leaves_no_job_that_never_ends(
     both.receive(3)
     if on_server:
         assert cut(both, model_id) is not None
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_the_largest_chunks_are_claimed_first(both: Hospital) -> None:
@@ -188,7 +183,7 @@ def test_several_workers_some_of_them_killed_score_each_report_exactly_once(both
     assert both.count(score_chunk, score_chunk.c.deaths > 0) == 4
     assert both.count(prediction) == 200
     assert both.count(score_job, score_job.c.state == "done") == 1
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_a_real_model_reads_a_job_of_falling_chunks_once(both: Hospital) -> None:
@@ -198,4 +193,4 @@ def test_a_real_model_reads_a_job_of_falling_chunks_once(both: Hospital) -> None
     assert (told.written, told.elsewhere) == (40, 0)
     with reading(both.engine) as c:
         assert scoring.progress(c, job.id).done == len(sizes(40, 2, 16))
-    assert not broken_promises(both)
+    assert not both.broken_promises()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db import backlog, doctor, features, scoring, takeover
+from db import backlog, features, scoring, takeover
 from db.engine import reading, writing
 from db.errors import StaleLease
 from db.features import Feature
@@ -58,11 +58,6 @@ def finish(hospital: Hospital, chunk: Chunk, backend: str = "torch-fp32") -> Non
         ids = c.scalars(select(report_version.c.id).where(in_range)).all()
         scored = [Scored(one, "maligno", {"benigno": 0.1, "maligno": 0.9}, "auto", 7, 9) for one in ids]
         scoring.finish(c, chunk, scored, encoded=len(ids), backend=backend, now=hospital.now)
-
-
-def broken_promises(hospital: Hospital) -> set[str]:
-    with reading(hospital.engine) as c:
-        return {one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())}
 
 
 def test_a_backlog_is_cut_into_ranges_that_hold_every_report_once(both: Hospital, job: Job) -> None:
@@ -114,7 +109,7 @@ def test_workers_that_claim_at_once_never_share_a_chunk(both: Hospital) -> None:
     # the last two may have finished at the same moment: the job must have ended all the same
     assert both.count(score_job, score_job.c.state == "done") == 1
     assert both.count(prediction) == 120
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_an_expired_lease_is_given_to_another_and_a_living_one_is_not(both: Hospital, job: Job) -> None:
@@ -146,7 +141,7 @@ def test_a_zombie_cannot_write_once_its_chunk_was_taken_over(both: Hospital, job
     with pytest.raises(StaleLease):
         finish(both, zombie)
     assert both.count(prediction) == 4
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_without_the_fence_the_zombie_would_have_written(
@@ -160,7 +155,7 @@ def test_without_the_fence_the_zombie_would_have_written(
     monkeypatch.setattr(scoring, "_change_own", unfenced)
     finish(both, zombie)
     assert both.count(prediction) == 4
-    assert broken_promises(both) == {"predictions_under_their_lease"}
+    assert both.broken_promises() == {"predictions_under_their_lease"}
 
 
 def test_a_stopped_jobs_worker_writes_nothing(both: Hospital, job: Job) -> None:
@@ -171,7 +166,7 @@ def test_a_stopped_jobs_worker_writes_nothing(both: Hospital, job: Job) -> None:
     assert claim(both, job, "b") is None
     with pytest.raises(StaleLease):
         finish(both, chunk)
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_a_chunk_given_back_is_free_at_once(both: Hospital, job: Job) -> None:

@@ -11,7 +11,7 @@ from math import ceil, log2
 import pytest
 from sqlalchemy import select, text, update
 
-from db import doctor, erasure, scoring, takeover
+from db import erasure, scoring, takeover
 from db.engine import reading, writing
 from db.errors import StaleLease
 from db.predictions import Scored
@@ -64,11 +64,6 @@ def work_until_done(hospital: Hospital, job: Job, *killers: int) -> int:
     return deaths
 
 
-def broken_promises(hospital: Hospital) -> set[str]:
-    with reading(hospital.engine) as c:
-        return {one.name for one in doctor.INVARIANTS if doctor.violations(c, one.query())}
-
-
 def ranges(hospital: Hospital) -> list[tuple[int, int]]:
     with reading(hospital.engine) as c:
         columns = (score_chunk.c.first_version_id, score_chunk.c.last_version_id)
@@ -88,7 +83,7 @@ def test_a_report_that_kills_its_worker_is_given_up_and_all_others_written(
     told = {"report_version_id": killer, "because": "each process that read it was killed"}
     assert json.loads(row.payload) == told
     assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges(both)))
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_several_killers_are_found_one_after_the_other(both: Hospital, job: Job) -> None:
@@ -97,7 +92,7 @@ def test_several_killers_are_found_one_after_the_other(both: Hospital, job: Job)
     assert deaths <= len(killers) * (2 + log2(4))
     assert both.count(prediction) == REPORTS - 3
     assert both.count(quarantine) == 3
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_a_chunk_of_any_size_costs_two_deaths_and_its_logarithm(both: Hospital) -> None:
@@ -130,7 +125,7 @@ def test_of_a_killer_that_is_erased_meanwhile_no_row_tells_the_hash(both: Hospit
                 pass
         taken.result()
     assert both.count(quarantine) == 0
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_without_counting_deaths_the_job_never_ends(
@@ -239,7 +234,7 @@ def test_a_suspect_chunk_whose_reports_are_gone_is_simply_done(both: Hospital, j
         both.change(f"L{number}", deleted_at=both.now)
     assert work_until_done(both, job, 1) == 1
     assert (both.count(prediction), both.count(quarantine)) == (REPORTS - 4, 0)
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_workers_that_take_over_at_once_halve_each_chunk_once(both: Hospital, job: Job) -> None:
@@ -252,7 +247,7 @@ def test_workers_that_take_over_at_once_halve_each_chunk_once(both: Hospital, jo
     assert sum(one.halved for one in taken) == 8
     assert both.count(score_chunk) == 16
     assert [last - first for first, last in ranges(both)] == [1] * 16
-    assert not broken_promises(both)
+    assert not both.broken_promises()
 
 
 def test_a_paused_job_is_left_as_it_is(both: Hospital, job: Job) -> None:

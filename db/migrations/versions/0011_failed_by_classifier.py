@@ -38,7 +38,13 @@ WHERE EXISTS (SELECT 1 FROM quarantine AS other WHERE {same} AND other.id < quar
 def upgrade() -> None:
     with op.batch_alter_table("quarantine") as table:
         table.add_column(
-            sa.Column("classifier", sa.String(length=64), server_default="", nullable=False, comment=ABOUT)
+            sa.Column(
+                "classifier",
+                sa.String(length=64),
+                server_default=sa.text("''"),
+                nullable=False,
+                comment=ABOUT,
+            )
         )
         table.drop_constraint(_named(*KEY), type_="unique")
         table.create_unique_constraint(_named(*KEY, "classifier"), [*KEY, "classifier"])
