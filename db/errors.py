@@ -4,6 +4,7 @@
     ├── ConfigurationError      laudos.toml, the environment or a source's schema does not fit
     ├── NothingToWorkOn         a flow lacks what another flow must first provide
     ├── Busy                    another process holds what this one needs
+    ├── ServerAway              Prefect's server does not answer, or with an error of its own
     ├── DatabaseFailure         the database said no; carries no statement parameters
     ├── DoneInPart              parts of a run failed; what the others did is kept
     ├── StaleLease              a worker lost its lease and must not write
@@ -38,6 +39,10 @@ class Busy(LaudosError):
     """Another process holds the lock; trying later helps."""
 
     exit_code = 4
+
+
+class ServerAway(LaudosError):
+    """Prefect's server does not answer, or with an error of its own; trying later helps once it is back."""
 
 
 class DatabaseFailure(LaudosError):

@@ -15,6 +15,7 @@ from db.errors import (
     DoneInPart,
     LaudosError,
     NothingToWorkOn,
+    ServerAway,
     StepFailed,
 )
 from tasks.ml.disk import is_full
@@ -27,6 +28,7 @@ __all__ = [
     "DoneInPart",
     "LaudosError",
     "NothingToWorkOn",
+    "ServerAway",
     "StepFailed",
     "safe_form",
     "trail",

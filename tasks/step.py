@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from db.errors import ConfigurationError, DatabaseFailure, LaudosError, StepFailed
+from db.errors import ConfigurationError, DatabaseFailure, LaudosError, ServerAway, StepFailed
 from tasks.errors import DISK_FULL
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
@@ -170,22 +170,24 @@ def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R
 
 
 def _naming_server(call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    """What Prefect's `call` returns; raises LaudosError where its server is away, went away or refuses.
+    """What Prefect's `call` returns; raises ServerAway where its server is, LaudosError where it refuses.
 
     None of what Prefect raises then comes out of a body of ours: those are sealed.
     """
+    kind: type[LaudosError] = ServerAway
     try:
         return call(*args, **kwargs)
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
         what = f"answers with an error ({status}); {LOGIN_ADVICE if status in (401, 403) else LOG_ADVICE}"
+        kind = ServerAway if status >= 500 else LaudosError
     except httpx.TransportError as error:
         what = f"does not answer ({type(error).__name__}); {SERVER_ADVICE}"
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
         what = f"does not answer ({type(error.__cause__ or error).__name__}); {SERVER_ADVICE}"
-    raise LaudosError(f"Prefect's server {what}")
+    raise kind(f"Prefect's server {what}")
 
 
 def prefect_run_id() -> str | None:

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from db.engine import reading
 from tasks.classifiers import the_champion
 from tasks.database import open_database
-from tasks.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn
+from tasks.errors import Busy, ConfigurationError, LaudosError, NothingToWorkOn, ServerAway
 from tasks.settings.settings import Settings, config_shown
 
 P = ParamSpec("P")
@@ -44,10 +44,13 @@ class Attempts:
     failed: anything else. Both hold whole sentences, safe to show.
     """
 
-    patience_s: float = 600.0  # an hourly ingest may still be at work: wait for it
+    # an hourly ingest may still be at work, or Prefect's server may be starting again: wait for it
+    patience_s: float = 600.0
     pause_s: float = 15.0
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    # the server is one for all parts: where it stays away, they do not each wait for it anew
+    _server_until: float | None = field(default=None, init=False)
 
     def each(
         self,
@@ -65,14 +68,19 @@ class Attempts:
         deadline = time.monotonic() + self.patience_s
         while True:
             try:
-                return [part(*args, **kwargs)]
+                done = part(*args, **kwargs)
+                self._server_until = None
+                return [done]
             except NothingToWorkOn as lacking:
                 self.skipped.append(f"{what}: {lacking}")
-            except Busy as busy:
+            except (Busy, ServerAway) as passing:
+                # a part that had begun does no harm when it is run again: what it committed stays
+                if isinstance(passing, ServerAway):
+                    deadline = self._server_until = self._server_until or time.monotonic() + self.patience_s
                 if time.monotonic() < deadline:
                     time.sleep(self.pause_s)
                     continue
-                self.failed.append(f"{what}: {busy}")
+                self.failed.append(f"{what}: {passing}")
             except LaudosError as failure:
                 self.failed.append(f"{what}: {failure}")
             return []

@@ -17,7 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, StepFailed
+from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, ServerAway, StepFailed
 from tasks.ml.errors import UnfitData
 from tasks.night.nightly import Attempts
 from tasks.step import Name, flow, sealed, step
@@ -175,13 +175,54 @@ NOWHERE = "http://127.0.0.1:1/api"  # nothing listens on this port
 
 
 def test_a_prefect_server_that_is_away_is_named_and_stops_no_other_part() -> None:
-    night = Attempts()
+    night = Attempts(patience_s=0)
     with temporary_settings({PREFECT_API_URL: NOWHERE}):
         assert night("ingest his", fetching) == []
     assert night("tidy up", lambda: 7) == [7]
     assert night.skipped == []
     (told,) = night.failed
     assert told.startswith("ingest his: Prefect's server does not answer (ConnectError); start the one")
+
+
+def _away_for(times: int, tries: list[int]) -> int:
+    """A part that finds Prefect's server away so many times."""
+    tries.append(times)
+    with temporary_settings({PREFECT_API_URL: NOWHERE} if len(tries) <= times else {}):
+        return fetching()
+
+
+def test_a_prefect_server_that_is_back_soon_costs_the_night_no_part(runs: Any) -> None:
+    night, tries = Attempts(patience_s=60, pause_s=0), []
+    assert night("ingest his", _away_for, 2, tries) == [1]
+    assert (night.failed, len(tries)) == ([], 3)
+
+
+def test_a_prefect_server_that_stays_away_is_waited_for_once_and_not_by_each_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    tries: list[str] = []
+
+    def away(part: str) -> None:
+        tries.append(part)
+        raise ServerAway("Prefect's server does not answer")
+
+    monkeypatch.setattr("tasks.night.nightly.time", Clock())
+    night = Attempts(patience_s=60, pause_s=20)
+    assert night.each("ingest", away, ["his", "lab"]) == []
+    assert tries == ["his"] * 4 + ["lab"]
+    assert night("tidy up", lambda: 7) == [7]
+    assert night("monitor", away, "again") == []
+    assert tries[5:] == ["again"] * 4
+    assert [one.split(":")[0] for one in night.failed] == ["ingest his", "ingest lab", "monitor"]
 
 
 @pytest.mark.parametrize("runs_through", ["prefect.flow_engine.run_flow", "prefect.task_engine.run_task"])
@@ -192,7 +233,7 @@ def test_a_prefect_server_that_vanishes_is_named_without_its_address(
         raise httpx.ReadError("http://user:secret@prefect.local")
 
     monkeypatch.setattr(runs_through, vanished)
-    with pytest.raises(LaudosError, match=r"server does not answer \(ReadError\)") as caught:
+    with pytest.raises(ServerAway, match=r"server does not answer \(ReadError\)") as caught:
         fetching()
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
@@ -213,7 +254,7 @@ def test_a_prefect_server_that_refuses_is_named_and_stops_no_other_part(status: 
 
         def log_message(self, *_: object) -> None: ...
 
-    night = Attempts()
+    night = Attempts(patience_s=0)
     with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
