@@ -229,11 +229,12 @@ def answers(c: Connection, since: datetime) -> list[Answers]:
 
 
 def troubles(c: Connection, since: datetime) -> list[Trouble]:
-    """Runs that failed, or were found crashed, since; in order. A failed nightly run is told by its parts.
+    """Runs that failed, or were found crashed, since; in order.
 
-    By their ends: a night that was killed is found gone by the next one, a day after it began. What a whole
-    night has done since without a fault is no trouble any more; one run of the same kind alone may have been
-    of another source or classifier.
+    A failed nightly run is told by its parts, where one of them says so: those that could not even begin have
+    no row. By their ends: a night that was killed is found gone by the next one, a day after it began. What a
+    whole night has done since without a fault is no trouble any more; one run of the same kind alone may have
+    been of another source or classifier.
     """
     night, part = run.alias(), run.alias()
     same_kind = (
@@ -246,17 +247,25 @@ def troubles(c: Connection, since: datetime) -> list[Trouble]:
         .where(
             night.c.kind == "nightly",
             night.c.started_at >= run.c.ended_at,
-            same_kind.exists(),
-            ~same_kind.where(part.c.state != "completed").exists(),
+            or_(
+                and_(same_kind.exists(), ~same_kind.where(part.c.state != "completed").exists()),
+                and_(run.c.kind == "nightly", night.c.state == "completed"),
+            ),
         )
         .correlate(run)
+    )
+    told_by_a_part = (
+        select(part.c.id)
+        .where(part.c.parent_id == run.c.id, part.c.state.in_(["failed", "crashed"]))
+        .correlate(run)
+        .exists()
     )
     kinds = (run.c.kind, run.c.state, run.c.failure)
     query = (
         select(*kinds, func.count(), func.max(run.c.id))
         .where(
             run.c.ended_at >= since,
-            or_(run.c.state == "crashed", and_(run.c.state == "failed", run.c.kind != "nightly")),
+            or_(run.c.state == "crashed", and_(run.c.state == "failed", ~told_by_a_part)),
             ~done_since.exists(),
         )
         .group_by(*kinds)

@@ -304,32 +304,48 @@ def test_a_night_that_was_killed_is_told_by_the_next_one(world: World) -> None:
             assert [one.split(":")[0] for one in alarmed if "crashed" in one] == told
 
 
+def ran(world: World, kind: str, at: datetime, failure: str | None = None, parent: int | None = None) -> int:
+    """A run that took no time at all."""
+    row = {"kind": kind, "code_revision": "x", "config_sha": "x", "parent_id": parent, "failure": failure}
+    row |= {"state": "failed" if failure else "completed", "started_at": at, "ended_at": at}
+    with writing(world.engine) as c:
+        return int(c.execute(insert(run).values(row).returning(run.c.id)).scalar_one())
+
+
+def troubles(world: World, since: datetime) -> list[str]:
+    with reading(world.engine) as c:
+        return [one.failure or "" for one in monitoring.troubles(c, since)]
+
+
 def test_a_trouble_is_told_until_a_whole_night_did_the_same_without_a_fault(world: World) -> None:
-    now = datetime.now(UTC)
+    def at(minute: int) -> datetime:
+        return NOW + timedelta(minutes=minute)
 
-    def ran(kind: str, minute: int, failure: str | None = None, parent: int | None = None) -> int:
-        row = {"kind": kind, "code_revision": "x", "config_sha": "x", "parent_id": parent, "failure": failure}
-        row |= {"state": "failed" if failure else "completed"}
-        at = now - timedelta(hours=3) + timedelta(minutes=minute)
-        with writing(world.engine) as c:
-            moments = {"started_at": at, "ended_at": at}
-            return int(c.execute(insert(run).values(**row, **moments).returning(run.c.id)).scalar_one())
+    first = ran(world, "nightly", at(0), "in part")
+    ran(world, "ingest", at(1), "his", first)
+    ran(world, "ingest", at(2), None, first)
+    ran(world, "classify", at(3), "achado", first)
+    ran(world, "ingest", at(4))  # perhaps the other source
+    assert troubles(world, NOW) == ["his", "achado"]
+    second = ran(world, "nightly", at(5), "in part")
+    ran(world, "ingest", at(6), None, second)
+    ran(world, "classify", at(7), None, second)
+    ran(world, "classify", at(8), "outro", second)
+    assert troubles(world, NOW) == ["achado", "outro"]
 
-    def told() -> list[str]:
-        with reading(world.engine) as c:
-            return [one.failure or "" for one in monitoring.troubles(c, now - timedelta(days=1))]
 
-    first = ran("nightly", 0, "in part")
-    ran("ingest", 1, "his", first)
-    ran("ingest", 2, None, first)
-    ran("classify", 3, "achado", first)
-    ran("ingest", 4)  # perhaps the other source
-    assert told() == ["his", "achado"]
-    second = ran("nightly", 5, "in part")
-    ran("ingest", 6, None, second)
-    ran("classify", 7, None, second)
-    ran("classify", 8, "outro", second)
-    assert told() == ["achado", "outro"]
+def test_a_failed_night_that_none_of_its_parts_tells_is_told_until_another_is_done(world: World) -> None:
+    night = ran(world, "nightly", NOW, "ingest his: Prefect's server does not answer")
+    ran(world, "monitor", NOW, None, night)
+    assert troubles(world, NOW) == ["ingest his: Prefect's server does not answer"]
+    with reading(world.engine) as c:
+        assert f"nightly run {night} failed: ingest his: " in "".join(
+            look_back(c, world.settings, NOW).alarms
+        )
+    ran(world, "nightly", NOW + timedelta(days=1), "and again")
+    assert len(troubles(world, NOW)) == 2
+    ran(world, "nightly", NOW + timedelta(days=2))
+    assert troubles(world, NOW) == []
 
 
 @pytest.mark.usefixtures("prefect_harness")
