@@ -194,6 +194,12 @@ def last_runs(c: Connection) -> list[RunStatus]:
     return [RunStatus(*row) for row in c.execute(query.order_by(run.c.id.desc()))]
 
 
+def nights(c: Connection) -> list[tuple[datetime, str]]:
+    """When each nightly run began, and its state; the oldest first."""
+    query = select(run.c.started_at, run.c.state).where(run.c.kind == "nightly").order_by(run.c.started_at)
+    return [(row.started_at, row.state) for row in c.execute(query)]
+
+
 def jobs(
     c: Connection,
     now: datetime,

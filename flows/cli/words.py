@@ -71,6 +71,8 @@ def tell_status(status: Status, zone: ZoneInfo) -> None:
     for run in status.last_runs:
         if run.failure:
             out.print(escape(f"{run.kind} run {run.run} {run.state}: {run.failure}"))
+    if status.nights_missed:
+        out.print(escape(status.nights_missed), soft_wrap=True)
     heading(out, "Where it is")
     for what, place in (
         ("configuration", status.configuration),

@@ -20,6 +20,7 @@ from tasks.ml.network.artifact import read_facts
 from tasks.model_folders import folder_of
 from tasks.models.figures import metrics_of
 from tasks.night import alarms
+from tasks.night.missed import ADVICE, missed_nights
 from tasks.night.tonight import PICTURED_DAYS, Night, tonight
 from tasks.pages.after_waiting import renew_pages
 from tasks.promotion.candidacy import lapse
@@ -100,11 +101,13 @@ def look_back(c: Connection, settings: Settings, now: datetime) -> Night:
     standing = [
         status.classifier(c, name, asked.sources) for name, asked in sorted(settings.classifiers.items())
     ]
+    missed = missed_nights(c, settings, now)
     return Night(
         until=now,
         zone=settings.zone,
         alarms=[
             *alarms.failed_runs(monitoring.troubles(c, since)),
+            *([f"{missed}; {ADVICE}"] if missed else []),
             *alarms.misses(figures, settings.classifiers),
             *alarms.silences(intake, sorted(settings.sources), now, limits),
             *alarms.quarantine_jumps(intake, monitoring.intake(c, earlier, since), limits),

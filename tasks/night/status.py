@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from db import doctor as promises
@@ -13,6 +14,7 @@ from db.status import CandidateStatus as CandidateStatus
 from db.status import ClassifierStatus as ClassifierStatus
 from db.status import JobStatus as JobStatus
 from tasks.database import open_database
+from tasks.night.missed import ADVICE, missed_nights
 from tasks.settings.settings import Settings, config_shown
 
 
@@ -33,6 +35,7 @@ class Status:
     candidates: list[counts.CandidateStatus]
     jobs: list[counts.JobStatus]
     last_runs: list[counts.RunStatus]
+    nights_missed: str | None  # a sentence, where nights come no more
 
 
 def status(settings: Settings) -> Status:
@@ -40,6 +43,7 @@ def status(settings: Settings) -> Status:
     engine = open_database(settings)
     with reading(engine) as c:
         read = counts.sources(c)
+        missed = missed_nights(c, settings, datetime.now(UTC))
         return Status(
             configuration=config_shown(),
             database=shown(engine.url),
@@ -54,6 +58,7 @@ def status(settings: Settings) -> Status:
             candidates=counts.candidates(c),
             jobs=counts.jobs(c, scoring.lease_clock(c), unfinished=True),
             last_runs=counts.last_runs(c),
+            nights_missed=f"{missed}; {ADVICE}" if missed else None,
         )
 
 

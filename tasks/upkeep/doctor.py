@@ -11,6 +11,7 @@ from db import doctor as promises
 from db import erasure, house, lessons, offenders
 from db.engine import reading
 from tasks.database import open_database
+from tasks.night.missed import ADVICE, missed_nights
 from tasks.settings.settings import Settings
 from tasks.upkeep import doctor_folders, doctor_machine
 from tasks.upkeep.findings import Finding as Finding
@@ -42,6 +43,7 @@ def checkup(c: Connection, settings: Settings) -> Iterator[Finding]:
     yield from _invariants(c)
     yield from _backlogs(c, settings)
     yield _ended(c, settings)
+    yield _nights(c, settings)
     yield from _erasures(c)
     yield from doctor_folders.examine(c, settings, datetime.now(UTC))
     yield from doctor_machine.examine(c, settings)
@@ -85,6 +87,12 @@ def _ended(c: Connection, settings: Settings) -> Finding:
     )
     kept = "every classifier that has a champion is in laudos.toml"
     return Finding("champions_are_configured", True, notice if ended else kept, "", "house")
+
+
+def _nights(c: Connection, settings: Settings) -> Finding:
+    missed = missed_nights(c, settings, datetime.now(UTC))
+    kept = "a night came when schedules.nightly asked for it, or none ever began by it"
+    return Finding("nights_come", missed is None, missed or kept, ADVICE if missed else "", "house")
 
 
 def _erasures(c: Connection) -> Iterator[Finding]:

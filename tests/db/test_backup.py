@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tasks.scoring.jobs import stop_job
 from tasks.settings.settings import Settings
 from tasks.upkeep.backup import back_up, restore
 from tasks.upkeep.backup_folders import copy_encoders
+from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 
@@ -169,6 +171,17 @@ def test_a_lost_database_comes_back_beside_its_models_and_only_it_works_with_the
     restored = restore(hospital.settings, tmp_path / "kept", overwrite=False)
     assert restored.findings == []
     assert len(answers(hospital)) == 12
+
+
+def test_that_a_back_up_is_of_days_ago_is_no_finding_of_its_restore(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    # at 02:00 in São Paulo, as the schedule asks
+    replace(hospital, now=hospital.now.replace(hour=5)).run("nightly")
+    assert [one.name for one in doctor(hospital.settings)] == ["nights_come"]
+    back_up(hospital.settings, tmp_path / "kept")
+    open_database(hospital.settings).dispose()
+    assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
 
 
 def test_a_database_with_rows_is_replaced_only_when_asked(hospital: Hospital, tmp_path: Path) -> None:
