@@ -28,6 +28,8 @@ FILES = {"sqlite": "database.sqlite", "postgresql": "database.dump"}
 # where Debian keeps every version that is installed
 CLIENTS = Path("/usr/lib/postgresql")
 COUNTED = (report, report_version, label, prediction, model, champion)
+# what psycopg takes and libpq, and so its programs, do not know
+_PSYCOPG_ALONE = ("autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory")
 
 
 def write(engine: Engine, folder: Path) -> Path:
@@ -227,6 +229,7 @@ def connection_of(engine: Engine) -> tuple[str, dict[str, str]]:
     On the list of processes anybody would read it, and a file would stay behind where it is killed.
     """
     _, known = engine.dialect.create_connect_args(engine.url)
-    known.pop("context", None)  # psycopg's own, no part of a connection string
+    for word in _PSYCOPG_ALONE:
+        known.pop(word, None)
     password = known.pop("password", None)
     return make_conninfo(**known), {} if password is None else {"PGPASSWORD": str(password)}

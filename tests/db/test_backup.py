@@ -375,3 +375,11 @@ def test_a_password_stands_on_no_list_of_processes_and_in_no_file() -> None:
     assert "host=db.local" in conninfo
     assert "port=5433" in conninfo
     assert environment == {"PGPASSWORD": "ca:na\\ry"}
+
+
+def test_pg_dump_is_not_told_what_psycopg_alone_knows() -> None:
+    url = "postgresql+psycopg://laudos@db.local/laudos?prepare_threshold=5&autocommit=1&sslmode=require"
+    conninfo, _ = database.connection_of(open_engine(url))
+    assert "sslmode=require" in conninfo
+    assert "prepare_threshold" not in conninfo
+    assert "autocommit" not in conninfo
