@@ -80,4 +80,4 @@ def restore(
 
     restored = bring_back(settings, source.absolute(), overwrite=overwrite)
     show(restored, as_json)
-    end_with([bool(restored.findings)])
+    end_with([bool(restored.left_out), bool(restored.findings)])

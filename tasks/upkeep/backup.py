@@ -69,13 +69,17 @@ class BackedUp:
 
 @dataclass(frozen=True)
 class Restored:
-    """What came back, and what the doctor finds; nothing where all is sound."""
+    """What came back, and what the doctor finds; nothing where all is sound.
+
+    `left_out`: views and indexes of somebody else's on laudos' tables that cannot be made here.
+    """
 
     taken_at: str
     revision: str
     rows: Mapping[str, int]
     models: int
     encoders: int
+    left_out: Sequence[str]
     findings: Sequence[Finding]
 
 
@@ -132,7 +136,7 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
             # back-ups of before there were encoders in them name none
             bring_back(folder, settings, facts.get("encoders", ()))
             _bring_pages_back(folder, settings)
-            database.read_into(engine, file)
+            left_out = database.read_into(engine, file)
     upgrade_database(settings)
     engine = open_database(settings)
     with reading(engine) as c:
@@ -142,7 +146,7 @@ def restore(settings: Settings, folder: Path, *, overwrite: bool) -> Restored:
     brought = (len(facts["models"]), len(facts.get("encoders", ())))
     # that no night came since it was taken is no fault of a back-up
     findings = [one for one in doctor(settings) if one.name != "nights_come"]
-    return Restored(facts["taken_at"], schema.head(), rows, *brought, findings)
+    return Restored(facts["taken_at"], schema.head(), rows, *brought, left_out, findings)
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""Roles of a test's own, and connections that have taken one on."""
+"""Roles of a test's own, connections that have taken one on, and a hospital whose reports are answered."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -12,7 +14,10 @@ from sqlalchemy.engine import make_url
 
 from db.engine import open_engine, reading
 from db.roles import Roles
+from tasks.scoring.classify import cut_backlog, score
+from tasks.settings.settings import Settings
 from tasks.torture.server import Server
+from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 
 def administrator(server: Server, database: str) -> psycopg.Connection[tuple[str]]:
@@ -51,3 +56,26 @@ def become(postgres_url: str) -> Iterator[Callable[[str], Engine]]:
     yield open_as
     for engine in opened:
         engine.dispose()
+
+
+@pytest.fixture
+def hospital(
+    engine: Engine,
+    database_url: str,
+    configure: Callable[..., Settings],
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Hospital:
+    """A scored backlog, its champion, and a model before that."""
+    if engine.dialect.name == "postgresql":
+        binaries = request.getfixturevalue("postgres_server").binaries
+        monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
+    hospital = Hospital(engine, configure(database=database_url, **TABLES), now)
+    hospital.receive(12)
+    hospital.crown()
+    hospital.crown(head=1)
+    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
+    assert job_id is not None
+    score.fn(job_id)
+    return hospital

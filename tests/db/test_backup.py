@@ -29,36 +29,12 @@ from tasks.ml.sealed import manifest_sha_of, write_json, write_manifest
 from tasks.model_folders import encoders_folder, pretrained_folder
 from tasks.models.models import rollback
 from tasks.pretraining.record import record
-from tasks.scoring.classify import cut_backlog, score
 from tasks.scoring.jobs import stop_job
 from tasks.settings.settings import Settings
 from tasks.upkeep.backup import back_up, restore
 from tasks.upkeep.backup_folders import copy_encoders
 from tasks.upkeep.doctor import doctor
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
-
-
-@pytest.fixture
-def hospital(
-    engine: Engine,
-    database_url: str,
-    configure: Callable[..., Settings],
-    now: datetime,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> Hospital:
-    """A scored backlog, its champion, and a model before that."""
-    if engine.dialect.name == "postgresql":
-        binaries = request.getfixturevalue("postgres_server").binaries
-        monkeypatch.setenv("PATH", f"{binaries}{os.pathsep}{os.environ['PATH']}")
-    hospital = Hospital(engine, configure(database=database_url, **TABLES), now)
-    hospital.receive(12)
-    hospital.crown()
-    hospital.crown(head=1)
-    job_id = cut_backlog.fn(hospital.run("classify"), CLASSIFIER)
-    assert job_id is not None
-    score.fn(job_id)
-    return hospital
 
 
 def encoders(hospital: Hospital) -> list[Path]:
@@ -336,30 +312,6 @@ def test_a_back_up_from_before_an_upgrade_comes_back_over_the_upgraded_database(
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-def test_a_restore_brings_back_views_that_the_back_up_holds_and_takes_no_other_away(
-    hospital: Hospital, tmp_path: Path
-) -> None:
-    def run(*statements: str) -> None:
-        with writing(hospital.engine) as c:
-            for one in statements:
-                c.exec_driver_sql(one)
-
-    run('CREATE VIEW "my own" AS SELECT label FROM current_prediction')
-    back_up(hospital.settings, tmp_path / "kept")
-    run(
-        'CREATE MATERIALIZED VIEW later AS SELECT count(*) AS n FROM "my own"',
-        "CREATE VIEW on_table AS SELECT id FROM report",
-    )
-    with pytest.raises(ConfigurationError, match=r"^public\.later, public\.on_table stand on laudos'"):
-        restore(hospital.settings, tmp_path / "kept", overwrite=True)
-    run("DROP MATERIALIZED VIEW later", "DROP VIEW on_table")
-    assert restore(hospital.settings, tmp_path / "kept", overwrite=True).findings == []
-    with reading(hospital.engine) as c:
-        assert c.scalar(text('SELECT count(*) FROM "my own"')) == 12
-
-
-@pytest.mark.postgres
 def test_a_pg_dump_older_than_the_server_is_refused_with_what_to_install(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,3 +340,11 @@ def test_a_password_stands_on_no_list_of_processes_and_in_no_file() -> None:
     assert "host=db.local" in conninfo
     assert "port=5433" in conninfo
     assert environment == {"PGPASSWORD": "ca:na\\ry"}
+
+
+def test_pg_dump_is_not_told_what_psycopg_alone_knows() -> None:
+    url = "postgresql+psycopg://laudos@db.local/laudos?prepare_threshold=5&autocommit=1&sslmode=require"
+    conninfo, _ = database.connection_of(open_engine(url))
+    assert "sslmode=require" in conninfo
+    assert "prepare_threshold" not in conninfo
+    assert "autocommit" not in conninfo
