@@ -83,13 +83,16 @@ def connect_args_of(url: URL) -> dict[str, Any]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes. SQLite takes its one write lock at the start, not half-way."""
-    with (
-        _scrubbed(),
-        engine.connect().execution_options(laudos_writes=True) as connection,
-        connection.begin(),
-    ):
-        yield connection
+    """A transaction that writes. SQLite takes its one write lock at the start, not half-way.
+
+    On PostgreSQL each statement sees what was committed before it, whatever the role's default says: who has
+    waited for a lock decides by what whoever held it has written.
+    """
+    with _scrubbed(), engine.connect().execution_options(laudos_writes=True) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, func, insert, make_url, select
 
+from db import schema
 from db.engine import open_engine, reading, shown, writing
 from db.errors import DatabaseFailure
 from db.source_schema import open_source
@@ -44,6 +45,25 @@ def test_a_session_that_read_one_state_writes_on_what_stands(engine: Engine) -> 
         if engine.dialect.name == "postgresql":  # SQLite lets nobody else write meanwhile
             begin_a_run(engine)
             assert c.scalar(count) == 1
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_who_writes_sees_what_others_have_committed_whatever_the_role_is_set_to(
+    postgres_url: str, level: str
+) -> None:
+    schema.upgrade(postgres_url)
+    name = make_url(postgres_url).database
+    with writing(open_engine(postgres_url)) as c:
+        c.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation TO '{level}'")
+    engine = open_engine(postgres_url)
+    count = select(func.count()).select_from(run)
+    for _ in range(2):  # the second time in a session of the pool
+        with writing(engine) as c:
+            before = c.scalar(count)
+            begin_a_run(engine)
+            assert c.scalar(count) == before + 1
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
