@@ -34,6 +34,8 @@ POSTGRES_TIMEOUTS = {
 }
 
 _PLACES = {"host", "port", "dbname", "service"}
+# whose waits, errors and back-ups laudos knows
+_OF_OUR_OWN = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 
 
 def open_engine(url: str, sessions: int = 5) -> Engine:
@@ -41,7 +43,7 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
 
     Raises ConfigurationError for an unusable URL.
     """
-    parsed = parse_url(url)
+    parsed = parse_url(url, own=True)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database and parsed.database != ":memory:":
         _its_owners_alone(Path(parsed.database).expanduser())
@@ -56,9 +58,8 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "handle_error", _let_go_when_stopped)
-    elif engine.dialect.name == "postgresql":
-        if parsed.drivername.endswith("+psycopg"):
-            event.listen(engine, "connect", dates_in_iso)
+    else:
+        event.listen(engine, "connect", dates_in_iso)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 
@@ -193,11 +194,26 @@ def _names_a_table(original: Any) -> bool:
     return bool(getattr(getattr(original, "diag", None), "table_name", None))
 
 
-def parse_url(url: str) -> URL:
-    """The URL, its driver being installed. Raises ConfigurationError, which never quotes the URL."""
+def parse_url(url: str, *, own: bool = False) -> URL:
+    """The URL, its driver being named, installed and fit for a source, or for laudos' `own` tables.
+
+    Raises ConfigurationError, which never quotes the URL.
+    """
     try:
         parsed = make_url(url)
-        parsed.get_dialect().import_dbapi()
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")  # the one that comes with laudos
+        dialect = parsed.get_dialect()
+        if own and (dialect.is_async or (dialect.name, dialect.driver) not in _OF_OUR_OWN):
+            raise ConfigurationError(
+                f"laudos keeps its own tables in sqlite or postgresql+psycopg, not in {parsed.drivername}"
+            )
+        if dialect.is_async:
+            raise ConfigurationError(
+                f"the driver of {parsed.drivername} is asynchronous, and laudos cannot use it; name another, "
+                "such as postgresql+psycopg"
+            )
+        dialect.import_dbapi()
     except NoSuchModuleError:
         raise ConfigurationError(
             f"no database driver is known as {url.split(':', 1)[0]!r}; "

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, Engine, func, insert, make_url, select
 
 from db import schema
-from db.engine import open_engine, reading, shown, writing
+from db.engine import connect_args_of, open_engine, parse_url, reading, shown, writing
 from db.errors import DatabaseFailure
 from db.source_schema import open_source
 from db.tables import run
@@ -90,6 +90,19 @@ def test_status_tells_of_a_url_what_is_shown_alone(
     url = make_url(database_url).update_query_dict(more)
     settings = configure(database=url.render_as_string(hide_password=False))
     assert status(settings).database == shown(engine.url)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("short", ["postgresql", "postgres"])
+def test_a_url_that_names_no_driver_has_all_that_the_named_one_has(postgres_url: str, short: str) -> None:
+    named = make_url(postgres_url)
+    for opened in (open_engine, open_source):
+        engine = opened(named.set(drivername=short).render_as_string())
+        assert engine.url == named
+        with engine.connect() as c:
+            assert c.exec_driver_sql("SHOW DateStyle").scalar_one() == "ISO, MDY"
+        engine.dispose()
+    assert connect_args_of(parse_url(f"{short}://h/d")) == connect_args_of(named)
 
 
 @pytest.mark.postgres
