@@ -59,7 +59,8 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "handle_error", _let_go_when_stopped)
     else:
-        event.listen(engine, "connect", dates_in_iso)
+        # before SQLAlchemy's own look at the server
+        event.listen(engine, "connect", in_utf8_and_iso, insert=True)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 
@@ -246,9 +247,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def dates_in_iso(connection: Any, _record: object) -> None:
-    """Have PostgreSQL write moments as psycopg reads them, whatever its role or server is set to."""
+def in_utf8_and_iso(connection: Any, _record: object) -> None:
+    """Have PostgreSQL take and give every text, and write moments as psycopg reads them, whatever its role or
+    server is set to."""
     connection.autocommit = True  # what a transaction sets would go when it is rolled back
+    encodings = [connection.info.parameter_status(f"{end}_encoding") for end in ("server", "client")]
+    # a database in SQL_ASCII converts nothing: what was named for it says how its texts are to be read
+    if encodings[0] != "SQL_ASCII" or encodings[1] == "SQL_ASCII":
+        connection.execute("SET client_encoding TO 'UTF8'")
     connection.execute("SET DateStyle TO ISO")
     connection.autocommit = False
 

@@ -120,6 +120,22 @@ def test_moments_are_read_whatever_the_role_writes_them_as(postgres_url: str, st
 
 
 @pytest.mark.postgres
+def test_texts_come_whole_whatever_encoding_the_role_is_set_to(postgres_url: str) -> None:
+    text = "Nódulo ≥ 2 cm – “espiculado”"
+    with writing(open_engine(postgres_url)) as c:
+        name = make_url(postgres_url).database
+        c.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET client_encoding TO 'LATIN1'")
+        c.exec_driver_sql("CREATE TABLE laudos (texto TEXT)")
+    ours, source = open_engine(postgres_url), open_source(postgres_url)
+    with writing(ours) as c:
+        c.exec_driver_sql("INSERT INTO laudos VALUES (%(text)s)", {"text": text})
+    for engine in (ours, source):
+        with engine.connect() as c:
+            assert c.exec_driver_sql("SELECT texto FROM laudos").scalar_one() == text
+        engine.dispose()
+
+
+@pytest.mark.postgres
 def test_a_database_that_cannot_be_reached_is_told_with_its_reason(postgres_url: str) -> None:
     url = make_url(postgres_url)
     for wrong, reason in (
