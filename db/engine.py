@@ -34,6 +34,8 @@ POSTGRES_TIMEOUTS = {
 }
 
 _PLACES = {"host", "port", "dbname", "service"}
+# whose waits, errors and back-ups laudos knows
+_OF_OUR_OWN = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}
 
 
 def open_engine(url: str, sessions: int = 5) -> Engine:
@@ -41,7 +43,7 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
 
     Raises ConfigurationError for an unusable URL.
     """
-    parsed = parse_url(url)
+    parsed = parse_url(url, own=True)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database and parsed.database != ":memory:":
         _its_owners_alone(Path(parsed.database).expanduser())
@@ -56,9 +58,9 @@ def open_engine(url: str, sessions: int = 5) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "handle_error", _let_go_when_stopped)
-    elif engine.dialect.name == "postgresql":
-        if parsed.drivername.endswith("+psycopg"):
-            event.listen(engine, "connect", dates_in_iso)
+    else:
+        # before SQLAlchemy's own look at the server
+        event.listen(engine, "connect", in_utf8_and_iso, insert=True)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 
@@ -83,13 +85,16 @@ def connect_args_of(url: URL) -> dict[str, Any]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes. SQLite takes its one write lock at the start, not half-way."""
-    with (
-        _scrubbed(),
-        engine.connect().execution_options(laudos_writes=True) as connection,
-        connection.begin(),
-    ):
-        yield connection
+    """A transaction that writes. SQLite takes its one write lock at the start, not half-way.
+
+    On PostgreSQL each statement sees what was committed before it, whatever the role's default says: who has
+    waited for a lock decides by what whoever held it has written.
+    """
+    with _scrubbed(), engine.connect().execution_options(laudos_writes=True) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -190,11 +195,26 @@ def _names_a_table(original: Any) -> bool:
     return bool(getattr(getattr(original, "diag", None), "table_name", None))
 
 
-def parse_url(url: str) -> URL:
-    """The URL, its driver being installed. Raises ConfigurationError, which never quotes the URL."""
+def parse_url(url: str, *, own: bool = False) -> URL:
+    """The URL, its driver being named, installed and fit for a source, or for laudos' `own` tables.
+
+    Raises ConfigurationError, which never quotes the URL.
+    """
     try:
         parsed = make_url(url)
-        parsed.get_dialect().import_dbapi()
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")  # the one that comes with laudos
+        dialect = parsed.get_dialect()
+        if own and (dialect.is_async or (dialect.name, dialect.driver) not in _OF_OUR_OWN):
+            raise ConfigurationError(
+                f"laudos keeps its own tables in sqlite or postgresql+psycopg, not in {parsed.drivername}"
+            )
+        if dialect.is_async:
+            raise ConfigurationError(
+                f"the driver of {parsed.drivername} is asynchronous, and laudos cannot use it; name another, "
+                "such as postgresql+psycopg"
+            )
+        dialect.import_dbapi()
     except NoSuchModuleError:
         raise ConfigurationError(
             f"no database driver is known as {url.split(':', 1)[0]!r}; "
@@ -227,9 +247,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def dates_in_iso(connection: Any, _record: object) -> None:
-    """Have PostgreSQL write moments as psycopg reads them, whatever its role or server is set to."""
+def in_utf8_and_iso(connection: Any, _record: object) -> None:
+    """Have PostgreSQL take and give every text, and write moments as psycopg reads them, whatever its role or
+    server is set to."""
     connection.autocommit = True  # what a transaction sets would go when it is rolled back
+    encodings = [connection.info.parameter_status(f"{end}_encoding") for end in ("server", "client")]
+    # a database in SQL_ASCII converts nothing: what was named for it says how its texts are to be read
+    if encodings[0] != "SQL_ASCII" or encodings[1] == "SQL_ASCII":
+        connection.execute("SET client_encoding TO 'UTF8'")
     connection.execute("SET DateStyle TO ISO")
     connection.autocommit = False
 

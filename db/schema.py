@@ -36,8 +36,8 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
     """Create the tables or bring them to this version, with its views and comments.
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
-    is new. Raises ConfigurationError where a newer laudos has
-    been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
+    is new. Raises ConfigurationError where a newer laudos has been at work or the database is not in UTF-8,
+    Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
     """
     with _alone(url) as (engine, found):
         pending = found != head()
@@ -80,7 +80,9 @@ def migrate(connection: Connection, revision: str) -> None:
 
 
 def require_current(engine: Engine) -> None:
-    """Raises ConfigurationError where the tables are not this version's, saying what to do."""
+    """Raises ConfigurationError where the tables are not this version's, or the database not in UTF-8, saying
+    what to do."""
+    _refuse_encoding(engine)
     found = revision_of(engine)
     if found == head():
         return
@@ -124,6 +126,7 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
     engine = open_engine(url)
     try:
         with lock.exclusive(engine, "schema"):
+            _refuse_encoding(engine)
             found = revision_of(engine)
             refuse_newer(found)
             yield engine, found
@@ -184,6 +187,20 @@ def refuse_newer(found: str | None) -> None:
         raise ConfigurationError(
             f"the database stands at revision {found}, which this version of laudos does not know: "
             "a newer one has been at work; install that version, or restore the back-up from before it"
+        )
+
+
+def _refuse_encoding(engine: Engine) -> None:
+    """Raises ConfigurationError for a database that has no place for every character of a report."""
+    if engine.dialect.name != "postgresql":
+        return
+    with reading(engine) as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database is in {encoding}, which has no place for every character; name one that was made "
+            "by CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0; what this one holds comes over by "
+            '"laudos db backup" of this one and "laudos db restore" into that'
         )
 
 

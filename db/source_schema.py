@@ -27,7 +27,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import TypeEngine
 
-from db.engine import connect_args_of, dates_in_iso, parse_url
+from db.engine import connect_args_of, in_utf8_and_iso, parse_url
 from db.errors import ConfigurationError
 from db.source_values import is_iso
 
@@ -49,7 +49,7 @@ def open_source(url: str) -> Engine:
         if parsed.drivername.endswith("+psycopg"):
             # before SQLAlchemy's own look at the server
             event.listen(engine, "connect", _refuse_bytes, insert=True)
-            event.listen(engine, "connect", dates_in_iso)
+            event.listen(engine, "connect", in_utf8_and_iso)
             event.listen(engine, "connect", _take_any_moment)
         return engine
     path = Path(parsed.database or "").expanduser()

@@ -274,7 +274,7 @@ def _rooted(settings: Settings, folder: Path) -> Settings:
     urls = {f"sources.{name}.url": source.url for name, source in settings.sources.items()}
     for key, url in {"database": settings.database, **urls}.items():
         try:
-            parse_url(url)
+            parse_url(url, own=key == "database")
         except ConfigurationError as error:
             raise ConfigurationError(f"{key!r}: {error}") from None
     data = folder / settings.folder.expanduser()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
@@ -27,6 +29,20 @@ def administrator(server: Server, database: str) -> psycopg.Connection[tuple[str
 def as_role(url: str, role: str) -> str:
     """The same database for a session that has done SET ROLE."""
     return make_url(url).update_query_dict({"options": f"-crole={role}"}).render_as_string(False)
+
+
+@contextmanager
+def database_in(server: Server, encoding: str) -> Iterator[str]:
+    """The URL of an empty database in another encoding than UTF-8."""
+    name = f"in_{encoding.lower()}"
+    with administrator(server, "postgres") as admin:
+        made = sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0")
+        admin.execute(made.format(sql.Identifier(name), encoding))
+    url = f"postgresql+psycopg://laudos@/{name}?host={server.home}"
+    try:
+        yield url
+    finally:
+        server.drop(url)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, func, insert, make_url, select
 
-from db.engine import open_engine, reading, shown, writing
+from db import schema
+from db.engine import connect_args_of, open_engine, parse_url, reading, shown, writing
 from db.errors import DatabaseFailure
 from db.source_schema import open_source
 from db.tables import run
@@ -46,6 +47,25 @@ def test_a_session_that_read_one_state_writes_on_what_stands(engine: Engine) -> 
             assert c.scalar(count) == 1
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_who_writes_sees_what_others_have_committed_whatever_the_role_is_set_to(
+    postgres_url: str, level: str
+) -> None:
+    schema.upgrade(postgres_url)
+    name = make_url(postgres_url).database
+    with writing(open_engine(postgres_url)) as c:
+        c.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation TO '{level}'")
+    engine = open_engine(postgres_url)
+    count = select(func.count()).select_from(run)
+    for _ in range(2):  # the second time in a session of the pool
+        with writing(engine) as c:
+            before = c.scalar(count)
+            begin_a_run(engine)
+            assert c.scalar(count) == before + 1
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
@@ -73,6 +93,19 @@ def test_status_tells_of_a_url_what_is_shown_alone(
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("short", ["postgresql", "postgres"])
+def test_a_url_that_names_no_driver_has_all_that_the_named_one_has(postgres_url: str, short: str) -> None:
+    named = make_url(postgres_url)
+    for opened in (open_engine, open_source):
+        engine = opened(named.set(drivername=short).render_as_string())
+        assert engine.url == named
+        with engine.connect() as c:
+            assert c.exec_driver_sql("SHOW DateStyle").scalar_one() == "ISO, MDY"
+        engine.dispose()
+    assert connect_args_of(parse_url(f"{short}://h/d")) == connect_args_of(named)
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize("style", ["SQL, DMY", "German"])
 def test_moments_are_read_whatever_the_role_writes_them_as(postgres_url: str, style: str) -> None:
     name = make_url(postgres_url).database
@@ -83,6 +116,22 @@ def test_moments_are_read_whatever_the_role_writes_them_as(postgres_url: str, st
         engine.dispose()
         with engine.connect() as c:
             assert c.exec_driver_sql("SELECT timestamptz '2026-03-02 12:00+00'").scalar_one() == at
+        engine.dispose()
+
+
+@pytest.mark.postgres
+def test_texts_come_whole_whatever_encoding_the_role_is_set_to(postgres_url: str) -> None:
+    text = "Nódulo ≥ 2 cm – “espiculado”"
+    with writing(open_engine(postgres_url)) as c:
+        name = make_url(postgres_url).database
+        c.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET client_encoding TO 'LATIN1'")
+        c.exec_driver_sql("CREATE TABLE laudos (texto TEXT)")
+    ours, source = open_engine(postgres_url), open_source(postgres_url)
+    with writing(ours) as c:
+        c.exec_driver_sql("INSERT INTO laudos VALUES (%(text)s)", {"text": text})
+    for engine in (ours, source):
+        with engine.connect() as c:
+            assert c.exec_driver_sql("SELECT texto FROM laudos").scalar_one() == text
         engine.dispose()
 
 

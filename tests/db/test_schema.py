@@ -11,6 +11,8 @@ from db import comments, lock, schema
 from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError
 from db.tables import metadata
+from tasks.torture.server import Server
+from tests.db.conftest import database_in
 
 
 def test_the_migrations_lead_to_the_tables_of_this_version(engine: Engine) -> None:
@@ -54,6 +56,21 @@ def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: 
     with pytest.raises(ConfigurationError, match="laudos db upgrade"):
         schema.require_current(engine)
     engine.dispose()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_has_no_place_for_every_character_is_refused(
+    postgres_server: Server, encoding: str
+) -> None:
+    told = f"in {encoding}, .*ENCODING 'UTF8' TEMPLATE template0"
+    with database_in(postgres_server, encoding) as url:
+        with pytest.raises(ConfigurationError, match=told):
+            schema.upgrade(url)
+        engine = open_engine(url)
+        with pytest.raises(ConfigurationError, match=told):
+            schema.require_current(engine)
+        engine.dispose()
 
 
 def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None:

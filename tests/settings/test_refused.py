@@ -115,8 +115,19 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(
         ('database = "postgresql+psycopg://u:canary@h:54x/d"', "'database': a database URL could not be r"),
         ('database = "orakle://u:canary@h/d"', "'database': no database driver is known as 'orakle'"),
         (
-            'database = "mysql+pymysql://u:canary@h/d"',
+            SOURCE.replace("sqlite:///hospital.db", "mysql+pymysql://u:canary@h/d"),
             "the driver 'pymysql' for mysql+pymysql is not installed",
+        ),
+        (
+            SOURCE.replace("sqlite:///hospital.db", "postgresql+psycopg_async://u:canary@h/d"),
+            "'sources.his.url': the driver of postgresql+psycopg_async is asynchronous",
+        ),
+        *(
+            (
+                f'database = "{driver}://u:canary@h/d"',
+                f"'database': laudos keeps its own tables in sqlite or postgresql+psycopg, not in {driver}",
+            )
+            for driver in ("mysql+pymysql", "postgresql+psycopg2", "postgresql+psycopg_async")
         ),
         ('database = "postgresql+psycopg://u:${NO_SUCH}@h/d"', "'database' needs ${NO_SUCH}, which the env"),
     ],
