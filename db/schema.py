@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, ddl, lock, roles, sqlite_copy, views
+from db import comments, ddl, house, lock, roles, sqlite_copy, views
 from db.engine import open_engine, parse_url, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
@@ -37,12 +37,14 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
     is new. Raises ConfigurationError where a newer laudos has
-    been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
+    been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy and
+    where another session keeps a table for a minute.
     """
     with _alone(url) as (engine, found):
         pending = found != head()
         # one transaction: an upgrade that fails half-way leaves the database as it was
         with _migrating(engine) if pending else writing(engine) as connection:
+            house.prepare(connection)
             copied = _copy(engine, found, now) if pending else None
             if pending:
                 views.drop(connection)  # no table that a view reads can be changed
@@ -66,6 +68,7 @@ def downgrade(url: str, revision: str, now: datetime | None = None) -> Moved:
                 f"earlier ones: {', '.join(_behind(found)) or 'none'}"
             )
         with _migrating(engine) as connection:
+            house.prepare(connection)
             copied = _copy(engine, found, now)
             views.drop(connection)
             migrate(connection, revision)
@@ -127,6 +130,18 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
             found = revision_of(engine)
             refuse_newer(found)
             yield engine, found
+    except DatabaseFailure as failure:
+        if "55P03" not in str(failure):
+            raise
+        with reading(engine) as connection:
+            holders = house.holders(connection)
+        if not holders:
+            raise
+        raise DatabaseFailure(
+            "another session has kept a table or view that is to be changed for a minute, and nothing was "
+            f"changed; end it, or wait until it has ended, and run again: {'; '.join(holders)}",
+            retryable=True,
+        ) from None
     finally:
         engine.dispose()
 

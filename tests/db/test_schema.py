@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from db import comments, lock, schema
 from db.engine import open_engine, reading, writing
-from db.errors import Busy, ConfigurationError
+from db.errors import Busy, ConfigurationError, DatabaseFailure
 from db.tables import metadata
 
 
@@ -68,6 +68,28 @@ def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None
 def test_two_upgrades_at_once_do_not_meet(engine: Engine, database_url: str) -> None:
     with lock.exclusive(engine, "schema"), pytest.raises(Busy, match="schema"):
         schema.upgrade(database_url)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("way", ["up", "nothing to migrate", "down"])
+def test_an_upgrade_does_not_wait_for_ever_and_names_who_holds_a_table(
+    way: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.upgrade(postgres_url)
+    if way == "up":
+        schema.downgrade(postgres_url, "0010")
+    before = "0010" if way == "up" else schema.head()
+    monkeypatch.setattr("db.house.PATIENCE_S", 0.1)
+    theirs = create_engine(postgres_url, connect_args={"application_name": "painel"})
+    held = "review_queue" if way == "nothing to migrate" else "quarantine"
+    with theirs.connect() as dashboard:
+        dashboard.exec_driver_sql(f"SELECT count(*) FROM {held}")
+        pid = dashboard.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with pytest.raises(DatabaseFailure, match=rf"changed.*session {pid} of laudos \(painel, "):
+            schema.downgrade(postgres_url, "0010") if way == "down" else schema.upgrade(postgres_url)
+        assert schema.revision_of(theirs) == before
+    assert schema.upgrade(postgres_url).revision == schema.head()
+    theirs.dispose()
 
 
 def test_the_way_down_and_up_again_keeps_the_rows(engine: Engine, database_url: str) -> None:
