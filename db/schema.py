@@ -36,8 +36,8 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
     """Create the tables or bring them to this version, with its views and comments.
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
-    is new. Raises ConfigurationError where a newer laudos has
-    been at work, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy and
+    is new. Raises ConfigurationError where a newer laudos has been at work and where the tables are another
+    user's, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy and
     where another session keeps a table for a minute.
     """
     with _alone(url) as (engine, found):
@@ -129,6 +129,8 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
         with lock.exclusive(engine, "schema"):
             found = revision_of(engine)
             refuse_newer(found)
+            with reading(engine) as connection:
+                roles.require_owner(connection)
             yield engine, found
     except DatabaseFailure as failure:
         if "55P03" not in str(failure):

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from db import doctor as promises
-from db import house, ledger, lock, scoring
+from db import house, ledger, lock, roles, scoring
 from tasks.settings.settings import Settings, prefect_server
 from tasks.upkeep.findings import Finding, finding, told, violation
 
@@ -20,7 +20,7 @@ PREFECT_TIMEOUT_S = 5.0
 
 
 def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
-    """Damage, silent workers and processes, clocks, room, and Prefect where a server is named."""
+    """Damage, owners, silent workers and processes, clocks, room, and Prefect where a server is named."""
     broken = violation(house.damage(c))
     yield finding(
         "database_undamaged",
@@ -29,6 +29,16 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
         told(broken),
         "restore the last back-up into another database and compare",
     )
+    if c.dialect.name == "postgresql":
+        strayed = roles.handing_back(c)
+        yield finding(
+            "tables_have_one_owner",
+            "all tables and views are of one owner",
+            violation(strayed),
+            f"another user's upgrade has left {len(strayed)} tables and views that their owner cannot use",
+            f"let an administrator run: {'; '.join(strayed)}",
+            "house",
+        )
     broken = promises.violations(c, house.expired_leases(scoring.lease_clock(c)))
     yield finding(
         "no_expired_leases",
