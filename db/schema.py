@@ -19,6 +19,7 @@ from db import comments, ddl, house, lock, roles, sqlite_copy, views
 from db.engine import open_engine, parse_url, reading, writing
 from db.errors import ConfigurationError, DatabaseFailure
 from db.roles import Roles
+from db.tables import metadata, score_chunk
 
 _UPGRADE = 'run "laudos db upgrade"'
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -36,9 +37,9 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
     """Create the tables or bring them to this version, with its views and comments.
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
-    is new. Raises ConfigurationError where a newer laudos has been at work and where the tables are another
-    user's, Busy where another upgrade runs, DatabaseFailure where there is no room for the copy and
-    where another session keeps a table for a minute.
+    is new. Raises ConfigurationError where a newer laudos has been at work, and where tables are another
+    user's, another program's or in another schema; Busy where another upgrade runs; DatabaseFailure where
+    there is no room for the copy, and where another session keeps a table for a minute.
     """
     with _alone(url) as (engine, found):
         pending = found != head()
@@ -87,6 +88,7 @@ def require_current(engine: Engine) -> None:
     found = revision_of(engine)
     if found == head():
         return
+    _refuse_anothers(engine, found)
     refuse_newer(found)
     if found is None:
         raise ConfigurationError(f"the database has no laudos tables yet; {_UPGRADE}")
@@ -128,6 +130,7 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
     try:
         with lock.exclusive(engine, "schema"):
             found = revision_of(engine)
+            _refuse_anothers(engine, found)
             refuse_newer(found)
             with reading(engine) as connection:
                 roles.require_owner(connection)
@@ -202,6 +205,45 @@ def refuse_newer(found: str | None) -> None:
             f"the database stands at revision {found}, which this version of laudos does not know: "
             "a newer one has been at work; install that version, or restore the back-up from before it"
         )
+
+
+def _refuse_anothers(engine: Engine, found: str | None) -> None:
+    """Raises ConfigurationError where ours are in another schema, and another program's in their place."""
+    with reading(engine) as connection:
+        there = inspect(connection)
+        if found is not None and there.has_table(score_chunk.name):
+            return  # ours: it is there since the first revision
+        aside = _schema_aside(connection)
+        ours = {*metadata.tables, *(view.name for view in views.VIEWS), roles.REVISION}
+        in_the_way = ours & {*there.get_table_names(), *there.get_view_names()}
+        if there.has_table(roles.REVISION):
+            in_the_way.add(roles.REVISION)  # Alembic heeds one in any schema of the search_path
+    if aside:
+        raise ConfigurationError(
+            f"laudos' tables are in the schema {aside[0]}, and this user's search_path does not lead there: "
+            f"run ALTER ROLE {aside[1]} SET search_path = {aside[0]}; another laudos beside that one needs a "
+            "database of its own"
+        )
+    if in_the_way:
+        raise ConfigurationError(
+            f"another program's tables or views bear names of laudos': {', '.join(sorted(in_the_way))}; "
+            "nothing was changed: give laudos a database of its own"
+        )
+
+
+def _schema_aside(connection: Connection) -> tuple[str, str] | None:
+    """The schema of laudos' tables where it is one that the search_path does not lead to, and the user."""
+    if connection.dialect.name != "postgresql":
+        return None
+    found = connection.exec_driver_sql(
+        "SELECT quote_ident(nspname), quote_ident(session_user) FROM pg_class chunks "
+        "JOIN pg_class revision ON revision.relnamespace = chunks.relnamespace "
+        "JOIN pg_namespace ON pg_namespace.oid = chunks.relnamespace "
+        "WHERE chunks.relname = %s AND revision.relname = %s AND NOT pg_table_is_visible(chunks.oid) "
+        "ORDER BY 1 LIMIT 1",
+        (score_chunk.name, roles.REVISION),
+    ).one_or_none()
+    return None if found is None else (found[0], found[1])
 
 
 def _scripts() -> ScriptDirectory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from db import comments, lock, schema
 from db.engine import open_engine, reading, writing
@@ -68,6 +68,46 @@ def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None
 def test_two_upgrades_at_once_do_not_meet(engine: Engine, database_url: str) -> None:
     with lock.exclusive(engine, "schema"), pytest.raises(Busy, match="schema"):
         schema.upgrade(database_url)
+
+
+@pytest.mark.parametrize(
+    ("name", "creation"),
+    [
+        ("report", "TABLE report (x int)"),
+        ("current_prediction", "VIEW current_prediction AS SELECT 1 AS x"),
+        ("alembic_version", "TABLE alembic_version AS SELECT '0003' AS version_num"),
+        ("alembic_version", "TABLE alembic_version AS SELECT 'beef' AS version_num"),
+    ],
+)
+def test_what_bears_a_name_of_ours_before_the_first_upgrade_is_named_and_nothing_is_replaced(
+    name: str, creation: str, database_url: str
+) -> None:
+    engine = open_engine(database_url)
+    with writing(engine) as c:
+        c.execute(text(f"CREATE {creation}"))
+    told = f"another program's tables or views bear names of laudos': {name};"
+    for refused in (lambda: schema.upgrade(database_url), lambda: schema.require_current(engine)):
+        with pytest.raises(ConfigurationError, match=told):
+            refused()
+    there = inspect(engine)
+    assert {*there.get_table_names(), *there.get_view_names()} == {name}
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_tables_in_a_schema_that_the_search_path_does_not_lead_to_are_named(postgres_url: str) -> None:
+    leading = make_url(postgres_url).update_query_dict({"options": "-csearch_path=aside"})
+    engine, led = open_engine(postgres_url), leading.render_as_string(False)
+    with writing(engine) as c:
+        c.execute(text("CREATE SCHEMA aside"))
+    schema.upgrade(led)
+    told = "tables are in the schema aside.*ALTER ROLE laudos SET search_path = aside"
+    for refused in (lambda: schema.upgrade(postgres_url), lambda: schema.require_current(engine)):
+        with pytest.raises(ConfigurationError, match=told):
+            refused()
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    assert schema.upgrade(led).revision == schema.head()
 
 
 @pytest.mark.postgres
