@@ -15,9 +15,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, ddl, house, lock, roles, sqlite_copy, views
+from db import comments, ddl, house, ledger, lock, roles, sqlite_copy, views
 from db.engine import open_engine, parse_url, reading, writing
-from db.errors import ConfigurationError, DatabaseFailure
+from db.errors import Busy, ConfigurationError, DatabaseFailure
 from db.roles import Roles
 from db.tables import metadata, score_chunk
 
@@ -38,11 +38,13 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
     is new. Raises ConfigurationError where a newer laudos has been at work, and where tables are another
-    user's, another program's or in another schema; Busy where another upgrade runs; DatabaseFailure where
-    there is no room for the copy, and where another session keeps a table for a minute.
+    user's, another program's or in another schema; Busy beside another upgrade or a run that is under way;
+    DatabaseFailure without room for the copy, and where another session keeps a table for a minute.
     """
     with _alone(url) as (engine, found):
         pending = found != head()
+        if pending and found is not None:
+            _refuse_beside_runs(engine)
         # one transaction: an upgrade that fails half-way leaves the database as it was
         with _migrating(engine) if pending else writing(engine) as connection:
             house.prepare(connection)
@@ -68,6 +70,7 @@ def downgrade(url: str, revision: str, now: datetime | None = None) -> Moved:
                 f"there is no way back from revision {found} to {revision!r}; "
                 f"earlier ones: {', '.join(_behind(found)) or 'none'}"
             )
+        _refuse_beside_runs(engine)
         with _migrating(engine) as connection:
             house.prepare(connection)
             copied = _copy(engine, found, now)
@@ -228,6 +231,17 @@ def _refuse_anothers(engine: Engine, found: str | None) -> None:
         raise ConfigurationError(
             f"another program's tables or views bear names of laudos': {', '.join(sorted(in_the_way))}; "
             "nothing was changed: give laudos a database of its own"
+        )
+
+
+def _refuse_beside_runs(engine: Engine) -> None:
+    """Raises Busy while a run's process lives, which would go on writing to the tables as they were."""
+    with reading(engine) as connection:
+        alive = [one for one in ledger.running(connection) if not lock.is_free(engine, ledger.life_of(one))]
+    if alive:
+        raise Busy(
+            f"run {', '.join(map(str, alive))} is under way, for which the tables may not change; run this "
+            "again when it has ended, before another begins"
         )
 
 

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
-from db import comments, lock, schema
+from db import comments, ledger, lock, schema
 from db.engine import open_engine, reading, writing
 from db.errors import Busy, ConfigurationError, DatabaseFailure
 from db.tables import metadata
@@ -108,6 +108,25 @@ def test_tables_in_a_schema_that_the_search_path_does_not_lead_to_are_named(post
     assert inspect(engine).get_table_names() == []
     engine.dispose()
     assert schema.upgrade(led).revision == schema.head()
+
+
+def test_no_table_changes_beside_a_run_whose_process_lives(engine: Engine, database_url: str) -> None:
+    begun = (
+        "INSERT INTO run (id, kind, state, code_revision, config_sha, started_at) "
+        "VALUES (:id, 'ingest', 'running', 'x', 'x', CURRENT_TIMESTAMP)"
+    )
+    with writing(engine) as c:
+        c.execute(text(begun), [{"id": 7}, {"id": 8}])
+    told = r"run 8 is under way"
+    with lock.exclusive(engine, ledger.life_of(8)):
+        with pytest.raises(Busy, match=told):
+            schema.downgrade(database_url, "0010")
+        assert schema.upgrade(database_url).revision == schema.head()  # no table changes
+    schema.downgrade(database_url, "0010")
+    with lock.exclusive(engine, ledger.life_of(8)), pytest.raises(Busy, match=told):
+        schema.upgrade(database_url)
+    assert schema.revision_of(engine) == "0010"
+    assert schema.upgrade(database_url).revision == schema.head()
 
 
 @pytest.mark.postgres
