@@ -49,6 +49,11 @@ def holders(c: Connection) -> list[str]:
     ]
 
 
+def takes_writing(c: Connection) -> bool:
+    """Whether PostgreSQL takes writing from this user; no standby does."""
+    return bool(c.scalar(text("SHOW transaction_read_only")) == "off")
+
+
 def expired_leases(now: datetime) -> Select[Any]:
     """Chunks of open jobs whose worker has been silent for longer than its lease."""
     return (

@@ -30,15 +30,7 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
         "restore the last back-up into another database and compare",
     )
     if c.dialect.name == "postgresql":
-        strayed = roles.handing_back(c)
-        yield finding(
-            "tables_have_one_owner",
-            "all tables and views are of one owner",
-            violation(strayed),
-            f"another user's upgrade has left {len(strayed)} tables and views that their owner cannot use",
-            f"let an administrator run: {'; '.join(strayed)}",
-            "house",
-        )
+        yield from _postgresql(c)
     broken = promises.violations(c, house.expired_leases(scoring.lease_clock(c)))
     yield finding(
         "no_expired_leases",
@@ -60,6 +52,29 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
     yield from _clocks(c)
     yield from _room(c, settings)
     yield from _prefect()
+
+
+def _postgresql(c: Connection) -> Iterator[Finding]:
+    takes = house.takes_writing(c)
+    yield Finding(
+        "database_takes_writing",
+        takes,
+        "the database takes writing" if takes else "the database takes reading alone",
+        ""
+        if takes
+        else "where it is a standby, name the primary server in laudos.toml; else somebody has set "
+        "default_transaction_read_only for this user, the database or the server",
+        "house",
+    )
+    strayed = roles.handing_back(c)
+    yield finding(
+        "tables_have_one_owner",
+        "all tables and views are of one owner",
+        violation(strayed),
+        f"another user's upgrade has left {len(strayed)} tables and views that laudos' user cannot use",
+        f"let an administrator run: {'; '.join(strayed)}",
+        "house",
+    )
 
 
 def gone_runs(c: Connection) -> list[int]:
