@@ -32,6 +32,28 @@ def prepare(c: Connection) -> None:
         c.execute(text(f"SET LOCAL lock_timeout = {int(PATIENCE_S * 1000)}"))
 
 
+def holders(c: Connection) -> list[str]:
+    """Other sessions of PostgreSQL that hold a table or view of this schema, the oldest transaction first."""
+    query = (
+        "SELECT DISTINCT pid, usename, application_name, state, xact_start FROM pg_locks "
+        "JOIN pg_stat_activity USING (pid) JOIN pg_class ON pg_class.oid = relation "
+        "WHERE relkind IN ('r', 'v') AND granted AND pid <> pg_backend_pid() "
+        "AND datname = current_database() AND relnamespace = CAST(current_schema() AS regnamespace) "
+        "ORDER BY xact_start, pid"
+    )
+    # what PostgreSQL keeps from this user, it leaves null: state and start of another's session
+    return [
+        f"session {row.pid} of {row.usename} ({', '.join(filter(None, (row.application_name, row.state)))})"
+        + (f" since {row.xact_start:%Y-%m-%d %H:%M:%S %Z}" if row.xact_start else "")
+        for row in c.execute(text(query))
+    ]
+
+
+def takes_writing(c: Connection) -> bool:
+    """Whether PostgreSQL takes writing from this user; no standby does."""
+    return bool(c.scalar(text("SHOW transaction_read_only")) == "off")
+
+
 def expired_leases(now: datetime) -> Select[Any]:
     """Chunks of open jobs whose worker has been silent for longer than its lease."""
     return (

@@ -98,6 +98,36 @@ def statements(c: Connection, roles: Roles) -> list[str]:
     return [f"{one};" for one in (*creation, *_grants(c, roles, astuple(roles)))]
 
 
+def handing_back(c: Connection) -> list[str]:
+    """SQL that gives tables and views of ours to who owns the others: another user's upgrade made them."""
+    if c.dialect.name != "postgresql":
+        return []
+    found = _owners(c)
+    return [
+        f"ALTER TABLE {name} OWNER TO {found[REVISION]}"
+        for name, owner in found.items()
+        if owner != found.get(REVISION, owner)
+    ]
+
+
+def require_owner(c: Connection) -> None:
+    """Raises ConfigurationError where the tables are another user's, who could not use what this one adds."""
+    if c.dialect.name != "postgresql":
+        return
+    if strayed := handing_back(c):
+        raise ConfigurationError(
+            "the tables and views are not all of one owner, who could not use what is another's; let an "
+            f"administrator run: {'; '.join(strayed)}; and then run this again as that owner"
+        )
+    me, owner = c.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one(), _owners(c).get(REVISION)
+    if owner not in (None, me):
+        raise ConfigurationError(
+            f"the tables belong to user {owner}, to whom all that user {me} adds would be closed: run this "
+            f"as {owner} (LAUDOS_DATABASE overrules laudos.toml), or, where you may act as it, with "
+            f"options=-crole%3D{owner} in the URL's query"
+        )
+
+
 def shown(table: Table, *, to_auditor: bool) -> list[str]:
     """The columns of a table that the auditor, or else the reader, may read."""
     if table.name in _AUDITOR_TABLES and not to_auditor:
@@ -181,6 +211,16 @@ def _place(c: Connection) -> _Place:
         f"WHERE pg_class.oid = '{REVISION}'::regclass AND datname = current_database()"
     )
     return _Place(*found.one())
+
+
+def _owners(c: Connection) -> dict[str, str]:
+    """Table or view of ours -> its owner, as an SQL name."""
+    found = c.exec_driver_sql(
+        "SELECT relname, quote_ident(pg_get_userbyid(relowner)) FROM pg_class "
+        "WHERE relname = ANY(%s) AND pg_table_is_visible(oid) ORDER BY relname",
+        ([*metadata.tables, *(view.name for view in VIEWS), REVISION],),
+    )
+    return {row[0]: row[1] for row in found}
 
 
 def _creation(c: Connection, role: str) -> str:

@@ -15,10 +15,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, inspect
 
-from db import comments, ddl, lock, roles, sqlite_copy, views
+from db import comments, ddl, house, ledger, lock, roles, sqlite_copy, views
 from db.engine import open_engine, parse_url, reading, writing
-from db.errors import ConfigurationError, DatabaseFailure
+from db.errors import Busy, ConfigurationError, DatabaseFailure
 from db.roles import Roles
+from db.tables import metadata, score_chunk
 
 _UPGRADE = 'run "laudos db upgrade"'
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -36,13 +37,18 @@ def upgrade(url: str, named: Roles | None = None, now: datetime | None = None) -
     """Create the tables or bring them to this version, with its views and comments.
 
     An SQLite file that holds tables is copied first; roles that were created on PostgreSQL are granted what
-    is new. Raises ConfigurationError where a newer laudos has been at work or the database is not in UTF-8,
-    Busy where another upgrade runs, DatabaseFailure where there is no room for the copy.
+    is new. Raises ConfigurationError where a newer laudos has been at work, where tables are another user's,
+    another program's or in another schema, and where the database is not in UTF-8; Busy beside another
+    upgrade or a run that is under way; DatabaseFailure without room for the copy, and where another session
+    keeps a table for a minute.
     """
     with _alone(url) as (engine, found):
         pending = found != head()
+        if pending and found is not None:
+            _refuse_beside_runs(engine)
         # one transaction: an upgrade that fails half-way leaves the database as it was
         with _migrating(engine) if pending else writing(engine) as connection:
+            house.prepare(connection)
             copied = _copy(engine, found, now) if pending else None
             if pending:
                 views.drop(connection)  # no table that a view reads can be changed
@@ -65,7 +71,9 @@ def downgrade(url: str, revision: str, now: datetime | None = None) -> Moved:
                 f"there is no way back from revision {found} to {revision!r}; "
                 f"earlier ones: {', '.join(_behind(found)) or 'none'}"
             )
+        _refuse_beside_runs(engine)
         with _migrating(engine) as connection:
+            house.prepare(connection)
             copied = _copy(engine, found, now)
             views.drop(connection)
             migrate(connection, revision)
@@ -86,6 +94,7 @@ def require_current(engine: Engine) -> None:
     found = revision_of(engine)
     if found == head():
         return
+    _refuse_anothers(engine, found)
     refuse_newer(found)
     if found is None:
         raise ConfigurationError(f"the database has no laudos tables yet; {_UPGRADE}")
@@ -128,8 +137,23 @@ def _alone(url: str) -> Iterator[tuple[Engine, str | None]]:
         with lock.exclusive(engine, "schema"):
             _refuse_encoding(engine)
             found = revision_of(engine)
+            _refuse_anothers(engine, found)
             refuse_newer(found)
+            with reading(engine) as connection:
+                roles.require_owner(connection)
             yield engine, found
+    except DatabaseFailure as failure:
+        if "55P03" not in str(failure):
+            raise
+        with reading(engine) as connection:
+            holders = house.holders(connection)
+        if not holders:
+            raise
+        raise DatabaseFailure(
+            "another session has kept a table or view that is to be changed for a minute, and nothing was "
+            f"changed; end it, or wait until it has ended, and run again: {'; '.join(holders)}",
+            retryable=True,
+        ) from None
     finally:
         engine.dispose()
 
@@ -202,6 +226,56 @@ def _refuse_encoding(engine: Engine) -> None:
             "by CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0; what this one holds comes over by "
             '"laudos db backup" of this one and "laudos db restore" into that'
         )
+
+
+def _refuse_anothers(engine: Engine, found: str | None) -> None:
+    """Raises ConfigurationError where ours are in another schema, and another program's in their place."""
+    with reading(engine) as connection:
+        there = inspect(connection)
+        if found is not None and there.has_table(score_chunk.name):
+            return  # ours: it is there since the first revision
+        aside = _schema_aside(connection)
+        ours = {*metadata.tables, *(view.name for view in views.VIEWS), roles.REVISION}
+        in_the_way = ours & {*there.get_table_names(), *there.get_view_names()}
+        if there.has_table(roles.REVISION):
+            in_the_way.add(roles.REVISION)  # Alembic heeds one in any schema of the search_path
+    if aside:
+        raise ConfigurationError(
+            f"laudos' tables are in the schema {aside[0]}, and this user's search_path does not lead there: "
+            f"run ALTER ROLE {aside[1]} SET search_path = {aside[0]}; another laudos beside that one needs a "
+            "database of its own"
+        )
+    if in_the_way:
+        raise ConfigurationError(
+            f"another program's tables or views bear names of laudos': {', '.join(sorted(in_the_way))}; "
+            "nothing was changed: give laudos a database of its own"
+        )
+
+
+def _refuse_beside_runs(engine: Engine) -> None:
+    """Raises Busy while a run's process lives, which would go on writing to the tables as they were."""
+    with reading(engine) as connection:
+        alive = [one for one in ledger.running(connection) if not lock.is_free(engine, ledger.life_of(one))]
+    if alive:
+        raise Busy(
+            f"run {', '.join(map(str, alive))} is under way, for which the tables may not change; run this "
+            "again when it has ended, before another begins"
+        )
+
+
+def _schema_aside(connection: Connection) -> tuple[str, str] | None:
+    """The schema of laudos' tables where it is one that the search_path does not lead to, and the user."""
+    if connection.dialect.name != "postgresql":
+        return None
+    found = connection.exec_driver_sql(
+        "SELECT quote_ident(nspname), quote_ident(session_user) FROM pg_class chunks "
+        "JOIN pg_class revision ON revision.relnamespace = chunks.relnamespace "
+        "JOIN pg_namespace ON pg_namespace.oid = chunks.relnamespace "
+        "WHERE chunks.relname = %s AND revision.relname = %s AND NOT pg_table_is_visible(chunks.oid) "
+        "ORDER BY 1 LIMIT 1",
+        (score_chunk.name, roles.REVISION),
+    ).one_or_none()
+    return None if found is None else (found[0], found[1])
 
 
 def _scripts() -> ScriptDirectory:

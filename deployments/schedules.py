@@ -56,7 +56,7 @@ def _deployment(
     *tags: str,
     after: str | None = None,
 ) -> RunnerDeployment:
-    """`after` names the deployment whose runs start this one at their end, but for those a person cancelled."""
+    """`after` names the deployment whose runs start this one at their end, unless a person cancelled them."""
     return RunnerDeployment.from_flow(
         flow,
         name,

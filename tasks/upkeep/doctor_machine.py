@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from db import doctor as promises
-from db import house, ledger, lock, scoring
+from db import house, ledger, lock, roles, scoring
 from tasks.settings.settings import Settings, prefect_server
 from tasks.upkeep.findings import Finding, finding, told, violation
 
@@ -20,7 +20,7 @@ PREFECT_TIMEOUT_S = 5.0
 
 
 def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
-    """Damage, silent workers and processes, clocks, room, and Prefect where a server is named."""
+    """Damage, owners, silent workers and processes, clocks, room, and Prefect where a server is named."""
     broken = violation(house.damage(c))
     yield finding(
         "database_undamaged",
@@ -29,6 +29,8 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
         told(broken),
         "restore the last back-up into another database and compare",
     )
+    if c.dialect.name == "postgresql":
+        yield from _postgresql(c)
     broken = promises.violations(c, house.expired_leases(scoring.lease_clock(c)))
     yield finding(
         "no_expired_leases",
@@ -50,6 +52,29 @@ def examine(c: Connection, settings: Settings) -> Iterator[Finding]:
     yield from _clocks(c)
     yield from _room(c, settings)
     yield from _prefect()
+
+
+def _postgresql(c: Connection) -> Iterator[Finding]:
+    takes = house.takes_writing(c)
+    yield Finding(
+        "database_takes_writing",
+        takes,
+        "the database takes writing" if takes else "the database takes reading alone",
+        ""
+        if takes
+        else "where it is a standby, name the primary server in laudos.toml; else somebody has set "
+        "default_transaction_read_only for this user, the database or the server",
+        "house",
+    )
+    strayed = roles.handing_back(c)
+    yield finding(
+        "tables_have_one_owner",
+        "all tables and views are of one owner",
+        violation(strayed),
+        f"another user's upgrade has left {len(strayed)} tables and views that laudos' user cannot use",
+        f"let an administrator run: {'; '.join(strayed)}",
+        "house",
+    )
 
 
 def gone_runs(c: Connection) -> list[int]:

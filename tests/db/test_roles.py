@@ -189,6 +189,37 @@ def test_the_next_upgrade_covers_its_own_tables(
     assert not may(reader, "SELECT text FROM report_version")
 
 
+def test_an_upgrade_is_its_owners_and_tables_of_another_owner_are_named(
+    named: Roles, postgres_server: Server, postgres_url: str, configure: Callable[..., Settings]
+) -> None:
+    plain, name = f"{named.writer}_plain", make_url(postgres_url).database
+    with administrator(postgres_server, "postgres") as admin:
+        admin.execute(f"CREATE ROLE {plain}".encode())
+        admin.execute(f"ALTER DATABASE {name} OWNER TO {plain}".encode())
+    url = as_role(postgres_url, plain)
+    schema.upgrade(url)
+    schema.downgrade(url, "0010")
+    superuser = f"belong to user {plain}, to whom all that user laudos adds would be closed: run this as"
+    with pytest.raises(ConfigurationError, match=superuser):
+        schema.upgrade(postgres_url)
+    assert schema.upgrade(url).revision == schema.head()
+    with pytest.raises(ConfigurationError, match=superuser):
+        schema.downgrade(postgres_url, "0010")
+    assert doctor(configure(database=url)) == []
+    with administrator(postgres_server, str(name)) as admin:  # as an upgrade by another user left them
+        admin.execute("ALTER TABLE review_queue OWNER TO laudos")
+        admin.execute("ALTER TABLE shift_test OWNER TO laudos")
+    told = f"ALTER TABLE review_queue OWNER TO {plain}; ALTER TABLE shift_test OWNER TO {plain}"
+    for anybody in (url, postgres_url):
+        with pytest.raises(ConfigurationError, match=told):
+            schema.upgrade(anybody)
+    (found,) = doctor(configure(database=url))
+    assert (found.name, told in found.advice) == ("tables_have_one_owner", True)
+    with administrator(postgres_server, str(name)) as admin:
+        admin.execute(told.encode())
+    assert schema.upgrade(url).revision == schema.head()
+
+
 def test_a_user_who_may_not_create_roles_is_told_what_an_administrator_must_run(
     named: Roles, postgres_server: Server, postgres_url: str, become: Callable[[str], Engine]
 ) -> None:

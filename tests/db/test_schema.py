@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
-from db import comments, lock, schema
+from db import comments, ledger, lock, schema
 from db.engine import open_engine, reading, writing
-from db.errors import Busy, ConfigurationError
+from db.errors import Busy, ConfigurationError, DatabaseFailure
 from db.tables import metadata
 from tasks.torture.server import Server
 from tests.db.conftest import database_in
@@ -85,6 +85,87 @@ def test_a_newer_schema_is_left_alone(engine: Engine, database_url: str) -> None
 def test_two_upgrades_at_once_do_not_meet(engine: Engine, database_url: str) -> None:
     with lock.exclusive(engine, "schema"), pytest.raises(Busy, match="schema"):
         schema.upgrade(database_url)
+
+
+@pytest.mark.parametrize(
+    ("name", "creation"),
+    [
+        ("report", "TABLE report (x int)"),
+        ("current_prediction", "VIEW current_prediction AS SELECT 1 AS x"),
+        ("alembic_version", "TABLE alembic_version AS SELECT '0003' AS version_num"),
+        ("alembic_version", "TABLE alembic_version AS SELECT 'beef' AS version_num"),
+    ],
+)
+def test_what_bears_a_name_of_ours_before_the_first_upgrade_is_named_and_nothing_is_replaced(
+    name: str, creation: str, database_url: str
+) -> None:
+    engine = open_engine(database_url)
+    with writing(engine) as c:
+        c.execute(text(f"CREATE {creation}"))
+    told = f"another program's tables or views bear names of laudos': {name};"
+    for refused in (lambda: schema.upgrade(database_url), lambda: schema.require_current(engine)):
+        with pytest.raises(ConfigurationError, match=told):
+            refused()
+    there = inspect(engine)
+    assert {*there.get_table_names(), *there.get_view_names()} == {name}
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_tables_in_a_schema_that_the_search_path_does_not_lead_to_are_named(postgres_url: str) -> None:
+    leading = make_url(postgres_url).update_query_dict({"options": "-csearch_path=aside"})
+    engine, led = open_engine(postgres_url), leading.render_as_string(False)
+    with writing(engine) as c:
+        c.execute(text("CREATE SCHEMA aside"))
+    schema.upgrade(led)
+    told = "tables are in the schema aside.*ALTER ROLE laudos SET search_path = aside"
+    for refused in (lambda: schema.upgrade(postgres_url), lambda: schema.require_current(engine)):
+        with pytest.raises(ConfigurationError, match=told):
+            refused()
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    assert schema.upgrade(led).revision == schema.head()
+
+
+def test_no_table_changes_beside_a_run_whose_process_lives(engine: Engine, database_url: str) -> None:
+    begun = (
+        "INSERT INTO run (id, kind, state, code_revision, config_sha, started_at) "
+        "VALUES (:id, 'ingest', 'running', 'x', 'x', CURRENT_TIMESTAMP)"
+    )
+    with writing(engine) as c:
+        c.execute(text(begun), [{"id": 7}, {"id": 8}])
+    told = r"run 8 is under way"
+    with lock.exclusive(engine, ledger.life_of(8)):
+        with pytest.raises(Busy, match=told):
+            schema.downgrade(database_url, "0010")
+        assert schema.upgrade(database_url).revision == schema.head()  # no table changes
+    schema.downgrade(database_url, "0010")
+    with lock.exclusive(engine, ledger.life_of(8)), pytest.raises(Busy, match=told):
+        schema.upgrade(database_url)
+    assert schema.revision_of(engine) == "0010"
+    assert schema.upgrade(database_url).revision == schema.head()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("way", ["up", "nothing to migrate", "down"])
+def test_an_upgrade_does_not_wait_for_ever_and_names_who_holds_a_table(
+    way: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.upgrade(postgres_url)
+    if way == "up":
+        schema.downgrade(postgres_url, "0010")
+    before = "0010" if way == "up" else schema.head()
+    monkeypatch.setattr("db.house.PATIENCE_S", 0.1)
+    theirs = create_engine(postgres_url, connect_args={"application_name": "painel"})
+    held = "review_queue" if way == "nothing to migrate" else "quarantine"
+    with theirs.connect() as dashboard:
+        dashboard.exec_driver_sql(f"SELECT count(*) FROM {held}")
+        pid = dashboard.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with pytest.raises(DatabaseFailure, match=rf"changed.*session {pid} of laudos \(painel, "):
+            schema.downgrade(postgres_url, "0010") if way == "down" else schema.upgrade(postgres_url)
+        assert schema.revision_of(theirs) == before
+    assert schema.upgrade(postgres_url).revision == schema.head()
+    theirs.dispose()
 
 
 def test_the_way_down_and_up_again_keeps_the_rows(engine: Engine, database_url: str) -> None:

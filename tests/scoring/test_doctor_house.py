@@ -16,14 +16,18 @@ from threading import Thread
 
 import prefect
 import pytest
+from sqlalchemy import make_url
 
-from db import models, scoring
+from db import models, schema, scoring
 from db.engine import reading
+from tasks.database import open_database
 from tasks.inspection.predict import load
 from tasks.ml.errors import MlError
 from tasks.model_folders import intact, pointer_path
 from tasks.settings.settings import Settings
+from tasks.torture.server import Server
 from tasks.upkeep.doctor import doctor, examine
+from tests.db.conftest import administrator
 from tests.scoring.hospital import CLASSIFIER, TABLES, Hospital
 
 
@@ -62,6 +66,22 @@ def test_a_disk_with_too_little_room_is_told(hospital: Hospital, configure: Call
         "room_on_the_disk (models)",
         "room_on_the_disk (database)",
     ]
+
+
+@pytest.mark.postgres
+def test_a_database_that_takes_no_writing_is_found_by_the_doctor(
+    postgres_server: Server, postgres_url: str, configure: Callable[..., Settings]
+) -> None:
+    settings = configure(database=postgres_url)
+    schema.upgrade(postgres_url)
+    assert doctor(settings) == []
+    open_database(settings).dispose()  # for a session that knows of it
+    with administrator(postgres_server, "postgres") as admin:
+        name = str(make_url(postgres_url).database)
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    (found,) = doctor(settings)
+    assert (found.name, found.kind) == ("database_takes_writing", "house")
+    assert "default_transaction_read_only" in found.advice
 
 
 def test_clocks_apart_are_told(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
