@@ -194,10 +194,10 @@ def create(c: Connection) -> None:
 
 
 def drop(c: Connection) -> None:
-    """Take every view of ours away. Raises ConfigurationError naming the views that stand on one of them."""
+    """Take every view of ours away. Raises ConfigurationError naming what stands on one of them."""
     there = set(inspect(c).get_view_names())
     ours = [view.name for view in VIEWS if view.name in there]
-    if c.dialect.name == "postgresql" and ours and (theirs := dependents(c, ours, ours)):
+    if c.dialect.name == "postgresql" and (theirs := [*dependents(c, ours, ours), *_functions(c, ours)]):
         raise ConfigurationError(
             f"{', '.join(theirs)} stand on laudos' views, which an upgrade has to drop for a moment; "
             "drop these, upgrade, and create them again"
@@ -229,6 +229,19 @@ def _comments(dialect: Dialect) -> Iterator[str]:
         yield f"COMMENT ON VIEW {view.name} IS {literal(view.comment)}"
         for column, comment in view.columns.items():
             yield f"COMMENT ON COLUMN {view.name}.{name_in(dialect, column)} IS {literal(comment)}"
+
+
+def _functions(c: Connection, on: Sequence[str]) -> list[str]:
+    """Functions of somebody else's that cannot be without these views, or the types of their rows."""
+    found = c.exec_driver_sql(
+        "SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) FROM pg_class JOIN pg_depend d "
+        "ON d.refclassid = 'pg_class'::regclass AND d.refobjid = pg_class.oid "
+        "OR d.refclassid = 'pg_type'::regclass AND d.refobjid = pg_class.reltype "
+        "WHERE d.classid = 'pg_proc'::regclass AND relname = ANY(%s) AND pg_table_is_visible(pg_class.oid) "
+        "ORDER BY 1",
+        (list(on),),
+    )
+    return list(found.scalars())
 
 
 def dependents(c: Connection, on: Sequence[str], ours: Sequence[str]) -> dict[str, str]:

@@ -334,3 +334,26 @@ def test_a_view_of_somebody_elses_stops_an_upgrade_that_would_have_to_drop_it(po
     schema.downgrade(postgres_url, "0001")
     assert inspect(theirs).get_view_names() == []
     theirs.dispose()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "function",
+    [
+        "one() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM review_queue; END",
+        "one() RETURNS SETOF review_queue LANGUAGE sql AS 'SELECT * FROM review_queue'",
+    ],
+)
+def test_a_function_of_somebody_elses_on_our_views_stops_an_upgrade_by_its_name(
+    function: str, postgres_url: str
+) -> None:
+    schema.upgrade(postgres_url)
+    theirs = create_engine(postgres_url)
+    with theirs.begin() as c:
+        c.exec_driver_sql(f"CREATE FUNCTION {function}")
+    with pytest.raises(ConfigurationError, match=r"function one\(\) stand on laudos' views"):
+        schema.downgrade(postgres_url, "0010")
+    with theirs.begin() as c:
+        c.exec_driver_sql("DROP FUNCTION one")
+    assert schema.downgrade(postgres_url, "0010").revision == "0010"
+    theirs.dispose()
