@@ -56,6 +56,9 @@ schema.MIGRATIONS = Path(sys.argv[1])
 schema.upgrade(sys.argv[2])
 """
 
+# the rows are of a day long gone: that no night came since is no fault
+NO_NIGHTS = {"nightly": ""}
+
 
 @pytest.fixture
 def oldest(database_url: str) -> Iterator[Engine]:
@@ -110,7 +113,7 @@ def test_the_fixture_has_a_row_in_every_table_of_the_first_schema(oldest: Engine
 def test_every_row_survives_the_way_up_down_and_up_again(
     oldest: Engine, database_url: str, configure: Callable[..., Settings]
 ) -> None:
-    settings = _house_of(oldest, configure(database=database_url, **_CLASSIFIER))
+    settings = _house_of(oldest, configure(database=database_url, schedules=NO_NIGHTS, **_CLASSIFIER))
     before = content(oldest)
     schema.upgrade(database_url)
     assert content(oldest) == before
