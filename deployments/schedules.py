@@ -56,12 +56,12 @@ def _deployment(
     *tags: str,
     after: str | None = None,
 ) -> RunnerDeployment:
-    """`after` names the deployment whose completed runs start this one."""
+    """`after` names the deployment whose runs start this one when they end, unless a person cancels them."""
     return RunnerDeployment.from_flow(
         flow,
         name,
         schedules=schedules or None,
-        triggers=[_completed(after)] if after else None,
+        triggers=[_ended(after)] if after else None,
         concurrency_limit=1,
         tags=["laudos", *tags],
     )
@@ -77,10 +77,11 @@ def _cron(slug: str, line: str, settings: Settings, **parameters: Any) -> Schedu
     )
 
 
-def _completed(deployment: str) -> DeploymentEventTrigger:
+def _ended(deployment: str) -> DeploymentEventTrigger:
     return DeploymentEventTrigger(
         name=f"after {deployment}",
-        expect={"prefect.flow-run.Completed"},
+        # whatever became of them: a source that is away keeps no other from being answered
+        expect={"prefect.flow-run.Completed", "prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.role": "deployment", "prefect.resource.name": deployment},
         for_each={"prefect.resource.id"},

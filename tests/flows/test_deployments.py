@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -12,6 +14,8 @@ from prefect import get_client
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import load_flow_from_entrypoint
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from deployments.schedules import deployments
 from tasks.settings.settings import Settings
@@ -89,7 +93,36 @@ def test_the_yaml_for_workers_says_what_the_code_says(configure: Callable[..., S
             dumped = twin.model_dump(mode="json")
             assert dumped["match_related"] == trigger["match_related"]
             assert dumped["match"] == trigger["match"]
-            assert [dumped["expect"], dumped["for_each"]] == [trigger["expect"], trigger["for_each"]]
+            assert twin.expect == set(trigger["expect"])
+            assert dumped["for_each"] == trigger["for_each"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "followed"), [("Completed", True), ("Failed", True), ("Crashed", True), ("Cancelled", False)]
+)
+def test_what_follows_an_ingest_follows_it_whatever_became_of_it_but_for_a_person_who_stopped_it(
+    configure: Callable[..., Settings], ended: str, followed: bool
+) -> None:
+    """As Prefect's server reads the triggers: one source that is away keeps no other from being answered."""
+    made = _by_flow(configure())
+
+    def run_of(deployment: str) -> ReceivedEvent:
+        related = {
+            "prefect.resource.id": "prefect.deployment.1",
+            "prefect.resource.role": "deployment",
+            "prefect.resource.name": deployment,
+        }
+        run = {"prefect.resource.id": "prefect.flow-run.1"}
+        at = datetime(2026, 3, 2, tzinfo=UTC)
+        name = f"prefect.flow-run.{ended}"
+        return ReceivedEvent(occurred=at, event=name, resource=run, related=[related], id=uuid4())
+
+    for flow, after in (("classify", "hourly"), ("monitor", "after-ingest")):
+        [trigger] = made[flow].triggers
+        trigger.set_deployment_id(uuid4())
+        read = EventTrigger.model_validate(trigger.as_automation().trigger.model_dump(mode="json"))
+        assert read.covers(run_of(after)) == followed
+        assert not read.covers(run_of("nightly"))
 
 
 def test_a_schedule_that_is_switched_off_sleeps_on_a_server_that_knew_it(
