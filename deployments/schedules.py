@@ -56,7 +56,7 @@ def _deployment(
     *tags: str,
     after: str | None = None,
 ) -> RunnerDeployment:
-    """`after` names the deployment whose runs start this one at their end, unless a person cancelled them."""
+    """`after` names the deployment whose runs start this one when they end, unless a person cancels them."""
     return RunnerDeployment.from_flow(
         flow,
         name,

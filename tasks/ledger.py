@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import traceback
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -110,7 +111,9 @@ def _end(engine: Engine, run: RunRef, state: EndState, failure: str | None = Non
 
 def _told(error: BaseException) -> str:
     told = safe_form(error) if isinstance(error, Exception) else "stopped from outside"
-    return f"{type(error).__name__}: {told}"
+    # so Prefect ends a run, which alone knows whether a person wanted that
+    why = "; Prefect's log of the run may say why" if isinstance(error, CancelledError) else ""
+    return f"{type(error).__name__}: {told}{why}"
 
 
 def _mark_crashed(engine: Engine, *, besides: int) -> None:

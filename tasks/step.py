@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from zoneinfo import ZoneInfo
 
 import httpx
 import prefect
@@ -25,7 +27,7 @@ from db.errors import ConfigurationError, DatabaseFailure, LaudosError, ServerAw
 from tasks.errors import DISK_FULL
 from tasks.ml.disk import is_full
 from tasks.ml.errors import MlError
-from tasks.settings.settings import NAME
+from tasks.settings.settings import NAME, Settings
 from tasks.stopping import heed_stop
 
 P = ParamSpec("P")
@@ -152,8 +154,8 @@ class LaudosFlow(Flow[P, R]):
 def flow(name: str, *, run_name: str, **options: Any) -> Callable[[Callable[P, R]], LaudosFlow[P, R]]:
     """A Prefect flow whose parameters are checked first and whose exceptions are safe.
 
-    `run_name` is a template over the parameters and {day}, such as "ingest {source} {day}"; a
-    parameter that was left out reads "all".
+    `run_name` is a template over the parameters and {day} of the hospital, such as "ingest {source} {day}";
+    a parameter that was left out reads "all".
     """
 
     def decorate(body: Callable[P, R]) -> LaudosFlow[P, R]:
@@ -209,7 +211,14 @@ def _run_name(template: str) -> str:
     context = FlowRunContext.get()
     given = (context and context.parameters) or {}
     told = {name: "all" if value is None else value for name, value in given.items()}
-    return template.format(day=flow_run.get_scheduled_start_time().astimezone().date(), **told)
+    return template.format(day=flow_run.get_scheduled_start_time().astimezone(_zone()).date(), **told)
+
+
+def _zone() -> ZoneInfo | None:
+    """The hospital's; the machine's (None) where settings are not sound, which the flow itself tells."""
+    with suppress(ConfigurationError):
+        return Settings.load().zone
+    return None
 
 
 def _bare(error: LaudosError) -> LaudosError:

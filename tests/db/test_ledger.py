@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import traceback
+from asyncio import CancelledError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -49,13 +50,18 @@ def test_a_run_that_raises_is_failed_and_tells_no_text(engine: Engine, settings:
         raise LaudosError("source 'his' is away")
     with pytest.raises(KeyboardInterrupt), recorded_run(engine, settings, "monitor"):
         raise KeyboardInterrupt
-    (_, first, unforeseen), (_, second, told), (_, third, stopped) = runs(engine)
-    assert [first, second, third] == ["failed"] * 3
+    with pytest.raises(CancelledError), recorded_run(engine, settings, "monitor"):
+        raise CancelledError
+    ended = runs(engine)
+    assert [state for _, state, _ in ended] == ["failed"] * 4
+    unforeseen, told, stopped, cancelled = (failure for _, _, failure in ended)
     assert unforeseen is not None
     assert unforeseen.startswith("ValueError")
     assert "CANARIO" not in unforeseen
     assert told == "LaudosError: source 'his' is away"
     assert stopped == "KeyboardInterrupt: stopped from outside"
+    # by a person, or by Prefect itself where its server was gone too long
+    assert cancelled == "CancelledError: stopped from outside; Prefect's log of the run may say why"
 
 
 def test_a_run_inside_another_is_its_child(engine: Engine, settings: Settings) -> None:

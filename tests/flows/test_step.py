@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -20,8 +22,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from db.errors import Busy, ConfigurationError, DatabaseFailure, LaudosError, ServerAway, StepFailed
 from tasks.ml.errors import UnfitData
 from tasks.night.nightly import Attempts
+from tasks.settings.settings import Settings
 from tasks.step import Name, flow, sealed, step
 
+TEN_AT_NIGHT = datetime(2027, 1, 11, 1, tzinfo=UTC)
 SECRET = "Paciente Fulana de Tal: carcinoma ductal"
 
 
@@ -147,6 +151,20 @@ def test_a_run_is_named_by_what_it_does_and_its_day(runs: Any) -> None:
     fetching()
     names = {run.name.rsplit(" ", 1)[0] for run in runs()}
     assert {"fetching his", "fetching all"} <= names
+
+
+def test_the_day_in_a_runs_name_is_the_hospitals(
+    runs: Any, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """22:00 in São Paulo, on a server whose own zone is ahead of it."""
+    monkeypatch.setattr("tasks.step.flow_run.get_scheduled_start_time", lambda: TEN_AT_NIGHT)
+    configure(timezone="America/Sao_Paulo")
+    fetching(source="his")
+    (tmp_path / "laudos.toml").write_text("no TOML")  # which the body of a flow tells, not its name
+    fetching(source="lab")
+    names = {run.name for run in runs()}
+    assert "fetching his 2027-01-10" in names
+    assert any(name.startswith("fetching lab 2027-01-1") for name in names)
 
 
 def test_a_run_bears_the_tags_of_every_flow_it_runs_within(runs: Any) -> None:
