@@ -1,6 +1,7 @@
 """Prefect's server and every deployment, together: python -m deployments.ui [--port 4200].
 
 The server keeps its history in <folder>/prefect; its log is server.log there. Ctrl-C ends both.
+Nobody else runs its deployments: runs that it holds for under way at the start are dead, and crashed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import ConfigurationError, LaudosError
@@ -54,7 +56,7 @@ def main() -> None:
         _running(*serving, log=log.fileno()) as server,
     ):
         _wait_until_healthy(server, address, home)
-        with _running("deployments.serve") as runner:
+        with _running("deployments.serve", "--alone") as runner:
             print(f"\nlaudos in the Prefect UI: {address}   (Ctrl-C ends it)\n", flush=True)
             while server.poll() is None and runner.poll() is None:
                 time.sleep(0.5)
@@ -66,9 +68,14 @@ def main() -> None:
 @contextmanager
 def _running(module: str, *arguments: str, log: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A Python module as a process; ended with the block, gently first."""
-    # a session of its own: Ctrl-C reaches us alone, and we end the two in order
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=log, stderr=log, start_new_session=True
+        [sys.executable, "-m", module, *arguments],
+        stdout=log,
+        stderr=log,
+        # a session of its own: Ctrl-C reaches us alone, and we end the two in order
+        start_new_session=True,
+        # a script's background job ignores SIGINT, and so would what it starts: we could not end it gently
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
