@@ -234,6 +234,9 @@ def prepare_environment(settings: Settings) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # a server of ours forgets flow runs after 90 days as it does events; ours is the ledger
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        # in memory, a stop of the server would leave a deployment's one slot taken for ever, and a restart
+        # would end the run that holds it
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # torch's threads would spin while they wait for one another, which costs most on a busy machine
         "OMP_WAIT_POLICY": "PASSIVE",
     }

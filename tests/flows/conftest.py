@@ -11,7 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,27 +68,39 @@ class Ui:
 
     def finished(self, name: str, *, within_s: float) -> list[str]:
         """The end states of a deployment's runs, waited for until there is one."""
+        return [run["state_type"] for run in self.runs(name, *ENDS, within_s=within_s)]
+
+    def runs(self, name: str, *states: str, within_s: float) -> list[dict[str, Any]]:
+        """A deployment's runs that are in these states, waited for until there is one."""
         deployment, deadline = self.deployments()[name], time.monotonic() + within_s
         asked = {
             "deployments": {"id": {"any_": [deployment]}},
-            "flow_runs": {"state": {"type": {"any_": ENDS}}},
+            "flow_runs": {"state": {"type": {"any_": states}}},
         }
         while not (runs := self.ask("flow_runs/filter", **asked)):
-            assert time.monotonic() < deadline, f"no run of {name} ended within {within_s} s"
+            assert time.monotonic() < deadline, f"no run of {name} became {states} within {within_s} s"
             assert self.process.poll() is None, "make ui ended"
             time.sleep(0.5)
-        return [run["state_type"] for run in runs]
+        return list(runs)
 
 
 @pytest.fixture(scope="session")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    folder, port = tmp_path_factory.mktemp("ui"), free_port()
-    for name in ("tmp", "out"):
-        (folder / name).mkdir()
-    settings = town.build(folder, patients=20)
+    folder = tmp_path_factory.mktemp("ui")
+    town.build(folder, patients=20)
     canary.mark(folder / "hospital.db")
+    with make_ui(folder) as running:
+        yield running
+
+
+@contextmanager
+def make_ui(folder: Path, *, before: Callable[[], Any] | None = None) -> Iterator[Ui]:
+    """`make ui` on the hospital in `folder`; `before` happens in its process before it begins."""
+    port = free_port()
+    for name in ("tmp", "out"):
+        (folder / name).mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
-        "LAUDOS_CONFIG": str(settings),
+        "LAUDOS_CONFIG": str(folder / "laudos.toml"),
         "TMPDIR": str(folder / "tmp"),
         "OMP_NUM_THREADS": "1",
         "PREFECT_LOGGING_LEVEL": "DEBUG",
@@ -100,6 +113,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             cwd=ROOT,
             stdout=out,
             stderr=out,
+            preexec_fn=before,
         )
         try:
             running = Ui(process, port, folder, environment)
@@ -111,7 +125,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             yield running
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 process.wait(60)
 
 

@@ -10,14 +10,21 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from prefect import get_client
+from prefect import get_client, task
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import load_flow_from_entrypoint
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.states import Cancelling, Pending, Running, State, Suspended
 
 from deployments.schedules import deployments
+from deployments.serve import end_what_died
+from flows.approve import approve
+from flows.retrain import retrain
 from tasks.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +157,53 @@ def test_the_server_refuses_unfit_parameters_and_keeps_no_run(
         with pytest.raises(PrefectHTTPStatusError):
             client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
         assert [run for run in client.read_flow_runs() if run.deployment_id == deployment_id] == []
+
+
+def _reach(client: SyncPrefectClient, run: FlowRun, *states: State[Any]) -> str:
+    """The name of the state that the server then holds it in."""
+    for state in states:
+        client.set_flow_run_state(run.id, state)
+    return client.read_flow_run(run.id).state_name or ""
+
+
+@pytest.mark.parametrize(
+    "left_at", [[Pending()], [Pending(), Running()], [Pending(), Running(), Cancelling()]], ids=len
+)
+def test_a_run_that_its_runner_left_for_dead_is_crashed_and_its_deployment_runs_again(
+    prefect_harness: None, configure: Callable[..., Settings], left_at: list[State[Any]]
+) -> None:
+    nightly = _by_flow(configure())["nightly"].apply()
+    with get_client(sync_client=True) as client:
+        dead = client.create_flow_run_from_deployment(nightly)
+        assert _reach(client, dead, *left_at) == left_at[-1].name
+        asked = client.create_task_run(task(retrain.fn), dead.id, "retrain-0")
+        within = client.create_flow_run(retrain, parent_task_run_id=asked.id, state=Running())
+        waits = client.create_flow_run_from_deployment(nightly)
+        assert _reach(client, waits, Pending()) == "AwaitingConcurrencySlot"
+        end_what_died()
+        assert [client.read_flow_run(run.id).state_name for run in (dead, within)] == ["Crashed", "Crashed"]
+        assert client.read_flow_run(waits.id).state_name == "AwaitingConcurrencySlot"
+        following = client.create_flow_run_from_deployment(nightly)
+        assert _reach(client, following, Pending()) == "Pending"
+        for run in (dead, within, waits, following):
+            client.delete_flow_run(run.id)
+
+
+def test_runs_that_others_are_at_are_not_taken_for_dead(
+    prefect_harness: None, configure: Callable[..., Settings]
+) -> None:
+    """A command's, a worker's, and a form that waits for a person."""
+    made = _by_flow(configure())
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="elsewhere", type="process"))
+        made["retrain"].work_pool_name = "elsewhere"
+        workers = client.create_flow_run_from_deployment(made["retrain"].apply())
+        form = client.create_flow_run_from_deployment(made["approve"].apply(), parameters={"model_id": 7})
+        commands = client.create_flow_run(approve, parameters={"model_id": 8})
+        held = [(workers, Running()), (form, Suspended(timeout_seconds=60)), (commands, Running())]
+        before = [_reach(client, run, Pending(), Running(), state) for run, state in held]
+        end_what_died()
+        assert [client.read_flow_run(run.id).state_name for run, _ in held] == before
+        assert before == ["Running", "Suspended", "Running"]
+        for run, _ in held:
+            client.delete_flow_run(run.id)

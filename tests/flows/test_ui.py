@@ -10,13 +10,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.flows import town
-from tests.flows.conftest import ROOT, Ui
+from tests.flows.conftest import ROOT, Ui, make_ui
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
@@ -29,6 +32,19 @@ def test_classify_follows_ingest_and_monitor_follows_classify(ui: Ui, night: lis
     ui.start("hourly")
     for name in ("hourly", "after-ingest", "after-classify"):
         assert ui.finished(name, within_s=120) == ["COMPLETED"], name
+
+
+@pytest.mark.parametrize("name", ["hourly", "nightly"])
+def test_the_schedule_of_a_deployment_has_runs_to_come(ui: Ui, name: str) -> None:
+    coming = ui.runs(name, "SCHEDULED", within_s=90)
+    assert any(run["auto_scheduled"] for run in coming)
+
+
+def test_the_servers_log_tells_its_errors(ui: Ui) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        ui.ask("flow_runs/", flow_id=str(uuid4()))  # of no flow
+    log = ui.folder / "laudos-data" / "prefect" / "server.log"
+    assert "FOREIGN KEY constraint failed" in log.read_text()
 
 
 @pytest.mark.browser
@@ -77,6 +93,38 @@ def test_ctrl_c_ends_the_server_and_the_runner(ui: Ui) -> None:
     assert ui.process.wait(60) == 0
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{ui.address}/api/health", timeout=5)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="counts processes as Linux tells them")
+def test_a_power_cut_costs_a_deployment_no_later_run_and_a_stop_leaves_no_process(tmp_path: Path) -> None:
+    town.build(tmp_path, patients=20)
+    with make_ui(tmp_path) as ui:
+        ui.start("nightly")
+        [dead] = ui.runs("nightly", "RUNNING", within_s=60)
+        for pid in _processes(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+        ui.process.wait(60)
+    # and its slot has no lease any more, as after a server that kept it in memory
+    shutil.rmtree(tmp_path / "laudos-data" / "prefect" / "concurrency_leases")
+    # as a script's background job, which no SIGINT reaches
+    with make_ui(tmp_path, before=partial(signal.signal, signal.SIGINT, signal.SIG_IGN)) as ui:
+        assert [run["id"] for run in ui.runs("nightly", "CRASHED", within_s=60)] == [dead["id"]]
+        ui.start("nightly")
+        ui.runs("nightly", "RUNNING", within_s=60)
+        ui.process.send_signal(signal.SIGTERM)
+        assert ui.process.wait(60) == 0
+    assert _processes(tmp_path) == []
+
+
+def _processes(folder: Path) -> list[int]:
+    """Those that were started with the laudos.toml in `folder`."""
+    told = f"LAUDOS_CONFIG={folder / 'laudos.toml'}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if told in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

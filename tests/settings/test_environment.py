@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +30,14 @@ def test_prefects_own_records_are_bounded_by_prefect(configured: Configured) -> 
     vacuum = ServerServicesDBVacuumSettings()
     assert vacuum.enabled_vacuum_types == {"events", "flow_runs", "orphans"}
     assert vacuum.retention_period == timedelta(days=90)
+
+
+def test_who_holds_a_deployments_slot_outlives_prefects_server(configured: Configured) -> None:
+    prepare_environment(configured(""))
+    from prefect.settings.models.server.concurrency import ServerConcurrencySettings
+
+    storage = importlib.import_module(ServerConcurrencySettings().lease_storage)
+    assert storage.__name__.endswith("filesystem")
 
 
 def test_a_folder_that_cannot_be_made_is_told(configured: Configured, tmp_path: Path) -> None:
