@@ -61,7 +61,7 @@ def recorded_run(
                 _end(engine, run, "completed")
         except BaseException as error:
             # a database that is away cannot be told; the next run finds this one gone and says so
-            with signals_held(), suppress(DatabaseFailure):
+            with signals_held(), suppress(DatabaseFailure), lock.regardless():
                 # a signal may have met a transaction where nobody was to close it yet
                 traceback.clear_frames(error.__traceback__)
                 if run is not None:
