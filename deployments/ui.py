@@ -1,6 +1,6 @@
 """Prefect's server and every deployment, together: python -m deployments.ui [--port 4200].
 
-The server keeps its history in <folder>/prefect; its log is server.log there. Ctrl-C ends both.
+The server keeps its history in <folder>/prefect; server.log there holds its errors. Ctrl-C ends both.
 Nobody else runs its deployments: runs that it holds for under way at the start are dead, and crashed.
 """
 
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.errors import ConfigurationError, LaudosError
-from tasks.settings.settings import Settings, prepare_environment
+from tasks.settings.settings import CONSOLE_LEVEL, Settings, console_level, prepare_environment
 
 STARTS_WITHIN_S = 180
 STOPS_WITHIN_S = 20
@@ -47,13 +47,15 @@ def main() -> None:
         "PREFECT_SERVER_API_PORT": str(given.port),
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
     }
+    # nobody else tells a server's errors; they quote what Prefect keeps, which is never report text
+    server_tells = {CONSOLE_LEVEL: console_level() or "ERROR"}
     prepare_environment(settings)
     # Ctrl-C and a supervisor's stop take the same way out
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     serving = ("prefect", "server", "start", "--host", given.host, "--port", str(given.port))
     with (
         (home / "server.log").open("ab") as log,
-        _running(*serving, log=log.fileno()) as server,
+        _running(*serving, log=log.fileno(), environment=server_tells) as server,
     ):
         _wait_until_healthy(server, address, home)
         with _running("deployments.serve", "--alone") as runner:
@@ -66,12 +68,15 @@ def main() -> None:
 
 
 @contextmanager
-def _running(module: str, *arguments: str, log: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    module: str, *arguments: str, log: int | None = None, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A Python module as a process; ended with the block, gently first."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdout=log,
         stderr=log,
+        env=os.environ | (environment or {}),
         # a session of its own: Ctrl-C reaches us alone, and we end the two in order
         start_new_session=True,
         # a script's background job ignores SIGINT, and so would what it starts: we could not end it gently

@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def test_marked_reports_leave_no_trace_through_success_failure_and_crash(ui: Ui,
     assert all(traces(ui.folder.glob("laudos.db*"), mark) for mark in MARKS[:2]), "no marked report came in"
     assert do(ui, "crash") == -9
     assert do(ui, "failures") == 0
+    said = {"source": f"{canary.TEXT} of {canary.PATIENT}"}  # into a form of the UI
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        ui.ask(f"deployments/{ui.deployments()['hourly']}/create_flow_run", parameters=said)
     # the server writes a moment later
     deadline = time.monotonic() + 60
     while len(found := traces(searched(ui), canary.PLANTED)) < 2 and time.monotonic() < deadline:

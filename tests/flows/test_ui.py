@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -31,6 +32,19 @@ def test_classify_follows_ingest_and_monitor_follows_classify(ui: Ui, night: lis
     ui.start("hourly")
     for name in ("hourly", "after-ingest", "after-classify"):
         assert ui.finished(name, within_s=120) == ["COMPLETED"], name
+
+
+@pytest.mark.parametrize("name", ["hourly", "nightly"])
+def test_the_schedule_of_a_deployment_has_runs_to_come(ui: Ui, name: str) -> None:
+    coming = ui.runs(name, "SCHEDULED", within_s=90)
+    assert any(run["auto_scheduled"] for run in coming)
+
+
+def test_the_servers_log_tells_its_errors(ui: Ui) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="409"):
+        ui.ask("flow_runs/", flow_id=str(uuid4()))  # of no flow
+    log = ui.folder / "laudos-data" / "prefect" / "server.log"
+    assert "FOREIGN KEY constraint failed" in log.read_text()
 
 
 @pytest.mark.browser
