@@ -21,9 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from tasks.errors import ConfigurationError, LaudosError
-from tasks.settings.settings import Settings, prepare_environment
+from tasks.settings.settings import CONSOLE_LEVEL, Settings, console_level, prepare_environment
 
-LOG_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 STARTS_WITHIN_S = 180
 STOPS_WITHIN_S = 20
 
@@ -49,14 +48,14 @@ def main() -> None:
         "PREFECT_SERVER_UI_API_URL": f"{address}/api",
     }
     # nobody else tells a server's errors; they quote what Prefect keeps, which is never report text
-    server_level = os.environ.get(LOG_LEVEL, "ERROR")
+    server_tells = {CONSOLE_LEVEL: console_level() or "ERROR"}
     prepare_environment(settings)
     # Ctrl-C and a supervisor's stop take the same way out
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     serving = ("prefect", "server", "start", "--host", given.host, "--port", str(given.port))
     with (
         (home / "server.log").open("ab") as log,
-        _running(*serving, log=log.fileno(), environment={LOG_LEVEL: server_level}) as server,
+        _running(*serving, log=log.fileno(), environment=server_tells) as server,
     ):
         _wait_until_healthy(server, address, home)
         with _running("deployments.serve", "--alone") as runner:

@@ -43,6 +43,8 @@ PREFIX = "LAUDOS_"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 # variables of ours that are no settings: where the file is, how errors are told, what tests need
 BESIDE_SETTINGS = {"LAUDOS_CONFIG", "LAUDOS_DEBUG", "LAUDOS_PG_BIN", "LAUDOS_CORPORA"}
+# from which level on a Prefect process tells its logs on stderr
+CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 
 
 class Settings(BaseSettings):
@@ -179,7 +181,7 @@ def overrule_environment(*, config: Path | None, verbose: bool, debug: bool) -> 
     if config is not None:
         os.environ["LAUDOS_CONFIG"] = str(config.absolute())
     if verbose:
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+        os.environ[CONSOLE_LEVEL] = "INFO"
     if debug:
         os.environ["LAUDOS_DEBUG"] = "1"
 
@@ -216,6 +218,11 @@ def prefect_server() -> str | None:
     return os.environ.get("PREFECT_API_URL") or None
 
 
+def console_level() -> str | None:
+    """What the user has set; to be asked before `prepare_environment` sets the commands' own."""
+    return os.environ.get(CONSOLE_LEVEL) or None
+
+
 def prepare_for_hub() -> None:
     """For a command that asks a hub: nothing is reported to it, and what the user has set stays."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -229,7 +236,7 @@ def prepare_environment(settings: Settings) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         # errors are told once, in one line, by the command; the API still receives every log
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        CONSOLE_LEVEL: "CRITICAL",
         # its own 20 s are too few for a busy machine's first start
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # a server of ours forgets flow runs after 90 days as it does events; ours is the ledger
