@@ -29,7 +29,6 @@ from db.tables import (
     snapshot_item,
     source,
 )
-from flows.cli.words import tell_status
 from tasks.database import open_database
 from tasks.errors import LaudosError
 from tasks.ledger import recorded_run
@@ -38,12 +37,10 @@ from tasks.ml.network.conformal import Thresholds
 from tasks.model_folders import folder_of
 from tasks.night import alarms
 from tasks.night.monitor import Told, look_back, measure_champion
-from tasks.night.status import status
 from tasks.night.tonight import tonight
 from tasks.settings.settings import Settings
-from tasks.upkeep.doctor import doctor
 from tests.learning.world import CLASSIFIER, LABELS, TABLES, TELLING, World, patient_key, text_of
-from tests.runs import begin
+from tests.runs import begin, ran
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -307,14 +304,6 @@ def test_a_night_that_was_killed_is_told_by_the_next_one(world: World) -> None:
             assert [one.split(":")[0] for one in alarmed if "crashed" in one] == told
 
 
-def ran(world: World, kind: str, at: datetime, failure: str | None = None, parent: int | None = None) -> int:
-    """A run that took no time at all."""
-    row = {"kind": kind, "code_revision": "x", "config_sha": "x", "parent_id": parent, "failure": failure}
-    row |= {"state": "failed" if failure else "completed", "started_at": at, "ended_at": at}
-    with writing(world.engine) as c:
-        return int(c.execute(insert(run).values(row).returning(run.c.id)).scalar_one())
-
-
 def troubles(world: World, since: datetime) -> list[str]:
     with reading(world.engine) as c:
         return [one.failure or "" for one in monitoring.troubles(c, since)]
@@ -324,102 +313,31 @@ def test_a_trouble_is_told_until_a_whole_night_did_the_same_without_a_fault(worl
     def at(minute: int) -> datetime:
         return NOW + timedelta(minutes=minute)
 
-    first = ran(world, "nightly", at(0), "in part")
-    ran(world, "ingest", at(1), "his", first)
-    ran(world, "ingest", at(2), None, first)
-    ran(world, "classify", at(3), "achado", first)
-    ran(world, "ingest", at(4))  # perhaps the other source
+    first = ran(world.engine, "nightly", at(0), "in part")
+    ran(world.engine, "ingest", at(1), "his", first)
+    ran(world.engine, "ingest", at(2), None, first)
+    ran(world.engine, "classify", at(3), "achado", first)
+    ran(world.engine, "ingest", at(4))  # perhaps the other source
     assert troubles(world, NOW) == ["his", "achado"]
-    second = ran(world, "nightly", at(5), "in part")
-    ran(world, "ingest", at(6), None, second)
-    ran(world, "classify", at(7), None, second)
-    ran(world, "classify", at(8), "outro", second)
+    second = ran(world.engine, "nightly", at(5), "in part")
+    ran(world.engine, "ingest", at(6), None, second)
+    ran(world.engine, "classify", at(7), None, second)
+    ran(world.engine, "classify", at(8), "outro", second)
     assert troubles(world, NOW) == ["achado", "outro"]
 
 
 def test_a_failed_night_that_none_of_its_parts_tells_is_told_until_another_is_done(world: World) -> None:
-    night = ran(world, "nightly", NOW, "ingest his: Prefect's server does not answer")
-    ran(world, "monitor", NOW, None, night)
+    night = ran(world.engine, "nightly", NOW, "ingest his: Prefect's server does not answer")
+    ran(world.engine, "monitor", NOW, None, night)
     assert troubles(world, NOW) == ["ingest his: Prefect's server does not answer"]
     with reading(world.engine) as c:
         assert f"nightly run {night} failed: ingest his: " in "".join(
             look_back(c, world.settings, NOW).alarms
         )
-    ran(world, "nightly", NOW + timedelta(days=1), "and again")
+    ran(world.engine, "nightly", NOW + timedelta(days=1), "and again")
     assert len(troubles(world, NOW)) == 2
-    ran(world, "nightly", NOW + timedelta(days=2))
+    ran(world.engine, "nightly", NOW + timedelta(days=2))
     assert troubles(world, NOW) == []
-
-
-DUE = datetime.now(UTC) - timedelta(minutes=30)  # when the last night was to begin
-
-
-def nights_missed(engine: Engine, settings: Settings) -> list[str]:
-    """What the page, `laudos status` and `laudos doctor` say of nights that did not come."""
-    with reading(engine) as c:
-        page = [one for one in look_back(c, settings, datetime.now(UTC)).alarms if "no night" in one]
-    found = [f"{one.found}; {one.advice}" for one in doctor(settings) if one.name == "nights_come"]
-    line = status(settings).nights_missed
-    assert page == found == ([line] if line else [])
-    return page
-
-
-def nightly_at(configure: Callable[..., Settings], database_url: str, line: str = "") -> Settings:
-    schedules = {"nightly": line or f"{DUE:%M %H} * * *"}
-    return configure(database=database_url, timezone="UTC", schedules=schedules)
-
-
-def test_nights_that_come_no_more_are_told_by_page_status_and_doctor_until_one_is_done(
-    engine: Engine, database_url: str, configure: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
-) -> None:
-    world = World(engine, nightly_at(configure, database_url), NOW)
-    last = DUE - timedelta(days=2)
-    ran(world, "nightly", last)
-    ran(world, "nightly", DUE - timedelta(days=1), "in part")
-    [told] = nights_missed(engine, world.settings)
-    assert told.startswith(f"no night has ended without a fault since that of {last:%Y-%m-%d %H:%M}, and")
-    tell_status(status(world.settings), world.settings.zone)
-    assert told in capsys.readouterr().out
-    under_way = begin(engine, "nightly", DUE)
-    assert nights_missed(engine, world.settings) == []
-    with writing(engine) as c:
-        ledger.end_run(c, under_way, "failed", failure="in part", now=datetime.now(UTC))
-    assert nights_missed(engine, world.settings) == [told]
-    ran(world, "nightly", DUE + timedelta(minutes=9))  # by hand
-    assert nights_missed(engine, world.settings) == []
-
-
-def test_nights_that_none_was_done_of_are_told_from_the_first_on(
-    engine: Engine, database_url: str, configure: Callable[..., Settings]
-) -> None:
-    world = World(engine, nightly_at(configure, database_url), NOW)
-    for days in (2, 1, 0):
-        ran(world, "nightly", DUE - timedelta(days=days), "in part")
-    [told] = nights_missed(engine, world.settings)
-    assert f"since that of {DUE - timedelta(days=2):%Y-%m-%d %H:%M}" in told
-
-
-@pytest.mark.parametrize(
-    ("hours_ago", "line"),
-    [
-        ([], ""),  # new
-        ([24], ""),  # the last alone did not come
-        ([24 * 9 + 5, 24 * 8 + 7], ""),  # by hand, as on the day of the first attempt
-        ([24 * 9], "0 2 30 2 *"),
-        ([24 * 9], " "),  # switched off
-    ],
-)
-def test_where_no_night_is_missed_or_none_ever_began_by_schedule_nobody_is_nagged(
-    engine: Engine,
-    database_url: str,
-    configure: Callable[..., Settings],
-    hours_ago: list[int],
-    line: str,
-) -> None:
-    world = World(engine, nightly_at(configure, database_url, line), NOW)
-    for hours in hours_ago:
-        ran(world, "nightly", DUE - timedelta(hours=hours))
-    assert nights_missed(engine, world.settings) == []
 
 
 @pytest.mark.usefixtures("prefect_harness")
